@@ -1,0 +1,137 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind says what went wrong, from a short stable list. It travels in every protocol.
+type Kind uint8
+
+const (
+	KindInvalid      Kind = iota + 1 // the request makes no sense; correct it
+	KindTooLarge                     // beyond a limit of docs/reference/limits.md
+	KindNotFound                     // no such transaction, page or region
+	KindDenied                       // not allowed
+	KindLevelRefused                 // the level or durability can't be had here
+	KindStale                        // the snapshot asked for is not here in time
+	KindUnavailable                  // the node can't serve now; another may
+	KindAborted                      // a condition did not hold; nothing was written
+	KindBound                        // a counter's bound would break
+	KindNoRights                     // too few rights could be found in time
+	KindTooOld                       // the snapshot or the log no longer reaches back that far
+	KindLost                         // a crash took back what the token names
+	KindReadOnly                     // the node refuses writes
+	KindCorrupt                      // bytes on disk or on the wire are damaged
+	KindOverloaded                   // a bounded queue or table is full
+	KindDeadline                     // the caller's deadline passed or the caller gave up
+)
+
+var kindNames = [...]string{"", "invalid", "too large", "not found", "denied", "level refused", "stale",
+	"unavailable", "aborted", "bound", "no rights", "too old", "lost", "read-only", "corrupt", "overloaded",
+	"deadline"}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) && k > 0 {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Outcome says whether the write of a failed call may have happened. It decides whether a retry is
+// safe. The zero value is "not applied": the right one for reads and for refused requests.
+type Outcome uint8
+
+const (
+	NotApplied     Outcome = iota // nothing was written, nor will be
+	Applied                       // it was written; what failed came after
+	OutcomeUnknown                // it may have been written, or may still be
+)
+
+var outcomeNames = [...]string{NotApplied: "not applied", Applied: "applied", OutcomeUnknown: "outcome unknown"}
+
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return fmt.Sprintf("outcome(%d)", uint8(o))
+}
+
+// Error is every error that leaves the database: what was tried on what, why it failed, and what
+// became of the write.
+type Error struct {
+	Kind       Kind
+	Outcome    Outcome
+	Message    string        // what was tried, on what, why it failed (the cause's text included), what to do
+	RetryAfter time.Duration // hint; 0: none
+	ID         OpID          // of the operation whose outcome is unknown; zero: none
+	Err        error         // cause; may be nil; not printed again
+}
+
+func (e *Error) Error() string {
+	s := e.Message
+	if e.Outcome != NotApplied {
+		s += " (" + e.Outcome.String() + ")"
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is makes errors.Is(err, ErrStale) true for every error of that kind.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Message == "" && t.Kind == e.Kind // only the sentinels have no message
+}
+
+// One sentinel per kind, for errors.Is.
+var (
+	ErrInvalid      = &Error{Kind: KindInvalid}
+	ErrTooLarge     = &Error{Kind: KindTooLarge}
+	ErrNotFound     = &Error{Kind: KindNotFound}
+	ErrDenied       = &Error{Kind: KindDenied}
+	ErrLevelRefused = &Error{Kind: KindLevelRefused}
+	ErrStale        = &Error{Kind: KindStale}
+	ErrUnavailable  = &Error{Kind: KindUnavailable}
+	ErrAborted      = &Error{Kind: KindAborted}
+	ErrBound        = &Error{Kind: KindBound}
+	ErrNoRights     = &Error{Kind: KindNoRights}
+	ErrTooOld       = &Error{Kind: KindTooOld}
+	ErrLost         = &Error{Kind: KindLost}
+	ErrReadOnly     = &Error{Kind: KindReadOnly}
+	ErrCorrupt      = &Error{Kind: KindCorrupt}
+	ErrOverloaded   = &Error{Kind: KindOverloaded}
+	ErrDeadline     = &Error{Kind: KindDeadline}
+)
+
+// Errorf builds an error of a kind whose write was not applied. %w sets the cause.
+func Errorf(k Kind, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Kind: k, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// WithOutcome returns a copy of e with another outcome.
+func (e *Error) WithOutcome(o Outcome) *Error {
+	c := *e
+	c.Outcome = o
+	return &c
+}
+
+// KindOf is the kind of the first *Error in err's chain, or 0.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return 0
+}
+
+// OutcomeOf is the outcome of the first *Error in err's chain; unknown for any other error.
+func OutcomeOf(err error) Outcome {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Outcome
+	}
+	return OutcomeUnknown
+}

@@ -1,0 +1,220 @@
+package kv
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/theriac-db/theriac/clock"
+)
+
+// Limits on what a client may ask for. docs/reference/limits.md lists them.
+const (
+	MaxBucket  = 255     // bytes in a bucket's name
+	MaxKey     = 4 << 10 // bytes in a key, and in a field's name
+	MaxElement = 1 << 20 // bytes in a set's element or a register's value
+	MaxDepth   = 32      // fields on the path to a leaf
+	MaxOps     = 10_000  // operations in one transaction
+	MaxQueries = 10_000  // queries in one request
+)
+
+// Bucket is a namespace of keys. It exists once it has been written to.
+type Bucket string
+
+// DefaultBucket is where operations without a bucket go.
+const DefaultBucket Bucket = "default"
+
+// Key addresses an object within a bucket, together with the object's type. Any bytes.
+type Key string
+
+// Type is a data type's number, as stored. Package crdt registers types under names.
+type Type uint8
+
+// Object is what a client addresses. The type is part of the identity, so no two regions can
+// create one object under two types.
+type Object struct {
+	Bucket Bucket
+	Key    Key
+	Type   Type
+}
+
+// Step is one step down from an object: a map's field (its name and type), or a set's element (the
+// element and the type of the flag that says whether it is present).
+type Step struct {
+	Name string
+	Type Type
+}
+
+// Path leads from an object to a leaf or to a collection within it. Empty for the object itself.
+type Path []Step
+
+const (
+	escape     = 0x00
+	escaped    = 0xff // escape, escaped stands for one zero byte
+	terminator = 0x01 // escape, terminator ends a name
+)
+
+// AppendName encodes s so that encodings sort as the strings do and none is a prefix of another.
+func AppendName(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if s[i] == escape {
+			dst = append(dst, escape, escaped)
+		} else {
+			dst = append(dst, s[i])
+		}
+	}
+	return append(dst, escape, terminator)
+}
+
+// DecodeName reads what AppendName wrote and returns the bytes behind it.
+func DecodeName(src []byte) (string, []byte, error) {
+	end := bytes.IndexByte(src, escape)
+	if end >= 0 && end+1 < len(src) && src[end+1] == terminator {
+		return string(src[:end]), src[end+2:], nil
+	}
+	var out []byte
+	for {
+		end := bytes.IndexByte(src, escape)
+		if end < 0 || end+1 >= len(src) {
+			return "", nil, Errorf(KindCorrupt, "name without an end")
+		}
+		out = append(out, src[:end]...)
+		switch src[end+1] {
+		case terminator:
+			return string(out), src[end+2:], nil
+		case escaped:
+			out = append(out, escape)
+		default:
+			return "", nil, Errorf(KindCorrupt, "name with an unknown escape 0x%02x", src[end+1])
+		}
+		src = src[end+2:]
+	}
+}
+
+// AppendPath encodes a path (invariant 1): for each step its name, then its type.
+func AppendPath(dst []byte, p Path) []byte {
+	for _, s := range p {
+		dst = append(AppendName(dst, s.Name), byte(s.Type))
+	}
+	return dst
+}
+
+// DecodePath reads a whole encoded path.
+func DecodePath(src []byte) (Path, error) {
+	var p Path
+	for len(src) > 0 {
+		name, rest, err := DecodeName(src)
+		if err != nil {
+			return nil, err
+		}
+		if len(rest) == 0 {
+			return nil, Errorf(KindCorrupt, "path step without a type")
+		}
+		if len(p) > MaxDepth {
+			return nil, Errorf(KindCorrupt, "path deeper than %d", MaxDepth+1)
+		}
+		p = append(p, Step{Name: name, Type: Type(rest[0])})
+		src = rest[1:]
+	}
+	return p, nil
+}
+
+// Verb says what an operation does to what it addresses. Package crdt knows which verbs a type has.
+type Verb uint8
+
+// The verbs. Int and Data name the fields of Op that they use.
+const (
+	VerbIncrement Verb = iota + 1 // counter: Int, may be negative
+	VerbAssign                    // registers: Data
+	VerbEnable                    // flags
+	VerbDisable                   // flags
+	VerbAdd                       // sets: Data is the element
+	VerbRemove                    // sets: Data is the element
+	VerbReset                     // any type, any path: removes what is there and below
+)
+
+var verbNames = [...]string{"", "increment", "assign", "enable", "disable", "add", "remove", "reset"}
+
+func (v Verb) String() string {
+	if int(v) < len(verbNames) && v > 0 {
+		return verbNames[v]
+	}
+	return fmt.Sprintf("verb(%d)", uint8(v))
+}
+
+// Op is one update as the client says it. Every update is a blind write.
+type Op struct {
+	Object
+	Path Path // fields from the object down to what is addressed; empty for the object itself
+	Verb Verb
+	Int  int64
+	Data []byte
+	// Expect, where it is not nil, makes the whole transaction conditional: this register's value
+	// must be the given one in the region that commits, or nothing is written (ErrAborted).
+	Expect *Expectation
+}
+
+// Expectation is the condition of a compare-and-set on a register-lww.
+type Expectation struct {
+	Absent bool   // the register must have no value
+	Value  []byte // else it must have this one
+}
+
+// QueryKind says what a query asks.
+type QueryKind uint8
+
+const (
+	QueryValue    QueryKind = iota // the whole value of what is addressed
+	QueryContains                  // whether a set holds Data
+	QueryPage                      // up to Limit elements or fields, from behind the cursor After
+)
+
+// Query is one read.
+type Query struct {
+	Object
+	Path  Path
+	Kind  QueryKind
+	Data  []byte // QueryContains: the element
+	After []byte // QueryPage: the Next of the page before; empty for the first
+	Limit int    // QueryPage: elements at most, 1 to MaxPage
+}
+
+// MaxPage bounds a page of elements, fields or keys. A page also ends once it holds MaxPageBytes.
+const (
+	MaxPage      = 10_000
+	MaxPageBytes = 1 << 20
+)
+
+// Value is what a query returns. The fields that a type does not use are zero.
+type Value struct {
+	Type    Type
+	Present bool     // whether anything is there
+	Int     int64    // counter
+	Flag    bool     // flags; QueryContains
+	Bytes   []byte   // register-lww
+	List    [][]byte // register-mv: its values; sets: their elements; both in byte order
+	Fields  []Field  // maps, in the order of (name, type)
+	Next    []byte   // QueryPage: cursor of the next page; empty when this was the last
+}
+
+// Field is a map's field with its value.
+type Field struct {
+	Name  string
+	Value Value // Value.Type is the field's type
+}
+
+// Effect is one operation as stored and shipped, on a leaf or, for a reset of a collection, on
+// everything below a path.
+type Effect struct {
+	Object
+	Generation uint32 // of the bucket
+	Path       []byte // encoded with AppendPath
+	Op         []byte // encoded by crdt
+	Index      uint32 // within the group; derived from the position, not encoded
+}
+
+// Txn is one transaction of a group.
+type Txn struct {
+	ID       OpID         // zero: none
+	Snapshot clock.Vector // nil when no effect of it overrides others
+	Effects  []Effect
+}

@@ -1,0 +1,190 @@
+package kv
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+)
+
+// Level is what an answer includes. The zero value is the default.
+type Level uint8
+
+const (
+	LevelCausal   Level = iota // a snapshot that includes the session's token
+	LevelEventual              // what this node exposes, without waiting for the token
+)
+
+var levelNames = [...]string{LevelCausal: "causal", LevelEventual: "eventual"}
+
+func (l Level) String() string {
+	if int(l) < len(levelNames) {
+		return levelNames[l]
+	}
+	return fmt.Sprintf("level(%d)", uint8(l))
+}
+
+// ParseLevel reads a level's name.
+func ParseLevel(s string) (Level, error) {
+	for l, name := range levelNames {
+		if name == s {
+			return Level(l), nil
+		}
+	}
+	return 0, Errorf(KindLevelRefused, "no consistency level %q: this version serves causal and eventual", s)
+}
+
+// Durability is when a write answers. The zero value is the default.
+type Durability uint8
+
+const (
+	DurabilityLocal   Durability = iota // on this region's disk
+	DurabilityApplied                   // applied here; on disk within a bounded delay; a crash may take it back
+)
+
+var durabilityNames = [...]string{DurabilityLocal: "local", DurabilityApplied: "applied"}
+
+func (d Durability) String() string {
+	if int(d) < len(durabilityNames) {
+		return durabilityNames[d]
+	}
+	return fmt.Sprintf("durability(%d)", uint8(d))
+}
+
+// ParseDurability reads a durability's name.
+func ParseDurability(s string) (Durability, error) {
+	for d, name := range durabilityNames {
+		if name == s {
+			return Durability(d), nil
+		}
+	}
+	return 0, Errorf(KindLevelRefused, "no durability %q: this version serves local and applied", s)
+}
+
+// OpID is a client's name for one transaction, random, so that a retry takes effect once.
+type OpID [16]byte
+
+// IsZero tells the id of transactions that carry none.
+func (id OpID) IsZero() bool { return id == OpID{} }
+
+func (id OpID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseOpID reads what String printed.
+func ParseOpID(s string) (OpID, error) {
+	var id OpID
+	if b, err := hex.DecodeString(s); err != nil || copy(id[:], b) != len(id) || len(b) != len(id) {
+		return OpID{}, Errorf(KindInvalid, "operation id %q: want 32 hex digits", s)
+	}
+	return id, nil
+}
+
+// Attempt says which try of an operation this is. A first try names the incarnation of the node
+// that it is for; a retry says how old the first try is, so that the node knows how far back in its
+// log to look.
+type Attempt struct {
+	ID          OpID
+	Incarnation uint64        // first try: of the node it is for; another refuses it
+	Retry       bool          // an earlier try may have happened
+	Age         time.Duration // retry: time since the first try was sent, by the client's own clock
+	Lane        clock.Lane    // retry: the lane that the earlier tries were for
+}
+
+// Options go with every request.
+type Options struct {
+	Level      Level
+	Durability Durability
+	Token      Token // what the answer must include (causal)
+	Attempt    Attempt
+}
+
+// ClusterID names a cluster for good; random, given at its founding.
+type ClusterID [16]byte
+
+func (c ClusterID) String() string { return hex.EncodeToString(c[:]) }
+
+// IsZero tells the id that no cluster has.
+func (c ClusterID) IsZero() bool { return c == ClusterID{} }
+
+// Token is what a session carries: a cut that its later reads include. The zero Token includes
+// nothing and fits any cluster.
+type Token struct {
+	Cluster ClusterID
+	Seen    clock.Vector
+}
+
+const tokenVersion = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Encode gives the token's opaque form: version 1, cluster 16, vector, crc32c 4. A zero token is empty.
+func (t Token) Encode() []byte {
+	if t.Cluster.IsZero() && len(t.Seen) == 0 {
+		return nil
+	}
+	b := append([]byte{tokenVersion}, t.Cluster[:]...)
+	b = t.Seen.Append(b, 0)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// DecodeToken reads what Encode wrote. Errors match ErrInvalid.
+func DecodeToken(b []byte) (Token, error) {
+	if len(b) == 0 {
+		return Token{}, nil
+	}
+	bad := Errorf(KindInvalid, "malformed session token: pass on exactly what an earlier answer returned")
+	if len(b) < 1+16+1+4 || b[0] != tokenVersion {
+		return Token{}, bad
+	}
+	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return Token{}, bad
+	}
+	var t Token
+	copy(t.Cluster[:], body[1:])
+	seen, rest, err := clock.DecodeVector(body[17:], 0)
+	if err != nil || len(rest) != 0 {
+		return Token{}, bad
+	}
+	t.Seen = seen
+	return t, nil
+}
+
+// Join is the least token that includes both. Tokens of different clusters do not join.
+func (t Token) Join(u Token) (Token, error) {
+	switch {
+	case t.Cluster.IsZero():
+		return u, nil
+	case u.Cluster.IsZero():
+		return t, nil
+	case t.Cluster != u.Cluster:
+		return Token{}, Errorf(KindInvalid, "session tokens of two clusters: %s and %s", t.Cluster, u.Cluster)
+	}
+	return Token{Cluster: t.Cluster, Seen: t.Seen.Join(u.Seen)}, nil
+}
+
+// Receipt comes with every answer.
+type Receipt struct {
+	Level       Level
+	Region      string // name of the region that served
+	Incarnation uint64 // of the node's process; the next first try names it
+	Lane        clock.Lane
+	Snapshot    clock.Vector
+	Commit      clock.Stamp // zero when nothing was written
+	Token       Token       // includes Snapshot and Commit
+}
+
+// Request is a one-shot transaction: the queries read the snapshot, then the operations are written.
+type Request struct {
+	Options Options
+	Queries []Query
+	Ops     []Op
+}
+
+// Response answers a Request: one value for each query.
+type Response struct {
+	Values  []Value
+	Receipt Receipt
+}

@@ -1,0 +1,300 @@
+package kv
+
+import (
+	"encoding/binary"
+
+	"github.com/theriac-db/theriac/clock"
+)
+
+// RecordKind says what a log record holds.
+type RecordKind uint8
+
+const (
+	RecordGroup RecordKind = 1 // transactions
+	RecordVoid  RecordKind = 2 // an interval of timestamps that were never exposed
+)
+
+// recordVersion is the first byte of every record.
+const recordVersion = 1
+
+// Header is the part of a record that decides when it may be applied.
+type Header struct {
+	Lane clock.Lane
+	Time clock.Timestamp
+	Prev clock.Timestamp // of the lane's record before this one; 0 for the first
+	Kind RecordKind
+	Deps clock.Vector // the join of the transactions' snapshots, lowered to transactions
+}
+
+// Stamp is the record's group.
+func (h Header) Stamp() clock.Stamp { return clock.Stamp{Region: h.Lane.Region, Time: h.Time} }
+
+// Record is one entry of a lane's log: what one group commit wrote.
+type Record struct {
+	Header
+	Txns []Txn
+	Void Interval // RecordVoid only
+}
+
+// Interval is (From, To]: timestamps of one lane.
+type Interval struct{ From, To clock.Timestamp }
+
+// Contains reports whether t lies in the interval.
+func (i Interval) Contains(t clock.Timestamp) bool { return i.From < t && t <= i.To }
+
+const (
+	txnHasID       = 1
+	txnHasSnapshot = 2
+)
+
+// Append encodes r behind dst.
+func (r *Record) Append(dst []byte) []byte {
+	dst = append(dst, recordVersion, byte(r.Kind))
+	dst = binary.AppendUvarint(dst, uint64(r.Lane.Region))
+	dst = append(dst, byte(r.Lane.Slot))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Time))
+	dst = binary.AppendUvarint(dst, uint64(r.Time-r.Prev))
+	dst = r.Deps.Append(dst, r.Time)
+	if r.Kind == RecordVoid {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(r.Void.From))
+		return binary.BigEndian.AppendUint64(dst, uint64(r.Void.To))
+	}
+	return r.appendTxns(dst)
+}
+
+type bucketGeneration struct {
+	name       Bucket
+	generation uint32
+}
+
+// bucketTable numbers the buckets of a record. Records name few, so a linear search wins.
+type bucketTable []bucketGeneration
+
+func (t *bucketTable) index(b Bucket, generation uint32) int {
+	for i, e := range *t {
+		if e.name == b && e.generation == generation {
+			return i
+		}
+	}
+	*t = append(*t, bucketGeneration{b, generation})
+	return len(*t) - 1
+}
+
+func (r *Record) appendTxns(dst []byte) []byte {
+	var space [4]bucketGeneration
+	table := bucketTable(space[:0])
+	for i := range r.Txns {
+		for j := range r.Txns[i].Effects {
+			table.index(r.Txns[i].Effects[j].Bucket, r.Txns[i].Effects[j].Generation)
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(table)))
+	for _, b := range table {
+		dst = appendBytes(dst, string(b.name))
+		dst = binary.AppendUvarint(dst, uint64(b.generation))
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(r.Txns)))
+	for i := range r.Txns {
+		dst = r.Txns[i].append(dst, r.Time, &table)
+	}
+	return dst
+}
+
+func (t *Txn) append(dst []byte, time clock.Timestamp, table *bucketTable) []byte {
+	var flags byte
+	if !t.ID.IsZero() {
+		flags |= txnHasID
+	}
+	if t.Snapshot != nil {
+		flags |= txnHasSnapshot
+	}
+	dst = append(dst, flags)
+	if flags&txnHasID != 0 {
+		dst = append(dst, t.ID[:]...)
+	}
+	if flags&txnHasSnapshot != 0 {
+		dst = t.Snapshot.Append(dst, time)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(t.Effects)))
+	for i := range t.Effects {
+		e := &t.Effects[i]
+		dst = binary.AppendUvarint(dst, uint64(table.index(e.Bucket, e.Generation)))
+		dst = append(dst, byte(e.Type))
+		dst = appendBytes(dst, string(e.Key))
+		dst = appendBytes(dst, e.Path)
+		dst = appendBytes(dst, e.Op)
+	}
+	return dst
+}
+
+func appendBytes[T string | []byte](dst []byte, b T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// DecodeHeader reads a record's header only; cheap, for deciding what to do with the record.
+func DecodeHeader(src []byte) (Header, error) {
+	d := decoder{src: src}
+	h := d.header()
+	return h, d.failed()
+}
+
+// DecodeRecord reads a whole record. The slices of the result alias src.
+func DecodeRecord(src []byte) (*Record, error) {
+	d := decoder{src: src}
+	r := &Record{Header: d.header()}
+	switch {
+	case d.bad:
+	case r.Kind == RecordVoid:
+		r.Void.From = clock.Timestamp(d.uint64())
+		r.Void.To = clock.Timestamp(d.uint64())
+	default:
+		r.Txns = d.txns(r.Time)
+	}
+	if err := d.failed(); err != nil {
+		return nil, err
+	}
+	if len(d.src) != 0 {
+		return nil, Errorf(KindCorrupt, "log record %s has %d bytes too many", r.Stamp(), len(d.src))
+	}
+	return r, nil
+}
+
+// decoder reads forward and remembers the first failure, so that callers check once.
+type decoder struct {
+	src []byte
+	bad bool
+}
+
+func (d *decoder) failed() error {
+	if d.bad {
+		return Errorf(KindCorrupt, "malformed log record")
+	}
+	return nil
+}
+
+func (d *decoder) fail() { d.bad, d.src = true, nil }
+
+func (d *decoder) take(n uint64) []byte {
+	if n > uint64(len(d.src)) {
+		d.fail()
+		return nil
+	}
+	out := d.src[:n:n]
+	d.src = d.src[n:]
+	return out
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uint64() uint64 {
+	if b := d.take(8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.src)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.src = d.src[n:]
+	return v
+}
+
+// count reads a number of things that take at least one byte each.
+func (d *decoder) count() int {
+	n := d.uvarint()
+	if n > uint64(len(d.src)) {
+		d.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) bytes() []byte { return d.take(d.uvarint()) }
+
+func (d *decoder) vector(ref clock.Timestamp) clock.Vector {
+	v, rest, err := clock.DecodeVector(d.src, ref)
+	if err != nil {
+		d.fail()
+		return nil
+	}
+	d.src = rest
+	return v
+}
+
+func (d *decoder) header() Header {
+	if v := d.byte(); v != recordVersion {
+		d.fail()
+	}
+	h := Header{Kind: RecordKind(d.byte())}
+	region := d.uvarint()
+	h.Lane = clock.Lane{Region: clock.Region(region), Slot: clock.Slot(d.byte())}
+	h.Time = clock.Timestamp(d.uint64())
+	distance := d.uvarint()
+	h.Prev = h.Time - clock.Timestamp(distance)
+	h.Deps = d.vector(h.Time)
+	known := h.Kind == RecordGroup || h.Kind == RecordVoid
+	if region > 0xffff || h.Lane.Slot > clock.MaxSlot || !known || distance == 0 || distance > uint64(h.Time) {
+		d.fail()
+	}
+	return h
+}
+
+func (d *decoder) txns(time clock.Timestamp) []Txn {
+	table := make([]bucketGeneration, d.count())
+	for i := range table {
+		table[i].name = Bucket(d.bytes())
+		generation := d.uvarint()
+		if generation > 1<<32-1 {
+			d.fail()
+		}
+		table[i].generation = uint32(generation)
+	}
+	txns := make([]Txn, d.count())
+	index := uint32(0)
+	for i := range txns {
+		t := &txns[i]
+		flags := d.byte()
+		if flags&txnHasID != 0 {
+			copy(t.ID[:], d.take(uint64(len(t.ID))))
+		}
+		if flags&txnHasSnapshot != 0 {
+			if t.Snapshot = d.vector(time); t.Snapshot == nil {
+				t.Snapshot = clock.Vector{}
+			}
+		}
+		if flags&^(txnHasID|txnHasSnapshot) != 0 {
+			d.fail()
+		}
+		t.Effects = d.effects(table, &index)
+	}
+	return txns
+}
+
+func (d *decoder) effects(table []bucketGeneration, index *uint32) []Effect {
+	effects := make([]Effect, d.count())
+	for i := range effects {
+		e := &effects[i]
+		b := d.uvarint()
+		if b >= uint64(len(table)) {
+			d.fail()
+			return nil
+		}
+		e.Bucket, e.Generation = table[b].name, table[b].generation
+		e.Type = Type(d.byte())
+		e.Key = Key(d.bytes())
+		e.Path = d.bytes()
+		e.Op = d.bytes()
+		e.Index = *index
+		*index++
+	}
+	return effects
+}

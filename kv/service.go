@@ -1,0 +1,116 @@
+package kv
+
+import (
+	"context"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+)
+
+// TxnID names an open interactive transaction of one node. It means nothing on another node.
+type TxnID uint64
+
+// Begin opens an interactive transaction.
+type Begin struct {
+	Options  Options
+	ReadOnly bool // a write is refused; the snapshot holds nobody's stability back
+}
+
+// KeysRequest lists the objects of a bucket, in the order of (key, type).
+type KeysRequest struct {
+	Txn     TxnID   // the open transaction at whose snapshot to list; 0: a snapshot of its own
+	Options Options // when Txn is 0
+	Bucket  Bucket
+	Prefix  Key
+	After   []byte // Next of the page before; empty for the first
+	Limit   int    // 1 to MaxPage
+}
+
+// KeysPage is one page of a listing.
+type KeysPage struct {
+	Objects []Object
+	Next    []byte // cursor of the next page; empty when this was the last
+	Receipt Receipt
+}
+
+// OutcomeRequest asks what became of an operation whose answer got lost.
+type OutcomeRequest struct {
+	Attempt Attempt // ID, Age and Lane are used
+}
+
+// OutcomeAnswer says it. An answer "not applied" also makes sure that it never will be.
+type OutcomeAnswer struct {
+	Outcome Outcome     // NotApplied or Applied
+	Commit  clock.Stamp // when applied
+	Token   Token       // includes Commit
+}
+
+// DigestRequest asks for a digest of readable content at one snapshot.
+type DigestRequest struct {
+	Options Options
+	Bucket  Bucket // empty: all buckets
+}
+
+// Digest of the readable content: equal in two regions exactly if their content is (but for
+// collisions of 128 bits of SHA-256).
+type Digest struct {
+	Sum     [16]byte
+	Objects int64
+	Receipt Receipt
+}
+
+// RegionStatus is what a node knows of a region.
+type RegionStatus struct {
+	Region    clock.Region
+	Name      string
+	Addresses []string // client addresses of its nodes
+	Connected bool     // there is a live stream to it (true for the own region)
+	Exposed   clock.Timestamp
+	Lag       time.Duration // how far what this node exposes of it is behind the wall clock
+	Reported  clock.Vector  // what it last reported as exposed and on its disk
+}
+
+// Status is what a node says of itself and the cluster.
+type Status struct {
+	Cluster     ClusterID
+	Region      string
+	Lane        clock.Lane
+	Incarnation uint64
+	Version     string
+	State       string // "serving", "recovering: …" or "read-only: …"
+	Exposed     clock.Vector
+	Durable     clock.Vector
+	Stable      clock.Vector
+	Settled     clock.Vector
+	Horizon     clock.Vector
+	Regions     []RegionStatus
+	OpenTxns    int
+	LogBytes    int64 // held in the log of all lanes
+	Pending     int   // removals still being carried out
+}
+
+// Service is what a node offers to its clients, whichever door they come through. Every error is an
+// *Error (or wraps one). Implementations are safe for concurrent use; every call may block until
+// its context ends. Slices in requests are not kept; slices in answers belong to the caller.
+type Service interface {
+	// Do runs a one-shot transaction.
+	Do(ctx context.Context, req Request) (Response, error)
+	// Begin opens an interactive transaction. It ends by Commit, Abort, or by itself when unused
+	// for longer than limits allow.
+	Begin(ctx context.Context, b Begin) (TxnID, Receipt, error)
+	// Execute buffers the operations, then runs the queries, which see all of the transaction's own
+	// operations so far. If an operation is refused, none of this call's is buffered, and the
+	// transaction goes on.
+	Execute(ctx context.Context, id TxnID, ops []Op, queries []Query) ([]Value, error)
+	// Commit writes what was buffered. Options give durability and attempt; level and token are
+	// those of Begin.
+	Commit(ctx context.Context, id TxnID, o Options) (Receipt, error)
+	// Abort ends a transaction without writing. Ending one that is gone is not an error.
+	Abort(ctx context.Context, id TxnID) error
+	Keys(ctx context.Context, req KeysRequest) (KeysPage, error)
+	Outcome(ctx context.Context, req OutcomeRequest) (OutcomeAnswer, error)
+	Digest(ctx context.Context, req DigestRequest) (Digest, error)
+	Status(ctx context.Context) (Status, error)
+	// Buckets lists the buckets that exist.
+	Buckets(ctx context.Context) ([]Bucket, error)
+}
