@@ -196,6 +196,16 @@ type Value struct {
 	Next    []byte   // QueryPage: cursor of the next page; empty when this was the last
 }
 
+// Field finds a map's field.
+func (v Value) Field(name string, t Type) (Value, bool) {
+	for i := range v.Fields {
+		if v.Fields[i].Name == name && v.Fields[i].Value.Type == t {
+			return v.Fields[i].Value, true
+		}
+	}
+	return Value{}, false
+}
+
 // Field is a map's field with its value.
 type Field struct {
 	Name  string

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -150,6 +151,22 @@ func DecodeToken(b []byte) (Token, error) {
 	}
 	t.Seen = seen
 	return t, nil
+}
+
+// String is the token as text, for headers and files: base64url of Encode, without padding.
+func (t Token) String() string { return base64.RawURLEncoding.EncodeToString(t.Encode()) }
+
+// MarshalText gives String's form.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what String printed. Errors match ErrInvalid.
+func (t *Token) UnmarshalText(text []byte) error {
+	b, err := base64.RawURLEncoding.AppendDecode(nil, text)
+	if err != nil {
+		return Errorf(KindInvalid, "malformed session token: %w", err)
+	}
+	*t, err = DecodeToken(b)
+	return err
 }
 
 // Join is the least token that includes both. Tokens of different clusters do not join.

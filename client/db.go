@@ -1,0 +1,227 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Option configures a DB.
+type Option func(*config)
+
+// WithDefaults gives options to every call, before the call's own.
+func WithDefaults(opts ...CallOption) Option {
+	return func(c *config) { c.defaults = applyOptions(c.defaults, opts) }
+}
+
+// core is what a DB, its sessions and transactions share.
+type core struct {
+	svc      kv.Service
+	defaults call
+	routed   bool // svc names operations and incarnations itself
+	close    func() error
+	// incarnation is that of the node behind svc, as last seen; 0: not known. Used if not routed.
+	incarnation atomic.Uint64
+	newID       func() OpID
+	policy      retryPolicy
+}
+
+// DB is a database: the default bucket's objects, other buckets, transactions and sessions. Calls
+// on a DB carry no session: each is atomic and sees a causally closed snapshot, but two calls may
+// be served by nodes that have seen different things. It is safe for concurrent use.
+type DB struct{ home }
+
+// New returns a database over any service: an embedded node, or one of your own. Options that are
+// about connections do nothing here. Closing the DB leaves the service open.
+func New(svc kv.Service, opts ...Option) *DB {
+	return newDB(svc, newConfig(opts))
+}
+
+func newDB(svc kv.Service, cfg *config) *DB {
+	c := &core{svc: svc, defaults: cfg.defaults, newID: NewOpID, policy: cfg.policy, close: func() error { return nil }}
+	db := &DB{}
+	db.init(c, nil)
+	return db
+}
+
+// Session begins a session that has seen nothing yet.
+func (db *DB) Session() *Session { return newSession(db.core, Token{}) }
+
+// Resume goes on with a session from its token, of this process or another: what the token's
+// session has read and written, this one sees.
+func (db *DB) Resume(t Token) *Session { return newSession(db.core, t) }
+
+// Service is what the DB runs on, for tools that need all of it.
+func (db *DB) Service() kv.Service { return db.svc }
+
+// Close closes the connections. Calls under way fail.
+func (db *DB) Close() error { return db.close() }
+
+// home is a scope outside of transactions: a DB (whose session is nil) or a Session.
+type home struct {
+	scope
+	*core
+	session *Session
+}
+
+func (h *home) init(c *core, s *Session) {
+	h.core, h.session = c, s
+	h.scope = newScope(h)
+}
+
+// Do runs a transaction in one round trip: the queries read a snapshot, each answered by one value,
+// then the operations are written.
+func (h *home) Do(ctx context.Context, ops []Op, queries []Query, opts ...CallOption) ([]Value, error) {
+	return h.do(ctx, ops, queries, opts)
+}
+
+func (h *home) do(ctx context.Context, ops []kv.Op, queries []kv.Query, opts []CallOption) ([]kv.Value, error) {
+	c, err := h.call(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := h.svc.Do(ctx, kv.Request{Options: c.Options, Queries: queries, Ops: ops})
+	if err != nil {
+		return nil, h.failed(err)
+	}
+	if len(resp.Values) != len(queries) {
+		return nil, kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(queries))
+	}
+	return resp.Values, h.succeeded(&c, resp.Receipt)
+}
+
+// call makes the options of one call: defaults, the caller's, the session's token.
+func (h *home) call(ctx context.Context, opts []CallOption) (call, error) {
+	c := callOptions(h.defaults, opts)
+	if h.session != nil {
+		token, err := h.session.Token().Join(c.Token)
+		if err != nil {
+			return c, err
+		}
+		c.Token = token
+	}
+	if a := &c.Attempt; !h.routed && !a.ID.IsZero() && !a.Retry && a.Incarnation == 0 {
+		incarnation, err := h.learnIncarnation(ctx)
+		if err != nil {
+			return c, err
+		}
+		a.Incarnation = incarnation
+	}
+	return c, nil
+}
+
+// learnIncarnation tells which process of the node a first try is for.
+func (c *core) learnIncarnation(ctx context.Context) (uint64, error) {
+	if known := c.incarnation.Load(); known != 0 {
+		return known, nil
+	}
+	status, err := c.svc.Status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	c.incarnation.Store(status.Incarnation)
+	return status.Incarnation, nil
+}
+
+// failed forgets the node's incarnation: the node may have ended, and another be in its place.
+func (c *core) failed(err error) error {
+	if !c.routed {
+		c.incarnation.Store(0)
+	}
+	return err
+}
+
+// succeeded takes a receipt in: the caller's copy and the session's token.
+func (h *home) succeeded(c *call, r Receipt) error {
+	c.fill(r)
+	if h.session != nil {
+		return h.session.saw(r.Token)
+	}
+	return nil
+}
+
+// Outcome asks what became of the operation with this id, whose call failed with outcome unknown.
+// An answer "not applied" also makes sure that it never will be. A client knows the operations that
+// it sent itself; for one of another process name the try with WithAttempt: its lane, and the age
+// of the first try.
+func (h *home) Outcome(ctx context.Context, id OpID, opts ...CallOption) (OutcomeAnswer, error) {
+	c := callOptions(h.defaults, opts)
+	c.Attempt.ID = id
+	answer, err := h.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: c.Attempt})
+	if err == nil && h.session != nil {
+		err = h.session.saw(answer.Token)
+	}
+	return answer, err
+}
+
+// Digest computes a digest of the readable content of a bucket, or of all with an empty name, at
+// one snapshot. Two regions with equal content give equal digests.
+func (h *home) Digest(ctx context.Context, bucket string, opts ...CallOption) (Digest, error) {
+	c, err := h.call(ctx, opts)
+	if err != nil {
+		return Digest{}, err
+	}
+	d, err := h.svc.Digest(ctx, kv.DigestRequest{Options: c.Options, Bucket: kv.Bucket(bucket)})
+	if err != nil {
+		return Digest{}, err
+	}
+	return d, h.succeeded(&c, d.Receipt)
+}
+
+// Status asks the node that serves this client for its view of itself and the cluster.
+func (h *home) Status(ctx context.Context) (Status, error) { return h.svc.Status(ctx) }
+
+// Buckets lists the names of the buckets that exist: those that were written to.
+func (h *home) Buckets(ctx context.Context) ([]string, error) {
+	buckets, err := h.svc.Buckets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(buckets))
+	for i, b := range buckets {
+		names[i] = string(b)
+	}
+	return names, nil
+}
+
+// Limits and pace of retries.
+const (
+	defaultTries = 12                     // tries of one call, the first included; range 1 to 100
+	maxTries     = 100                    // the most that WithTries accepts
+	firstPause   = 25 * time.Millisecond  // before the second round of tries
+	maxPause     = 1 * time.Second        // between two tries; pauses double up to it
+	abortTimeout = 500 * time.Millisecond // for ending a transaction that failed
+)
+
+// retryPolicy says how often and how fast to try again. Its functions are replaced in tests.
+type retryPolicy struct {
+	tries  int
+	random func() float64 // uniform in [0, 1)
+}
+
+func newRetryPolicy() retryPolicy { return retryPolicy{tries: defaultTries, random: rand.Float64} }
+
+// WithTries bounds how often a call is tried, the first time included. Default 12, range 1 to 100;
+// with pauses that double from 25 ms to 1 s, 12 tries take about 6 s, which spans the restart of a
+// node. 1 turns retries off. The caller's context bounds them too.
+func WithTries(n int) Option {
+	return func(c *config) { c.policy.tries = min(max(n, 1), maxTries) }
+}
+
+// pause waits before try number n (counted from 1), at least as long as the hint says, or until ctx
+// ends. Half of each pause is random, so that clients that failed together do not return together.
+func (p retryPolicy) pause(ctx context.Context, n int, hint time.Duration) error {
+	d := min(firstPause<<min(n-1, 10), maxPause)
+	d = max(d/2+time.Duration(p.random()*float64(d/2)), min(hint, maxPause))
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

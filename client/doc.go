@@ -1,0 +1,49 @@
+// Package client is theriac's Go client: typed handles on objects, transactions and sessions, over
+// the network ([Open]) or over a node in the same process ([New]).
+//
+//	db, err := client.Open(ctx, "localhost:6700", client.Insecure())
+//	if err != nil {
+//		return err
+//	}
+//	defer db.Close()
+//
+//	err = db.Counter("likes").Add(ctx, 1)
+//	likes, err := db.Counter("likes").Get(ctx)
+//
+// Several writes happen together or not at all, in every region, inside [DB.Update]:
+//
+//	err = db.Update(ctx, func(tx *client.Tx) error {
+//		if err := tx.Register("order/7").SetString(ctx, "paid"); err != nil {
+//			return err
+//		}
+//		return tx.Set("orders/paid").Add(ctx, "7")
+//	})
+//
+// A [Session] reads its own writes and never goes back in time, in whichever region its calls are
+// served; its [Token] can be handed to another process, which goes on from there with [DB.Resume].
+//
+// Every call takes a context first, whose deadline bounds every wait, and options last:
+// [Eventual], [Applied], [WithReceipt], [WithToken], [WithOpID].
+//
+// # Errors
+//
+// Every error is an [*Error] (or wraps one). errors.Is(err, client.ErrStale) asks for its kind.
+// [OutcomeOf] says whether the write happened: not applied, applied, or unknown. Calls are retried
+// inside the client as far as that is safe; a write whose outcome is unknown is never sent to
+// another region. Its Error.ID names the operation, and [DB.Outcome] asks later what became of it.
+//
+// # Responsibility
+//
+// The package owns the convenience of the API, the choice of a node, retries and session tokens.
+// It knows no server package: everything goes through kv.Service, which the gRPC backend and an
+// embedded node both are. It knows the names and numbers of the data types, and not how they merge.
+//
+// # Invariants
+//
+//  1. A session's token only grows, and includes every receipt of the session's calls.
+//  2. A try of a write that may have reached a lane is followed by tries at the same lane only,
+//     with the same operation id and marked as retries.
+//  3. A transaction that a closure began is ended when Update, View or an iterator returns or
+//     panics.
+//  4. Every retry loop is bounded by a number of tries and by the caller's context.
+package client
