@@ -166,16 +166,19 @@ func (v Vector) Append(dst []byte, ref Timestamp) []byte {
 
 // DecodeVector reads what Append wrote with the same ref and returns the bytes behind it.
 func DecodeVector(src []byte, ref Timestamp) (Vector, []byte, error) {
+	return DecodeVectorInto(nil, src, ref)
+}
+
+// DecodeVectorInto is DecodeVector into a buffer of the caller's, whose content it replaces and
+// which it grows as needed.
+func DecodeVectorInto(buffer []Entry, src []byte, ref Timestamp) (Vector, []byte, error) {
 	n, k := binary.Uvarint(src)
 	if k <= 0 || n > MaxVectorEntries || n > uint64(len(src)) {
 		return nil, nil, ErrVector
 	}
 	src = src[k:]
-	if n == 0 {
-		return nil, src, nil
-	}
-	out := make(Vector, 0, n)
 	region := uint64(0)
+	out := slices.Grow(buffer[:0], int(n))
 	for i := range n {
 		step, k := binary.Uvarint(src)
 		if k <= 0 {

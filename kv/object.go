@@ -90,6 +90,21 @@ func DecodeName(src []byte) (string, []byte, error) {
 	}
 }
 
+// SkipName returns the bytes behind an encoded name without decoding it, and whether there was one.
+func SkipName(src []byte) (rest []byte, ok bool) {
+	for {
+		end := bytes.IndexByte(src, escape)
+		if end < 0 || end+1 >= len(src) {
+			return nil, false
+		}
+		mark := src[end+1]
+		src = src[end+2:]
+		if mark != escaped {
+			return src, mark == terminator
+		}
+	}
+}
+
 // AppendPath encodes a path (invariant 1): for each step its name, then its type.
 func AppendPath(dst []byte, p Path) []byte {
 	for _, s := range p {

@@ -1,0 +1,265 @@
+package crdt
+
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Counter is a number that regions add to and subtract from.
+//
+// Operations: increment by any int64, reset.
+//
+// Concurrency: all increments count; a reset takes back those that it has seen. A counter is
+// present while an increment is uncovered, also when they sum up to 0.
+//
+// Encoding of operations:
+//
+//	1 | varint n                       increment
+//	2 | high 8, low 8, big endian      a forgotten sum, two's complement; written by Rewrite only
+//
+// Range: -CounterLimit to CounterLimit. An increment of more than CounterUnchecked either way is
+// checked against the value where it commits (Check); smaller ones are not, so that they stay blind
+// writes. Folds add up in 128 bits: a sum outside of int64 is an error to the reader, never a wrap.
+//
+// Source: Shapiro et al., A comprehensive study of Convergent and Commutative Replicated Data Types
+// (INRIA RR-7506, 2011), specification 5; in the form of Baquero et al., arXiv 1710.04469. We differ
+// in summing up below settled.
+const Counter kv.Type = 1
+
+const (
+	// CounterLimit bounds a counter's value either way.
+	CounterLimit = 1 << 62
+	// CounterUnchecked is the largest increment, either way, that is not checked against the value.
+	CounterUnchecked = 1 << 32
+)
+
+const (
+	opIncrement = 1
+	opSum       = 2
+)
+
+func init() {
+	register(Counter, definition{name: "counter", rules: &leafRules{
+		encode:      encodeIncrement,
+		classify:    classifyCounter,
+		fold:        foldCounter,
+		settle:      settleCounter,
+		accumulates: true,
+		combine:     combineIncrements,
+		needsCheck:  incrementNeedsCheck,
+		check:       checkIncrement,
+	}})
+}
+
+func encodeIncrement(op *kv.Op) ([]byte, error) {
+	if op.Verb != kv.VerbIncrement {
+		return nil, unknownVerb(op, "increment and reset")
+	}
+	if len(op.Data) != 0 {
+		return nil, kv.Errorf(kv.KindInvalid, "increment of %s carries %d bytes of data: give the amount as an integer only",
+			describe(op), len(op.Data))
+	}
+	return appendIncrement(nil, op.Int), nil
+}
+
+func appendIncrement(dst []byte, n int64) []byte {
+	return binary.AppendVarint(append(dst, opIncrement), n)
+}
+
+func classifyCounter(op []byte) class {
+	if _, ok := amount(op); !ok {
+		return malformed
+	}
+	return add
+}
+
+// sum is a number of 128 bits, two's complement.
+type sum struct {
+	high int64
+	low  uint64
+}
+
+func sumOf(n int64) sum { return sum{n >> 63, uint64(n)} }
+
+func (s sum) plus(t sum) sum {
+	low, carry := bits.Add64(s.low, t.low, 0)
+	return sum{s.high + t.high + int64(carry), low}
+}
+
+// int64 gives the sum if it fits.
+func (s sum) int64() (int64, bool) { return int64(s.low), s.high == int64(s.low)>>63 }
+
+// amount decodes what an operation adds.
+func amount(op []byte) (sum, bool) {
+	switch {
+	case len(op) == 2 && op[0] == opIncrement && op[1] < 0x80:
+		return sumOf(int64(op[1]>>1) ^ -int64(op[1]&1)), true
+	case len(op) > 1 && op[0] == opIncrement:
+		n, k := binary.Varint(op[1:])
+		return sumOf(n), k == len(op)-1
+	case len(op) == 17 && op[0] == opSum:
+		return sum{int64(binary.BigEndian.Uint64(op[1:])), binary.BigEndian.Uint64(op[9:])}, true
+	}
+	return sum{}, false
+}
+
+// foldCounter adds up in one pass as long as there is no reset and each region's dots ascend, which
+// is how they are stored unless something was applied twice.
+func foldCounter(items []byte, at clock.Vector) (kv.Value, error) {
+	var order ascending
+	total, found := sum{}, false
+	cur := cursor{src: items}
+	for cur.next() {
+		n, ok := amount(cur.op)
+		if !ok || cur.snapshot != nil || !order.next(cur.dot) {
+			return foldCounterSlowly(items, at)
+		}
+		if visible(at, cur.dot) {
+			total, found = total.plus(n), true
+		}
+	}
+	if cur.bad {
+		return kv.Value{}, errItems()
+	}
+	return counterValue(total, found)
+}
+
+// ascending notices dots that do not ascend within their region. It has no room for many regions,
+// and then says no.
+type ascending struct {
+	n    int
+	last [coverRegions]clock.Dot
+}
+
+func (a *ascending) next(d clock.Dot) bool {
+	if d.IsZero() {
+		return true
+	}
+	for i := range a.n {
+		if l := &a.last[i]; l.Region == d.Region {
+			if d.Time < l.Time || d.Time == l.Time && d.Index <= l.Index {
+				return false
+			}
+			*l = d
+			return true
+		}
+	}
+	if a.n == len(a.last) {
+		return false
+	}
+	a.last[a.n] = d
+	a.n++
+	return true
+}
+
+// foldCounterSlowly handles resets, and dots in any order, some of them equal.
+func foldCounterSlowly(items []byte, at clock.Vector) (kv.Value, error) {
+	var space [coverRegions]clock.Entry
+	c, err := coverAt(space[:0], definitions[Counter].rules, items, at)
+	if err != nil {
+		return kv.Value{}, err
+	}
+	var order ascending
+	total, found := sum{}, false
+	for cur := (cursor{src: items}); cur.next(); {
+		if !order.next(cur.dot) {
+			return foldCounterSorted(items, at, c)
+		}
+		if n, ok := amount(cur.op); ok && visible(at, cur.dot) && !c.covers(cur.dot) {
+			total, found = total.plus(n), true
+		}
+	}
+	return counterValue(total, found)
+}
+
+// foldCounterSorted brings equal dots together first.
+func foldCounterSorted(items []byte, at clock.Vector, c cover) (kv.Value, error) {
+	total, found := sum{}, false
+	for _, e := range sorted(items) {
+		if n, ok := amount(e.op); ok && visible(at, e.dot) && !c.covers(e.dot) {
+			total, found = total.plus(n), true
+		}
+	}
+	return counterValue(total, found)
+}
+
+func counterValue(total sum, found bool) (kv.Value, error) {
+	n, ok := total.int64()
+	if !ok {
+		return kv.Value{}, kv.Errorf(kv.KindBound,
+			"the counter's value is beyond 64 bits: concurrent increments went past its limit; correct it by increments the other way, or reset it")
+	}
+	return kv.Value{Type: Counter, Present: found, Int: n}, nil
+}
+
+// settleCounter sums up what is settled into one forgotten item. Increments that are not settled
+// stay apart: a later reset may have seen any part of them.
+func settleCounter(below []entry) []entry {
+	total, found := sum{}, false
+	kept := make([]entry, 1, len(below)+1)
+	for _, e := range below {
+		if !e.settled {
+			kept = append(kept, e)
+			continue
+		}
+		n, _ := amount(e.op)
+		total, found = total.plus(n), true
+	}
+	if !found {
+		return kept[1:]
+	}
+	kept[0] = entry{op: encodeSum(total), settled: true}
+	return kept
+}
+
+func encodeSum(s sum) []byte {
+	if n, ok := s.int64(); ok {
+		return appendIncrement(nil, n)
+	}
+	b := binary.BigEndian.AppendUint64([]byte{opSum}, uint64(s.high))
+	return binary.BigEndian.AppendUint64(b, s.low)
+}
+
+// combineIncrements adds up two increments of one group, unless the sum needs more than 64 bits.
+func combineIncrements(a, b []byte) ([]byte, bool) {
+	m, okA := amount(a)
+	n, okB := amount(b)
+	total, fits := m.plus(n).int64()
+	if !okA || !okB || !fits {
+		return nil, false
+	}
+	return appendIncrement(nil, total), true
+}
+
+func incrementNeedsCheck(op []byte) bool {
+	s, _ := amount(op)
+	n, fits := s.int64()
+	return !fits || n > CounterUnchecked || n < -CounterUnchecked
+}
+
+func checkIncrement(current kv.Value, op []byte) error {
+	s, _ := amount(op)
+	total := s.plus(sumOf(current.Int))
+	if n, fits := total.int64(); fits && n <= CounterLimit && n >= -CounterLimit {
+		return nil
+	}
+	n, _ := s.int64()
+	return kv.Errorf(kv.KindBound, "an increment by %d takes the counter from %d out of its range of %d to %d: use a smaller one",
+		n, current.Int, math.MinInt64/2, -(math.MinInt64 / 2))
+}
+
+// sorted decodes items that were checked before, in the order of dots, each dot once. Forgotten
+// items come first, and all of them: they are different ones.
+func sorted(items []byte) []entry {
+	var out []entry
+	for cur := (cursor{src: items}); cur.next(); {
+		out = append(out, entry{dot: cur.dot, snapshot: cur.snapshot, op: cur.op})
+	}
+	slices.SortStableFunc(out, func(a, b entry) int { return a.dot.Compare(b.dot) })
+	return slices.CompactFunc(out, func(a, b entry) bool { return a.dot == b.dot && !a.dot.IsZero() })
+}
