@@ -105,7 +105,7 @@ func (t *Tree) packages() []string {
 	found, documented, written := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, f := range t.files {
 		found[f.pkg] = true
-		documented[f.pkg] = documented[f.pkg] || path.Base(f.name) == "doc.go"
+		documented[f.pkg] = documented[f.pkg] || path.Base(f.name) == "doc.go" && f.syntax.Doc != nil
 		written[f.pkg] = written[f.pkg] || !f.generated
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(found)) {
@@ -113,7 +113,7 @@ func (t *Tree) packages() []string {
 			wrong = append(wrong, fmt.Sprintf("package %s is not listed in imports.txt", pkg))
 		}
 		if written[pkg] && !documented[pkg] {
-			wrong = append(wrong, fmt.Sprintf("package %s has no doc.go", pkg))
+			wrong = append(wrong, fmt.Sprintf("package %s has no doc.go with a package comment", pkg))
 		}
 	}
 	return wrong

@@ -41,7 +41,7 @@ testmodule example.org/rig: high/...
 func check(t *testing.T, files map[string]string) []string {
 	t.Helper()
 	root := fstest.MapFS{}
-	all := map[string]string{"low/doc.go": "package low", "high/doc.go": "package high"}
+	all := map[string]string{"low/doc.go": "// Package low.\npackage low", "high/doc.go": "// Package high.\npackage high"}
 	for name, src := range files {
 		all[name] = src
 	}
@@ -78,6 +78,7 @@ func draw(r *rand.Rand, now time.Time) {}`,
 func TestEveryRuleIsEnforced(t *testing.T) {
 	for name, c := range map[string]struct{ file, src, want string }{
 		"unlisted package":  {"new/doc.go", "package new", "package new is not listed"},
+		"empty doc.go":      {"new/doc.go", "package new", "package new has no doc.go with a package comment"},
 		"no doc.go":         {"new/a.go", "package new", "package new has no doc.go"},
 		"edge upward":       {"low/a.go", `package low; import "m.org/m/high"`, "low may not import m.org/m/high"},
 		"unlisted edge":     {"low/a_test.go", `package low; import "m.org/m/high"`, "low may not import m.org/m/high"},
