@@ -1,0 +1,102 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// RawLeaf is a leaf as it travels in a bootstrap: its key and its items, as bytes that only storage
+// and crdt read.
+type RawLeaf struct{ Key, Items []byte }
+
+// ShardRange returns leaves of a shard with what of them is visible at a cut, in the order of keys,
+// behind after (nil: from the first), as many as fit maxBytes and at least one. next is the key to
+// go on behind; nil: these were the last. The cut must be held open.
+func (s *Store) ShardRange(ctx context.Context, shard uint8, after []byte, at clock.Vector, maxBytes int) (leaves []RawLeaf, next []byte, err error) {
+	prefix := []byte{spaceLeaf, shard}
+	from := prefix
+	if after != nil {
+		from = append(bytes.Clone(after), 0)
+	}
+	size := 0
+	err = s.scan(ctx, from, successor(prefix), func(key, items []byte) (bool, error) {
+		visible, err := crdt.Filter(nil, items, at)
+		if err != nil {
+			return false, s.readFailed("leaf", err)
+		}
+		if len(visible) == 0 {
+			return true, nil
+		}
+		leaves = append(leaves, RawLeaf{bytes.Clone(key), visible})
+		if size += len(key) + len(visible); size >= maxBytes {
+			next = bytes.Clone(key)
+			return false, nil
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return leaves, next, nil
+}
+
+// LoadLeaf writes a leaf of another store's cut, in place of what was there. It refuses what is no
+// leaf (kv.ErrCorrupt).
+func (b *Batch) LoadLeaf(l RawLeaf) error {
+	if _, err := parseLeaf(l.Key); err != nil {
+		return err
+	}
+	if n, err := crdt.CountItems(l.Items); err != nil || n == 0 {
+		return kv.Errorf(kv.KindCorrupt, "storage: leaf %x of a bootstrap has malformed items", l.Key)
+	}
+	w := b.leaf(l.Key)
+	w.items, w.replace = append(w.items[:0], l.Items...), true
+	return b.err
+}
+
+// LoadApplied says that all that lanes hold up to these times is in the leaves loaded. Their logs
+// begin behind it.
+func (b *Batch) LoadApplied(lanes map[clock.Lane]clock.Timestamp) {
+	for l, t := range lanes {
+		b.state.set(l, t)
+		b.logged = append(b.logged, logEntry{lane: l, time: t})
+		b.setTruncated(l, t)
+	}
+}
+
+// LoadVoids adds void intervals that another store knows.
+func (b *Batch) LoadVoids(voids map[clock.Lane][]kv.Interval) {
+	for l, list := range voids {
+		for _, i := range list {
+			b.addVoid(laneVoid{l, i})
+		}
+	}
+}
+
+// Clear drops all leaves, logs and pending removals, so that a bootstrap can begin anew. Void
+// intervals, the callers' metadata and the reserved bound stay. It must come first in its batch.
+func (b *Batch) Clear() {
+	for _, space := range [][]byte{{spaceLeaf}, {spaceLog}, {spaceMeta, metaPending}, {spaceMeta, metaTruncated}} {
+		b.keep(b.pb.DeleteRange(space, successor(space), nil))
+	}
+	b.state.applied = b.state.applied[:0]
+	b.cleared = true
+}
+
+// cleared forgets what was in memory of what Clear dropped.
+func (s *Store) cleared() {
+	s.cache.clear()
+	s.pending.list.Store(nil)
+	s.logs.clear()
+	s.writer.triggers = newTriggers()
+}
+
+func (t *logTable) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lanes = nil
+}

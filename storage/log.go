@@ -1,0 +1,222 @@
+package storage
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// logEntry is a record that a batch has added.
+type logEntry struct {
+	lane clock.Lane
+	time clock.Timestamp
+	size int
+}
+
+// segmentBytes is how finely the log's size is known: a lane's log is counted in segments of about
+// this many bytes.
+const segmentBytes = 1 << 20
+
+// segment is a stretch of a lane's log that ends at a record.
+type segment struct {
+	last  clock.Timestamp
+	bytes int64
+}
+
+// laneLog is what is known in memory of one lane's log.
+type laneLog struct {
+	applied   clock.Timestamp
+	truncated clock.Timestamp // records up to it may be gone
+	segments  []segment       // oldest first
+}
+
+// logTable tracks the logs of all lanes.
+type logTable struct {
+	mu    sync.RWMutex
+	lanes map[clock.Lane]*laneLog
+}
+
+func (t *logTable) lane(l clock.Lane) *laneLog {
+	if t.lanes == nil {
+		t.lanes = make(map[clock.Lane]*laneLog)
+	}
+	g := t.lanes[l]
+	if g == nil {
+		g = &laneLog{}
+		t.lanes[l] = g
+	}
+	return g
+}
+
+func (t *logTable) add(entries []logEntry) {
+	if len(entries) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range entries {
+		g := t.lane(e.lane)
+		g.applied = max(g.applied, e.time)
+		g.count(e)
+	}
+}
+
+func (g *laneLog) count(e logEntry) {
+	if n := len(g.segments); n > 0 && g.segments[n-1].bytes < segmentBytes {
+		g.segments[n-1].bytes += int64(e.size)
+		g.segments[n-1].last = e.time
+		return
+	}
+	g.segments = append(g.segments, segment{last: e.time, bytes: int64(e.size)})
+}
+
+func (t *logTable) applied(l clock.Lane) clock.Timestamp {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if g := t.lanes[l]; g != nil {
+		return g.applied
+	}
+	return 0
+}
+
+func (t *logTable) truncated(l clock.Lane) clock.Timestamp {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if g := t.lanes[l]; g != nil {
+		return g.truncated
+	}
+	return 0
+}
+
+// LogStats is the state of one lane's log.
+type LogStats struct {
+	Applied   clock.Timestamp // of the last record
+	Truncated clock.Timestamp // records up to it may be gone
+	Bytes     int64           // held, before compression; what a start found is estimated from the files
+	// Cut is the least point to truncate up to so that at most the bytes asked for remain.
+	Cut clock.Timestamp
+}
+
+// LogStats tells how much of a lane's log is held, and where to cut it to hold at most keep bytes.
+func (s *Store) LogStats(l clock.Lane, keep int64) LogStats {
+	s.logs.mu.RLock()
+	defer s.logs.mu.RUnlock()
+	g := s.logs.lanes[l]
+	if g == nil {
+		return LogStats{}
+	}
+	st := LogStats{Applied: g.applied, Truncated: g.truncated}
+	for _, seg := range g.segments {
+		st.Bytes += seg.bytes
+	}
+	left := st.Bytes
+	for _, seg := range g.segments {
+		if left <= keep {
+			break
+		}
+		left -= seg.bytes
+		st.Cut = seg.last
+	}
+	return st
+}
+
+// Log returns the records of a lane behind after, as they were applied, the first in any case and
+// then as many as fit maxBytes. None: there are none yet. When records behind after have been
+// truncated the error matches kv.ErrTooOld.
+func (s *Store) Log(l clock.Lane, after clock.Timestamp, maxBytes int) (records [][]byte, err error) {
+	if t := s.logs.truncated(l); after < t {
+		return nil, kv.Errorf(kv.KindTooOld, "storage: the log of lane %s reaches back to %s, not to %s", l, t, after)
+	}
+	prefix := appendLane([]byte{spaceLog}, l)
+	lower := appendLogKey(nil, l, after+1)
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: successor(prefix)})
+	if err != nil {
+		return nil, s.readFailed("log of lane "+l.String(), err)
+	}
+	defer func() {
+		if e := iter.Close(); e != nil && err == nil {
+			err = s.readFailed("log of lane "+l.String(), e)
+		}
+	}()
+	size := 0
+	for ok := iter.First(); ok; ok = iter.Next() {
+		value, err := iter.ValueAndErr()
+		if err != nil {
+			return nil, s.readFailed("log of lane "+l.String(), err)
+		}
+		if size += len(value); len(records) > 0 && size > maxBytes {
+			break
+		}
+		records = append(records, append([]byte(nil), value...))
+	}
+	if err := iter.Error(); err != nil {
+		return nil, s.readFailed("log of lane "+l.String(), err)
+	}
+	// A truncation may have come in between; then the first records may be missing.
+	if t := s.logs.truncated(l); after < t {
+		return nil, kv.Errorf(kv.KindTooOld, "storage: the log of lane %s reaches back to %s, not to %s", l, t, after)
+	}
+	return records, nil
+}
+
+// TruncateLog drops a lane's records up to a timestamp, with this batch. The caller has made sure
+// that nobody needs them. Beyond what is applied it drops nothing.
+func (b *Batch) TruncateLog(l clock.Lane, upTo clock.Timestamp) {
+	from := b.s.logs.truncated(l)
+	upTo = min(upTo, b.state.at(l))
+	if upTo <= from {
+		return
+	}
+	// The tombstone begins where the last one ended, so that old ones are not carried along.
+	b.keep(b.pb.DeleteRange(appendLogKey(nil, l, from), appendLogKey(nil, l, upTo+1), nil))
+	b.setTruncated(l, upTo)
+}
+
+// setTruncated notes that a lane's records up to t may be gone. Readers are told before the batch is
+// visible: asking too early for a record is harmless, missing one is not.
+func (b *Batch) setTruncated(l clock.Lane, t clock.Timestamp) {
+	b.keep(b.pb.Set(truncatedKey(l), binary.BigEndian.AppendUint64(nil, uint64(t)), nil))
+	b.truncated = append(b.truncated, laneTime{l, t})
+	b.s.logs.truncate(laneTime{l, t})
+}
+
+func (t *logTable) truncate(marks ...laneTime) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range marks {
+		g := t.lane(m.lane)
+		g.truncated = max(g.truncated, m.time)
+		for len(g.segments) > 0 && g.segments[0].last <= m.time {
+			g.segments = g.segments[1:]
+		}
+	}
+}
+
+// loadLogs fills the table at start.
+func (s *Store) loadLogs() error {
+	err := s.scanMeta([]byte{spaceMeta, metaTruncated}, func(key, value []byte) error {
+		if len(key) != 2+3 || len(value) != 8 {
+			return kv.Errorf(kv.KindCorrupt, "storage: malformed log mark %x", key)
+		}
+		s.logs.lane(decodeLane(key[2:])).truncated = clock.Timestamp(binary.BigEndian.Uint64(value))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, a := range s.writer.state.applied {
+		g := s.logs.lane(a.lane)
+		g.applied = a.time
+		prefix := appendLane([]byte{spaceLog}, a.lane)
+		size, err := s.db.EstimateDiskUsage(prefix, successor(prefix))
+		if err != nil {
+			return s.readFailed("log of lane "+a.lane.String(), err)
+		}
+		g.segments = append(g.segments, segment{last: a.time, bytes: int64(size)})
+	}
+	return nil
+}

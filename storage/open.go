@@ -1,0 +1,283 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Store is one node's disk. Its methods are safe for concurrent use unless they say otherwise.
+type Store struct {
+	cfg  Config
+	db   *pebble.DB
+	lock *pebble.Lock
+
+	start   Start
+	failed  atomic.Pointer[failure]
+	broken  atomic.Bool // Pebble can't even be closed
+	cuts    atomic.Pointer[cuts]
+	cache   *leafCache
+	pending pendingTable
+	voids   voidTable
+	logs    logTable
+	sweep   sweeper
+	counts  counters
+
+	submit  sync.RWMutex // held while sending; Close takes it to see the last sender off
+	closed  bool         // under submit
+	queue   chan Job
+	chores  chan Job // background work, with lower priority
+	synced  chan syncItem
+	syncDue chan struct{} // the sync delay of an unsynced batch has passed
+	tidyDue chan struct{}
+	stop    context.CancelFunc
+	stopped context.Context // ends the keeper and the chores' submitters
+	done    sync.WaitGroup  // writer, syncer
+	keeper  sync.WaitGroup
+
+	writer  writer   // the writer goroutine's own
+	witness *witness // written by the syncer
+	syncErr error    // the syncer's own: the sync that failed
+}
+
+// Start is what Open found.
+type Start struct {
+	Fresh       bool   // this Open created the store
+	Short       bool   // it may lack what was acknowledged; see Reason. Stays so until Batch.Recovered
+	Reason      string // why Short
+	Incarnation uint64 // of the store: drawn when it is created and whenever it turns short
+	Applied     map[clock.Lane]clock.Timestamp
+	Bound       clock.Timestamp // no timestamp of the own lane above it was ever handed out
+}
+
+// Start is what Open found.
+func (s *Store) Start() Start { return s.start }
+
+// Open opens or creates the store in a folder. Errors say what to do: matching kv.ErrInvalid for a
+// folder that is not a store, kv.ErrUnavailable for one in use, kv.ErrCorrupt for a damaged one.
+func Open(c Config) (*Store, error) {
+	c = c.withDefaults()
+	if err := claimFolder(&c); err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(&c)
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(c, lock)
+	if err := s.open(); err != nil {
+		return nil, s.giveUp(err)
+	}
+	s.run()
+	return s, nil
+}
+
+func newStore(c Config, lock *pebble.Lock) *Store {
+	s := &Store{
+		cfg: c, lock: lock, cache: newLeafCache(c.LeafCacheBytes),
+		queue: make(chan Job, QueuedJobs), chores: make(chan Job, 1), synced: make(chan syncItem, SyncsInFlight),
+		syncDue: make(chan struct{}, 1), tidyDue: make(chan struct{}, 1),
+	}
+	s.cuts.Store(&cuts{})
+	s.stopped, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// giveUp closes what a failed open had opened.
+func (s *Store) giveUp(cause error) error {
+	if s.witness != nil {
+		cause = errors.Join(cause, s.witness.file.Close())
+	}
+	if s.db != nil && !s.broken.Load() {
+		if err := s.db.Close(); err != nil {
+			s.cfg.Logf("storage: close %s after a failed open: %v", s.cfg.Dir, err)
+		}
+	}
+	if err := s.lock.Close(); err != nil {
+		s.cfg.Logf("storage: unlock %s after a failed open: %v", s.cfg.Dir, err)
+	}
+	return cause
+}
+
+// open reads what is on disk and checks it against the witness.
+func (s *Store) open() error {
+	said, turn, found, err := readWitness(s.cfg.FS, s.cfg.FS.PathJoin(s.cfg.Dir, witnessName))
+	if err != nil {
+		return err
+	}
+	if err := s.openPebble(found); err != nil {
+		return err
+	}
+	if err := s.loadState(); err != nil {
+		return err
+	}
+	if err := s.judge(said, turn, found); err != nil {
+		return err
+	}
+	return s.load()
+}
+
+// openPebble opens the Pebble store; mustExist: the witness says that there was one.
+func (s *Store) openPebble(mustExist bool) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // Pebble panics on some damaged files
+			err = kv.Errorf(kv.KindCorrupt, "storage: open %s: %v. %s", s.cfg.dataDir(), p, remedy)
+		}
+	}()
+	o := s.options(s.lock)
+	o.ErrorIfNotExists = mustExist
+	s.db, err = pebble.Open(s.cfg.dataDir(), o)
+	if err == nil {
+		return nil
+	}
+	s.db = nil
+	if errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return kv.Errorf(kv.KindCorrupt, "storage: %s is gone, but %s says that it held data: %w. %s", s.cfg.dataDir(), witnessName, err, remedy)
+	}
+	return kv.Errorf(kv.KindCorrupt, "storage: open %s: %w. %s", s.cfg.dataDir(), err, remedy)
+}
+
+func (s *Store) loadState() error {
+	b, found, err := s.read(stateKey)
+	if err != nil || !found {
+		return err
+	}
+	s.writer.state, err = decodeState(b)
+	return err
+}
+
+// creationNumber is the sequence number of a store that holds nothing yet.
+const creationNumber = 1
+
+// judge compares what was found with what the witness says and decides whether the store is fresh,
+// complete or short.
+func (s *Store) judge(said testimony, turn int, found bool) error {
+	st := &s.writer.state
+	switch {
+	case !found && st.number <= creationNumber:
+		s.start.Fresh = true
+		return s.create()
+	case !found:
+		return s.turnShort("no " + witnessName + " file: the folder is a copy, a checkpoint, or its witness was deleted")
+	case said.incarnation != st.incarnation && st.number != 0:
+		return s.turnShort(witnessName + " belongs to another store: the folder was put together from two")
+	case st.number < said.number:
+		return kv.Errorf(kv.KindCorrupt, "storage: %s holds batches up to %d, but %d were synced: a log file in %s is damaged or was cut. %s",
+			s.cfg.Dir, st.number, said.number, s.cfg.dataDir(), remedy)
+	}
+	w, err := openWitness(s.cfg.FS, s.cfg.Dir, turn)
+	if err != nil {
+		return kv.Errorf(kv.KindUnavailable, "storage: open %s in %s: %w", witnessName, s.cfg.Dir, err)
+	}
+	s.witness = w
+	return nil
+}
+
+// create finishes a new store: its first batch, out of the first log (which replay trusts too much,
+// being of an older format), then the witness.
+func (s *Store) create() error {
+	st := &s.writer.state
+	if st.number == 0 {
+		st.incarnation = s.cfg.Incarnation()
+		st.number = creationNumber
+		if err := s.db.Set(stateKey, st.append(nil), pebble.Sync); err != nil {
+			return kv.Errorf(kv.KindUnavailable, "storage: create %s: %w", s.cfg.Dir, err)
+		}
+	}
+	return s.rotateAndWitness()
+}
+
+// turnShort gives the store a new incarnation and notes, durably, that it is short.
+func (s *Store) turnShort(reason string) error {
+	st := &s.writer.state
+	st.incarnation = s.cfg.Incarnation()
+	st.number++
+	b := s.db.NewBatch()
+	defer b.Close()
+	err := errors.Join(b.Set(stateKey, st.append(nil), nil), b.Set(shortKey, []byte(reason), nil))
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	if err != nil {
+		return kv.Errorf(kv.KindUnavailable, "storage: write %s: %w", s.cfg.Dir, err)
+	}
+	return s.rotateAndWitness()
+}
+
+func (s *Store) rotateAndWitness() error {
+	err := s.db.Flush()
+	if err == nil {
+		st := &s.writer.state
+		s.witness, err = createWitness(s.cfg.FS, s.cfg.Dir, testimony{st.incarnation, st.number})
+	}
+	if err != nil {
+		return kv.Errorf(kv.KindUnavailable, "storage: create the witness of %s: %w", s.cfg.Dir, err)
+	}
+	return nil
+}
+
+// load fills the tables that are kept in memory.
+func (s *Store) load() error {
+	reason, short, err := s.read(shortKey)
+	if err != nil {
+		return err
+	}
+	st := &s.writer.state
+	s.start.Short, s.start.Reason = short, string(reason)
+	s.start.Incarnation, s.start.Bound, s.start.Applied = st.incarnation, st.bound, st.lanes()
+	return errors.Join(s.loadPending(), s.loadVoids(), s.loadLogs())
+}
+
+// read gets one key, copied.
+func (s *Store) read(key []byte) (value []byte, found bool, err error) {
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, s.readFailed(fmt.Sprintf("key %x", key), err)
+	}
+	value = append([]byte{}, v...)
+	if err := closer.Close(); err != nil {
+		return nil, false, s.readFailed(fmt.Sprintf("key %x", key), err)
+	}
+	return value, true, nil
+}
+
+// run starts the goroutines.
+func (s *Store) run() {
+	s.writer.init(s)
+	s.done.Add(2)
+	go s.write()
+	go s.sync()
+	s.keeper.Add(1)
+	go s.keep()
+}
+
+// Close ends the background work, writes and syncs what was submitted before, and closes the store.
+// Jobs submitted later are refused. It must not be called from a Job.
+func (s *Store) Close() error {
+	s.submit.Lock()
+	if s.closed {
+		s.submit.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.submit.Unlock()
+	s.stop()
+	s.keeper.Wait()
+	close(s.queue)
+	s.done.Wait()
+	err := errors.Join(s.witness.sync(), s.witness.file.Close())
+	if !s.broken.Load() && s.Failed() == nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	return errors.Join(err, s.lock.Close())
+}

@@ -1,0 +1,74 @@
+package storage
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+)
+
+const (
+	// separatedValue is the size from which values leave the tables for blob files, so that
+	// compaction does not copy them again and again.
+	separatedValue = 4 << 10
+	// bloomBits a key give about one false positive in a hundred.
+	bloomBits = 10
+)
+
+// options configures Pebble. The format version is set explicitly: its default would not detect a
+// damaged record in the middle of a log.
+func (s *Store) options(lock *pebble.Lock) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          s.cfg.FS,
+		Lock:                        lock,
+		CacheSize:                   s.cfg.CacheBytes,
+		MemTableSize:                uint64(s.cfg.MemTableBytes),
+		MemTableStopWritesThreshold: 4,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Merger:                      merger,
+		Logger:                      pebbleLogger{s},
+		EventListener:               s.events(),
+		L0CompactionThreshold:       4,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		MaxOpenFiles:                1000,
+	}
+	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled: true, MinimumSize: separatedValue, MaxBlobReferenceDepth: 10,
+			RewriteMinimumAge: 5 * time.Minute, TargetGarbageRatio: 0.2,
+		}
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+	}
+	return o
+}
+
+// events makes background errors final. Pebble would try again for ever; but a full disk or a failed
+// sync of a table means that the next commit may find no room, and that must be said, not retried.
+func (s *Store) events() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { s.fail(fmt.Errorf("background write: %w", err)) },
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.fail(fmt.Errorf("damaged file %s: %w", info.Path, info.Details))
+		},
+	}
+}
+
+// pebbleLogger drops Pebble's chatter and turns its fatal errors into the store's.
+type pebbleLogger struct{ s *Store }
+
+func (l pebbleLogger) Infof(string, ...any) {}
+
+func (l pebbleLogger) Errorf(format string, args ...any) { l.s.cfg.Logf("pebble: "+format, args...) }
+
+// Fatalf must not return; Pebble is not usable any more. It ends the calling goroutine, which runs
+// its deferred functions: the writer's refuse all jobs from then on. The process lives on for reads
+// and to say what happened.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.s.broken.Store(true)
+	l.s.fail(fmt.Errorf("pebble: "+format, args...))
+	runtime.Goexit()
+}

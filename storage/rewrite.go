@@ -1,0 +1,219 @@
+package storage
+
+import (
+	"errors"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
+)
+
+// triggers counts, for the leaves written lately, the operands since their last rewrite, and
+// remembers those that a rewrite would shorten once the cuts have passed them. It is bounded: what
+// it forgets the sweep finds. The writer's own.
+type triggers struct {
+	slots   []slot
+	due     [][]byte // keys of leaves with many operands
+	looking bool     // going over the slots for leaves that the cuts have passed
+	cursor  int
+}
+
+// slot is what is known of one leaf.
+type slot struct {
+	hash     uint64
+	last     clock.Dot
+	operands uint32
+	kept     uint32 // items that the last rewrite kept
+	override bool   // an override waits for the horizon
+	waits    bool   // something waits for settled
+	queued   bool   // in due
+	key      []byte // only once there is something to rewrite
+}
+
+const (
+	slotWays = 4    // places where a leaf may be
+	slotLook = 4096 // slots looked at in one go
+	maxDue   = 1024 // leaves queued; more are found by the sweep
+)
+
+func newTriggers() *triggers { return &triggers{slots: make([]slot, TriggerSlots)} }
+
+// worth orders slots by how much is lost when they are forgotten.
+func (s *slot) worth() uint32 {
+	if s.override || s.waits {
+		return s.operands + 2
+	}
+	return s.operands
+}
+
+// find returns the slot of a leaf, or the least valuable of those where it may be.
+func (t *triggers) find(hash uint64) (s *slot, found bool) {
+	first := int(hash%(TriggerSlots/slotWays)) * slotWays
+	set := t.slots[first : first+slotWays]
+	s = &set[0]
+	for i := range set {
+		if set[i].hash == hash {
+			return &set[i], true
+		}
+		if set[i].worth() < s.worth() {
+			s = &set[i]
+		}
+	}
+	return s, false
+}
+
+// note takes in what a batch has written. It reports whether it had to forget a leaf that should be
+// rewritten some time.
+func (t *triggers) note(leaves []leafWrite) (forgot bool) {
+	for i := range leaves {
+		w := &leaves[i]
+		s, found := t.find(w.hash)
+		if w.replace {
+			t.noteRewrite(s, found, w)
+			continue
+		}
+		if !found {
+			forgot = forgot || s.worth() > 1
+			*s = slot{hash: w.hash, key: s.key[:0]}
+		}
+		forgot = t.noteOperand(s, w) || forgot
+	}
+	return forgot
+}
+
+func (t *triggers) noteRewrite(s *slot, found bool, w *leafWrite) {
+	switch {
+	case found && !w.waits:
+		*s = slot{key: s.key[:0]}
+	case found:
+		s.operands, s.kept, s.override, s.waits, s.queued = 0, w.kept, false, true, false
+	}
+}
+
+func (t *triggers) noteOperand(s *slot, w *leafWrite) (forgot bool) {
+	s.operands++
+	s.override = s.override || w.override
+	s.last = w.last
+	if s.worth() > 1 && len(s.key) == 0 {
+		s.key = append(recycle(s.key), w.key...)
+	}
+	if s.operands < max(MinOperands, s.kept) || s.queued {
+		return false
+	}
+	if len(t.due) >= maxDue {
+		return true
+	}
+	s.queued = true
+	t.due = append(t.due, append([]byte(nil), w.key...))
+	return false
+}
+
+// look starts a round over all slots.
+func (t *triggers) look() { t.looking, t.cursor = true, 0 }
+
+// job is the next rewrites to do; nil: none.
+func (t *triggers) job(c *cuts) Job {
+	if n := min(len(t.due), RewriteLeaves); n > 0 {
+		keys := append([][]byte(nil), t.due[:n]...)
+		t.due = t.due[:copy(t.due, t.due[n:])]
+		return &rewriteJob{keys: keys, force: true}
+	}
+	if !t.looking {
+		return nil
+	}
+	if keys := t.ripe(c); len(keys) > 0 {
+		return &rewriteJob{keys: keys}
+	}
+	return nil
+}
+
+// ripe goes on with the round and returns leaves that the cuts have passed.
+func (t *triggers) ripe(c *cuts) (keys [][]byte) {
+	end := min(t.cursor+slotLook, len(t.slots))
+	for ; t.cursor < end && len(keys) < RewriteLeaves; t.cursor++ {
+		s := &t.slots[t.cursor]
+		if s.worth() < 2 || s.queued {
+			continue
+		}
+		if s.override && c.horizon.Sees(s.last) || c.settled.Sees(s.last) {
+			keys = append(keys, append([]byte(nil), s.key...))
+		}
+	}
+	t.looking = t.cursor < len(t.slots)
+	return keys
+}
+
+// rewriteJob rewrites whole leaves. It runs on the writer like every job, so nobody writes a leaf
+// between its read and its write.
+type rewriteJob struct {
+	keys  [][]byte
+	force bool // also where only operands become one
+}
+
+// errNothing drops a batch that would write nothing.
+var errNothing = errors.New("storage: nothing to rewrite")
+
+// Build implements Job.
+func (j *rewriteJob) Build(b *Batch) error {
+	for _, key := range j.keys {
+		if err := b.rewrite(key, j.force); err != nil {
+			return err
+		}
+	}
+	if len(b.leaves) == 0 {
+		return errNothing
+	}
+	return nil
+}
+
+// Applied implements Job.
+func (j *rewriteJob) Applied() {}
+
+// Durable implements Job. A rewrite that failed is no loss: the operands are still there.
+func (j *rewriteJob) Durable(error) {}
+
+// rewrite folds a leaf's items below the cuts into the fewest that read the same.
+func (b *Batch) rewrite(key []byte, force bool) error {
+	s := b.s
+	items, found, err := s.read(key)
+	if err != nil {
+		return err
+	}
+	c := s.pending.lower(s.cuts.Load())
+	w := b.leaf(key)
+	out, kept, err := crdt.Rewrite(leafType(key), w.items, items, c.horizon, c.settled)
+	if err != nil {
+		return s.readFailed("leaf", err)
+	}
+	w.items, w.kept, w.replace = out, uint32(kept), true
+	if w.waits, err = b.shrinksLater(key, out, kept); err != nil {
+		return s.readFailed("leaf", err)
+	}
+	if !found || len(out) == len(items) && !force {
+		s.writer.triggers.note(b.leaves[len(b.leaves)-1:])
+		b.unleaf()
+		return nil
+	}
+	s.counts.rewrites.Add(1)
+	return nil
+}
+
+// shrinksLater reports whether more of a leaf would go if all that is applied were settled.
+func (b *Batch) shrinksLater(key, items []byte, kept int) (bool, error) {
+	if kept == 0 {
+		return false, nil
+	}
+	all := b.state.vector()
+	var err error
+	var least int
+	b.scratch, least, err = crdt.Rewrite(leafType(key), b.scratch[:0], items, all, all)
+	return least < kept, err
+}
+
+// unleaf takes back the leaf that was added last.
+func (b *Batch) unleaf() {
+	n := len(b.leaves) - 1
+	if b.index[b.leaves[n].hash] == int32(n) {
+		delete(b.index, b.leaves[n].hash)
+	}
+	b.leaves = b.leaves[:n]
+}

@@ -1,0 +1,267 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Scan calls fn for the leaves of an object at or below a path, in the order of paths, beginning
+// behind after (an encoded path; empty: with the first), until fn says that it wants no more. items
+// include the overrides of pending removals; both slices are valid during the call only. Many short
+// iterators serve a long scan, so that nothing pins old tables; the snapshot at which fn folds must
+// stay open.
+func (s *Store) Scan(ctx context.Context, o kv.Object, generation uint32, below, after []byte,
+	fn func(path, items []byte) (more bool, err error)) error {
+	object := appendObjectKey(nil, &o, generation)
+	prefix := append(bytes.Clone(object), below...)
+	from := prefix
+	if len(after) > 0 {
+		from = append(append(bytes.Clone(object), after...), 0)
+	}
+	return s.scan(ctx, from, successor(prefix), func(key, items []byte) (bool, error) {
+		return fn(key[len(object):], items)
+	})
+}
+
+// scan calls fn for the leaves from one key up to another.
+func (s *Store) scan(ctx context.Context, from, to []byte, fn func(key, items []byte) (bool, error)) error {
+	for from != nil && bytes.Compare(from, to) < 0 {
+		if err := ctx.Err(); err != nil {
+			return kv.Errorf(kv.KindDeadline, "storage: scan: %w", err)
+		}
+		var err error
+		if from, err = s.scanSome(from, to, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanSome scans with one iterator. It returns where to go on; nil: done.
+func (s *Store) scanSome(from, to []byte, fn func(key, items []byte) (bool, error)) (next []byte, err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return nil, s.readFailed("leaves", err)
+	}
+	defer func() {
+		if e := iter.Close(); e != nil && err == nil {
+			err = s.readFailed("leaves", e)
+		}
+	}()
+	leaves, size := 0, 0
+	for ok := iter.First(); ok; ok = iter.Next() {
+		if leaves++; leaves > ScanLeaves || size > ScanBytes {
+			return bytes.Clone(iter.Key()), nil
+		}
+		items, err := iter.ValueAndErr()
+		if err != nil {
+			return nil, s.readFailed("leaves", err)
+		}
+		size += len(items)
+		more, err := fn(iter.Key(), s.pending.overlay(iter.Key(), items))
+		if err != nil || !more {
+			return nil, err
+		}
+	}
+	if err := iter.Error(); err != nil {
+		return nil, s.readFailed("leaves", err)
+	}
+	return nil, nil
+}
+
+// KeyRange says which objects of a bucket ScanKeys lists.
+type KeyRange struct {
+	Bucket     kv.Bucket
+	Generation uint32
+	Prefix     kv.Key    // of the keys
+	After      kv.Object // list behind this key and type; its Bucket is not used
+	HasAfter   bool
+}
+
+// ScanKeys calls fn for the objects that are present at a snapshot, in the order of (key, type),
+// until fn says that it wants no more.
+func (s *Store) ScanKeys(ctx context.Context, r KeyRange, at clock.Vector, fn func(kv.Object) (more bool, err error)) error {
+	cursors := make([]*shardCursor, Shards)
+	for i := range cursors {
+		cursors[i] = newShardCursor(s, &r, uint8(i), at)
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return kv.Errorf(kv.KindDeadline, "storage: list the keys of bucket %q: %w", r.Bucket, err)
+		}
+		least, err := leastCursor(ctx, cursors)
+		if err != nil || least == nil {
+			return err
+		}
+		o := least.found[0]
+		least.found = least.found[1:]
+		if more, err := fn(o); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// leastCursor is the cursor that stands at the least object; nil: all are at their end. 64 are few
+// enough to compare them all: finding the objects costs more.
+func leastCursor(ctx context.Context, cursors []*shardCursor) (least *shardCursor, err error) {
+	for _, c := range cursors {
+		if err := c.fill(ctx); err != nil {
+			return nil, err
+		}
+		if len(c.found) > 0 && (least == nil || lessObject(&c.found[0], &least.found[0])) {
+			least = c
+		}
+	}
+	return least, nil
+}
+
+func lessObject(a, b *kv.Object) bool {
+	if a.Key != b.Key {
+		return a.Key < b.Key
+	}
+	return a.Type < b.Type
+}
+
+const (
+	cursorObjects = 16       // objects that a cursor reads ahead
+	cursorBytes   = 16 << 10 // bytes of keys that it reads ahead
+)
+
+// shardCursor lists one shard's objects, some at a time.
+type shardCursor struct {
+	s     *Store
+	at    clock.Vector
+	from  []byte // where to go on; nil: at the end
+	to    []byte
+	found []kv.Object
+}
+
+func newShardCursor(s *Store, r *KeyRange, shard uint8, at clock.Vector) *shardCursor {
+	bucket := appendBucketKey(nil, shard, r.Bucket, r.Generation)
+	prefix := appendNamePrefix(bytes.Clone(bucket), string(r.Prefix))
+	c := &shardCursor{s: s, at: at, from: prefix, to: successor(prefix)}
+	if r.HasAfter {
+		after := append(kv.AppendName(bucket, string(r.After.Key)), byte(r.After.Type))
+		if behind := successor(after); bytes.Compare(behind, c.from) > 0 {
+			c.from = behind
+		}
+	}
+	return c
+}
+
+// fill reads ahead when nothing is left.
+func (c *shardCursor) fill(ctx context.Context) error {
+	for len(c.found) == 0 && c.from != nil && bytes.Compare(c.from, c.to) < 0 {
+		if err := ctx.Err(); err != nil {
+			return kv.Errorf(kv.KindDeadline, "storage: list keys: %w", err)
+		}
+		if err := c.read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read looks at up to ScanLeaves leaves with one iterator.
+func (c *shardCursor) read() (err error) {
+	iter, err := c.s.db.NewIter(&pebble.IterOptions{LowerBound: c.from, UpperBound: c.to})
+	if err != nil {
+		return c.s.readFailed("keys", err)
+	}
+	defer func() {
+		if e := iter.Close(); e != nil && err == nil {
+			err = c.s.readFailed("keys", e)
+		}
+	}()
+	size := 0
+	ok := iter.First()
+	for n := 0; ok; n++ {
+		if n >= ScanLeaves || len(c.found) >= cursorObjects || size >= cursorBytes {
+			c.from = bytes.Clone(iter.Key())
+			return nil
+		}
+		size += len(iter.Key())
+		if ok, err = c.step(iter); err != nil {
+			return err
+		}
+	}
+	c.from = nil
+	if err := iter.Error(); err != nil {
+		return c.s.readFailed("keys", err)
+	}
+	return nil
+}
+
+// step looks at one leaf: if it is present, so is its object, and the object's other leaves are
+// passed over.
+func (c *shardCursor) step(iter *pebble.Iterator) (ok bool, err error) {
+	items, err := iter.ValueAndErr()
+	if err != nil {
+		return false, c.s.readFailed("keys", err)
+	}
+	v, err := crdt.Fold(leafType(iter.Key()), c.s.pending.overlay(iter.Key(), items), c.at)
+	if err != nil {
+		return false, c.s.readFailed("keys", err)
+	}
+	if !v.Present {
+		return iter.Next(), nil
+	}
+	l, err := parseLeaf(iter.Key())
+	if err != nil {
+		return false, c.s.readFailed("keys", err)
+	}
+	c.found = append(c.found, l.Object)
+	if len(l.Path) == 0 {
+		return iter.Next(), nil
+	}
+	return iter.SeekGE(successor(iter.Key()[:len(iter.Key())-len(l.Path)])), nil
+}
+
+// Buckets lists the buckets that hold a leaf, with their generations. One that has been
+// written to and whose objects were all removed may or may not be listed.
+func (s *Store) Buckets(ctx context.Context) (map[kv.Bucket][]uint32, error) {
+	out := make(map[kv.Bucket][]uint32)
+	for shard := range uint8(Shards) {
+		if err := ctx.Err(); err != nil {
+			return nil, kv.Errorf(kv.KindDeadline, "storage: list buckets: %w", err)
+		}
+		if err := s.shardBuckets(shard, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) shardBuckets(shard uint8, out map[kv.Bucket][]uint32) (err error) {
+	prefix := []byte{spaceLeaf, shard}
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
+	if err != nil {
+		return s.readFailed("buckets", err)
+	}
+	defer func() {
+		if e := iter.Close(); e != nil && err == nil {
+			err = s.readFailed("buckets", e)
+		}
+	}()
+	for ok := iter.First(); ok; {
+		l, err := parseLeaf(iter.Key())
+		if err != nil {
+			return s.readFailed("buckets", err)
+		}
+		if known := out[l.Bucket]; !slices.Contains(known, l.Generation) {
+			out[l.Bucket] = append(known, l.Generation)
+		}
+		ok = iter.SeekGE(successor(appendBucketKey(nil, shard, l.Bucket, l.Generation)))
+	}
+	if err := iter.Error(); err != nil {
+		return s.readFailed("buckets", err)
+	}
+	return nil
+}

@@ -1,0 +1,341 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Job is one batch of work for the single writer: a local group, records of other lanes, metadata.
+// None of its methods may call Submit and wait, nor Close. Each is called at most once.
+type Job interface {
+	// Build fills the batch. It runs on the writer goroutine, in submission order, and must not
+	// block: every commit waits for it. After an error nothing of the batch is written and Durable
+	// gets the error.
+	Build(b *Batch) error
+	// Applied runs on the writer goroutine once the batch is visible to readers; it is not synced
+	// yet. The leaf cache is current. It must not block. It is not called after an error.
+	Applied()
+	// Durable runs on the syncer goroutine, in the order of commits, after the sync and the witness;
+	// or with the reason why the batch was not written (outcome "not applied") or may be lost
+	// (outcome unknown). It must not block for long: later answers wait for it. A job that Build
+	// refused is answered at once, which may be ahead of earlier ones.
+	Durable(err error)
+}
+
+// Submit queues a job. It blocks while the queue is full. After an error none of the job's methods
+// is called: kv.ErrDeadline when ctx ended, kv.ErrUnavailable after Close, kv.ErrReadOnly after a
+// failure.
+func (s *Store) Submit(ctx context.Context, j Job) error {
+	s.submit.RLock()
+	defer s.submit.RUnlock()
+	if s.closed {
+		return kv.Errorf(kv.KindUnavailable, "storage: %s is closed", s.cfg.Dir)
+	}
+	if f := s.failed.Load(); f != nil {
+		return f.err
+	}
+	select {
+	case s.queue <- j:
+		return nil
+	default:
+	}
+	select {
+	case s.queue <- j:
+		return nil
+	case <-ctx.Done():
+		return kv.Errorf(kv.KindDeadline, "storage: %d jobs are queued before this one: %w", QueuedJobs, ctx.Err())
+	}
+}
+
+// writer is what only the writer goroutine touches.
+type writer struct {
+	state     state // as of the last batch
+	batch     Batch // reused
+	passed    int   // jobs since the last chore
+	unsynced  int   // batches since the last one that asked for a sync
+	bytes     int   // their size
+	stopTimer func() bool
+	triggers  *triggers
+	current   Job // for the failure path: whom to answer
+	finished  bool
+}
+
+func (w *writer) init(s *Store) {
+	w.batch.init(s)
+	w.triggers = newTriggers()
+}
+
+// write is the writer goroutine.
+func (s *Store) write() {
+	defer s.done.Done()
+	defer close(s.synced)
+	defer s.refuseRest()
+	for {
+		job, ok := s.nextJob()
+		if !ok {
+			break
+		}
+		if job != nil {
+			s.runJob(job)
+		}
+	}
+	if s.writer.unsynced > 0 {
+		s.runJob(syncJob{})
+	}
+	s.stopSyncTimer()
+	s.writer.finished = true
+}
+
+// refuseRest runs also when Pebble ended the writer goroutine (see pebbleLogger.Fatalf): whoever is
+// queued, or will be, gets an answer.
+func (s *Store) refuseRest() {
+	if s.writer.finished {
+		return
+	}
+	s.stopSyncTimer()
+	if j := s.writer.current; j != nil {
+		s.answer(j, s.failed.Load().err.WithOutcome(kv.OutcomeUnknown))
+	}
+	for j := range s.queue {
+		s.answer(j, s.failed.Load().err)
+	}
+}
+
+// nextJob is the next thing to do: what was submitted first, with a chore every few jobs or when
+// nothing was. A nil job: look again. ok is false once the store is closed and the queue empty.
+func (s *Store) nextJob() (job Job, ok bool) {
+	if s.writer.passed < JobsPerChore {
+		select {
+		case job, ok := <-s.queue:
+			s.writer.passed++
+			return job, ok
+		default:
+		}
+	}
+	s.writer.passed = 0
+	if chore := s.ownChore(); chore != nil {
+		return chore, true
+	}
+	select {
+	case job, ok := <-s.queue:
+		return job, ok
+	case chore := <-s.chores:
+		return chore, true
+	case <-s.syncDue:
+		if s.writer.unsynced == 0 {
+			return nil, true
+		}
+		return syncJob{}, true
+	case <-s.tidyDue:
+		s.writer.triggers.look()
+		return nil, true
+	}
+}
+
+// ownChore is work that the writer gives itself; nil: there is none.
+func (s *Store) ownChore() Job {
+	if s.Failed() != nil {
+		return nil
+	}
+	if chunk := s.pending.chunk(); chunk != nil {
+		return chunk
+	}
+	select {
+	case <-s.syncDue: // never starved by jobs or chores
+		if s.writer.unsynced > 0 {
+			return syncJob{}
+		}
+	default:
+	}
+	return s.writer.triggers.job(s.cuts.Load())
+}
+
+// runJob builds and commits one batch.
+func (s *Store) runJob(j Job) {
+	s.makeRoomForRemovals(j)
+	if f := s.failed.Load(); f != nil {
+		s.answer(j, f.err)
+		return
+	}
+	w := &s.writer
+	w.current = j
+	b := &w.batch
+	b.begin()
+	err := j.Build(b)
+	if err == nil {
+		err = b.finish()
+	}
+	if err != nil {
+		b.drop()
+		w.current = nil
+		s.answer(j, err)
+		return
+	}
+	s.commit(b, j)
+	w.current = nil
+}
+
+// makeRoomForRemovals finishes the oldest pending removals when there are too many.
+func (s *Store) makeRoomForRemovals(j Job) {
+	if _, own := j.(*removalChunk); own {
+		return
+	}
+	for s.pending.len() >= PendingRemovals && s.Failed() == nil {
+		s.runJob(s.pending.chunk())
+	}
+}
+
+// commit writes the batch, makes it visible, and hands it to the syncer.
+func (s *Store) commit(b *Batch, j Job) {
+	w := &s.writer
+	b.sync = b.sync || w.unsynced+1 >= UnsyncedBatches || w.bytes+b.pb.Len() >= UnsyncedBytes
+	size := b.pb.Len()
+	s.cache.begin(b.leaves)
+	err := s.apply(b.pb, b.sync)
+	s.cache.end(b.leaves, err == nil)
+	if err != nil {
+		e := s.fail(err).WithOutcome(kv.OutcomeUnknown)
+		s.synced <- syncItem{job: j, err: e}
+		return
+	}
+	b.committed()
+	item := syncItem{job: j, number: w.state.number}
+	if b.sync {
+		item.batch, w.unsynced, w.bytes = b.pb, 0, 0
+		s.stopSyncTimer()
+	} else {
+		b.pb.Close() // never fails once committed
+		w.unsynced++
+		w.bytes += size
+		s.startSyncTimer()
+	}
+	b.pb = nil
+	j.Applied()
+	s.synced <- item
+}
+
+// apply commits a Pebble batch. Pebble panics when it can't write its log.
+func (s *Store) apply(b *pebble.Batch, sync bool) (err error) {
+	returned := false
+	defer func() {
+		if p := recover(); p != nil {
+			s.broken.Store(true)
+			err = fmt.Errorf("write to the log: %v", p)
+		} else if !returned {
+			s.broken.Store(true) // Pebble is ending this goroutine
+		}
+	}()
+	if sync {
+		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
+	} else {
+		err = s.db.Apply(b, pebble.NoSync)
+	}
+	returned = true
+	return err
+}
+
+func (s *Store) startSyncTimer() {
+	if s.writer.stopTimer == nil {
+		s.writer.stopTimer = s.cfg.After(s.cfg.SyncDelay, func() { poke(s.syncDue) })
+	}
+}
+
+func (s *Store) stopSyncTimer() {
+	if s.writer.stopTimer != nil {
+		s.writer.stopTimer()
+		s.writer.stopTimer = nil
+	}
+}
+
+// poke wakes whoever listens on a channel of capacity 1.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// answer hands a job that was not written to the syncer.
+func (s *Store) answer(j Job, err error) { s.synced <- syncItem{job: j, err: err} }
+
+// syncItem is a committed batch on its way to the disk, or a job that failed.
+type syncItem struct {
+	job    Job
+	number uint64
+	batch  *pebble.Batch // nil: durable once a later one is
+	err    error         // the job failed; nothing to wait for
+}
+
+// sync is the syncer goroutine: it waits for the syncs in order, writes the witness, and answers.
+func (s *Store) sync() {
+	defer s.done.Done()
+	var waiting []syncItem
+	for item := range s.synced {
+		if item.err != nil {
+			waiting = s.answerLost(waiting)
+			item.job.Durable(item.err)
+			continue
+		}
+		waiting = append(waiting, item)
+		if item.batch == nil {
+			continue
+		}
+		err := s.makeDurable(item)
+		for i := range waiting {
+			waiting[i].job.Durable(err)
+			waiting[i] = syncItem{}
+		}
+		waiting = waiting[:0]
+	}
+	s.answerLost(waiting)
+}
+
+// answerLost answers the jobs that wait for a sync which will not come, once the store has failed.
+func (s *Store) answerLost(waiting []syncItem) []syncItem {
+	f := s.failed.Load()
+	if f == nil {
+		return waiting
+	}
+	for i := range waiting {
+		waiting[i].job.Durable(f.err.WithOutcome(kv.OutcomeUnknown))
+		waiting[i] = syncItem{}
+	}
+	return waiting[:0]
+}
+
+// makeDurable waits for one batch's sync and writes the witness. A failed sync is never tried again:
+// the kernel may have dropped the pages and say yes the second time.
+func (s *Store) makeDurable(item syncItem) error {
+	err := item.batch.SyncWait()
+	switch {
+	case s.syncErr != nil:
+		return s.syncErr
+	case err != nil:
+		return s.failSync(fmt.Errorf("sync of the log: %w", err))
+	}
+	item.batch.Close() // never fails once committed
+	if err := s.witness.write(testimony{s.start.Incarnation, item.number}); err != nil {
+		return s.failSync(fmt.Errorf("write %s: %w", s.witness.path, err))
+	}
+	return nil
+}
+
+func (s *Store) failSync(err error) error {
+	s.syncErr = s.fail(err).WithOutcome(kv.OutcomeUnknown)
+	return s.syncErr
+}
+
+// syncJob is an empty batch that makes the ones before it durable.
+type syncJob struct{}
+
+func (syncJob) Build(b *Batch) error { b.Sync(); return nil }
+func (syncJob) Applied()             {}
+func (syncJob) Durable(error)        {}
+
+// Applied is how far each lane is applied, in memory.
+func (s *Store) Applied(l clock.Lane) clock.Timestamp { return s.logs.applied(l) }
