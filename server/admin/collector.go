@@ -1,0 +1,181 @@
+package admin
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metric is one name and how a snapshot fills it.
+type metric struct {
+	desc    *prometheus.Desc
+	collect func(s *Snapshot, desc *prometheus.Desc, out chan<- prometheus.Metric)
+}
+
+// collector turns snapshots into metrics.
+type collector struct {
+	snapshot func() Snapshot
+	metrics  []metric
+}
+
+// NewCollector exposes what snapshot returns. It is called once a scrape, on the scrape's goroutine,
+// perhaps several at a time, and answers from memory. A Snapshot that Validate refuses makes the
+// scrape say so and miss these metrics.
+func NewCollector(snapshot func() Snapshot) prometheus.Collector {
+	return &collector{snapshot: snapshot, metrics: allMetrics()}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, m := range c.metrics {
+		out <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	s := c.snapshot()
+	if err := s.Validate(); err != nil {
+		out <- prometheus.NewInvalidMetric(c.metrics[0].desc, err)
+		return
+	}
+	for _, m := range c.metrics {
+		m.collect(&s, m.desc, out)
+	}
+}
+
+func allMetrics() []metric {
+	groups := [][]metric{nodeMetrics(), commitMetrics(), regionMetrics(), queueMetrics(), cacheMetrics()}
+	var all []metric
+	for _, g := range groups {
+		all = append(all, g...)
+	}
+	return all
+}
+
+func nodeMetrics() []metric {
+	info := metric{desc("node_info", "Always 1; the labels say which node this is.", "region", "cluster", "version"),
+		func(s *Snapshot, d *prometheus.Desc, out chan<- prometheus.Metric) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, 1, s.Region, s.Cluster, s.Version)
+		}}
+	return []metric{
+		info,
+		gauge("ready", "1 when clients are served in full.", func(s *Snapshot) float64 { return truth(s.Ready) }),
+		gauge("writable", "1 when writes are taken.", func(s *Snapshot) float64 { return truth(s.Writable) }),
+		gauge("log_bytes", "Bytes in the logs of all lanes.", func(s *Snapshot) float64 { return float64(s.LogBytes) }),
+		gauge("store_bytes", "Bytes of all files of the store.", func(s *Snapshot) float64 { return float64(s.StoreBytes) }),
+		gauge("removals_pending", "Removals of collections that are still being carried out.",
+			func(s *Snapshot) float64 { return float64(s.PendingRemovals) }),
+	}
+}
+
+func commitMetrics() []metric {
+	return []metric{
+		gauge("transactions_open", "Interactive transactions that are open.",
+			func(s *Snapshot) float64 { return float64(s.OpenTransactions) }),
+		gauge("snapshot_age_seconds", "Age of the oldest open snapshot; it holds back what can be forgotten.",
+			func(s *Snapshot) float64 { return s.OpenSnapshotAge }),
+		counter("commits_total", "Transactions committed here.", func(s *Snapshot) float64 { return float64(s.Commits) }),
+		counter("groups_total", "Groups that transactions were committed in.", func(s *Snapshot) float64 { return float64(s.Groups) }),
+		histogram("group_transactions", "Transactions in a group.", func(s *Snapshot) Histogram { return s.GroupSize }),
+		histogram("sync_seconds", "Duration of one sync of the store's log.", func(s *Snapshot) Histogram { return s.Sync }),
+	}
+}
+
+func regionMetrics() []metric {
+	type region = RegionSnapshot
+	series := func(name, help string, t prometheus.ValueType, value func(*region) float64) metric {
+		return labelled(name, help, "region", t, func(s *Snapshot, emit func(float64, string)) {
+			for i := range s.Regions {
+				emit(value(&s.Regions[i]), s.Regions[i].Name)
+			}
+		})
+	}
+	const g, c = prometheus.GaugeValue, prometheus.CounterValue
+	return []metric{
+		series("region_connected", "1 while a stream to the region is up.", g, func(r *region) float64 { return truth(r.Connected) }),
+		series("region_lag_seconds", "How far what is exposed of the region lies behind the wall clock.", g,
+			func(r *region) float64 { return r.Lag }),
+		series("region_exposed_timestamp_seconds", "What is exposed of the region, as a Unix time.", g,
+			func(r *region) float64 { return r.Exposed }),
+		series("region_skew_seconds", "How far the region's clock was last found ahead.", g, func(r *region) float64 { return r.Skew }),
+		series("replication_sent_records_total", "Log records sent to the region.", c,
+			func(r *region) float64 { return float64(r.RecordsSent) }),
+		series("replication_sent_bytes_total", "Bytes sent to the region.", c, func(r *region) float64 { return float64(r.BytesSent) }),
+		series("replication_received_records_total", "Log records received from the region.", c,
+			func(r *region) float64 { return float64(r.RecordsReceived) }),
+		series("replication_received_bytes_total", "Bytes received from the region.", c,
+			func(r *region) float64 { return float64(r.BytesReceived) }),
+		series("log_held_bytes", "Log kept because the region has not reported the records durable.", g,
+			func(r *region) float64 { return float64(r.HeldLogBytes) }),
+	}
+}
+
+func queueMetrics() []metric {
+	series := func(name, help string, value func(QueueSnapshot) int) metric {
+		return labelled(name, help, "queue", prometheus.GaugeValue, func(s *Snapshot, emit func(float64, string)) {
+			for _, q := range s.Queues {
+				emit(float64(value(q)), q.Name)
+			}
+		})
+	}
+	return []metric{
+		series("queue_length", "Entries in a bounded queue.", func(q QueueSnapshot) int { return q.Length }),
+		series("queue_capacity", "Entries that the queue has room for.", func(q QueueSnapshot) int { return q.Capacity }),
+	}
+}
+
+func cacheMetrics() []metric {
+	series := func(name, help string, t prometheus.ValueType, value func(CacheSnapshot) float64) metric {
+		return labelled(name, help, "cache", t, func(s *Snapshot, emit func(float64, string)) {
+			for _, c := range s.Caches {
+				emit(value(c), c.Name)
+			}
+		})
+	}
+	return []metric{
+		series("cache_bytes", "Memory that the cache takes.", prometheus.GaugeValue, func(c CacheSnapshot) float64 { return float64(c.Bytes) }),
+		series("cache_hits_total", "Reads that the cache answered.", prometheus.CounterValue,
+			func(c CacheSnapshot) float64 { return float64(c.Hits) }),
+		series("cache_misses_total", "Reads that the cache did not answer.", prometheus.CounterValue,
+			func(c CacheSnapshot) float64 { return float64(c.Misses) }),
+	}
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("theriac_"+name, help, labels, nil)
+}
+
+func gauge(name, help string, value func(*Snapshot) float64) metric {
+	return single(name, help, prometheus.GaugeValue, value)
+}
+
+func counter(name, help string, value func(*Snapshot) float64) metric {
+	return single(name, help, prometheus.CounterValue, value)
+}
+
+func single(name, help string, t prometheus.ValueType, value func(*Snapshot) float64) metric {
+	return metric{desc(name, help), func(s *Snapshot, d *prometheus.Desc, out chan<- prometheus.Metric) {
+		out <- prometheus.MustNewConstMetric(d, t, value(s))
+	}}
+}
+
+func histogram(name, help string, value func(*Snapshot) Histogram) metric {
+	return metric{desc(name, help), func(s *Snapshot, d *prometheus.Desc, out chan<- prometheus.Metric) {
+		h := value(s)
+		total, buckets := h.cumulative()
+		out <- prometheus.MustNewConstHistogram(d, total, h.Sum, buckets)
+	}}
+}
+
+// labelled is a metric with one series for each value of a label.
+func labelled(name, help, label string, t prometheus.ValueType, each func(s *Snapshot, emit func(float64, string))) metric {
+	return metric{desc(name, help, label), func(s *Snapshot, d *prometheus.Desc, out chan<- prometheus.Metric) {
+		each(s, func(v float64, value string) { out <- prometheus.MustNewConstMetric(d, t, v, value) })
+	}}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
