@@ -1,0 +1,107 @@
+package client
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// identity is what a client has learnt of the node behind an address.
+type identity struct {
+	incarnation uint64 // 0: of a node that may have ended
+	lane        clock.Lane
+	region      string
+}
+
+// endpoint is one address of the database.
+type endpoint struct {
+	svc   kv.Service
+	ready func() bool // whether calls find a connection; nil: always
+
+	known     atomic.Pointer[identity] // nil: never heard of
+	asking    chan struct{}            // holds one item while nobody asks for the identity
+	downUntil atomic.Int64             // nanoseconds on the router's clock; 0: up
+}
+
+// penalty is how long an endpoint that failed is passed over, as long as another is left.
+const penalty = 1 * time.Second
+
+// identify tells which process serves, asking it if need be.
+func (e *endpoint) identify(ctx context.Context) (identity, error) {
+	if id := e.known.Load(); id != nil && id.incarnation != 0 {
+		return *id, nil
+	}
+	select {
+	case <-e.asking:
+		defer func() { e.asking <- struct{}{} }()
+	case <-ctx.Done():
+		return identity{}, deadline(ctx, "waiting to learn which node serves")
+	}
+	if id := e.known.Load(); id != nil && id.incarnation != 0 {
+		return *id, nil
+	}
+	status, err := e.svc.Status(ctx)
+	if err != nil {
+		return identity{}, err
+	}
+	id := identity{status.Incarnation, status.Lane, status.Region}
+	e.known.Store(&id)
+	return id, nil
+}
+
+// learn takes in what a receipt says of the node.
+func (e *endpoint) learn(r *kv.Receipt) {
+	id := e.known.Load()
+	if id != nil && id.incarnation == r.Incarnation || r.Incarnation == 0 {
+		return
+	}
+	e.known.Store(&identity{r.Incarnation, r.Lane, r.Region})
+}
+
+// forget keeps the lane but no longer trusts that the same process serves.
+func (e *endpoint) forget() {
+	if id := e.known.Load(); id != nil && id.incarnation != 0 {
+		e.known.CompareAndSwap(id, &identity{0, id.lane, id.region})
+	}
+}
+
+// serves reports whether the node behind the endpoint was last seen in this lane.
+func (e *endpoint) serves(l clock.Lane) bool {
+	id := e.known.Load()
+	return id != nil && id.lane == l
+}
+
+// up reports whether the endpoint may be used, now being a reading of the router's clock. One that
+// failed is left alone for a while, and after that until it has a connection again.
+func (e *endpoint) up(now func() int64) bool {
+	until := e.downUntil.Load()
+	if until == 0 {
+		return true
+	}
+	at := now()
+	if at < until {
+		return false
+	}
+	if e.ready != nil && !e.ready() {
+		e.downUntil.Store(at + int64(penalty))
+		return false
+	}
+	e.downUntil.Store(0)
+	return true
+}
+
+func (e *endpoint) fail(now func() int64) {
+	e.forget()
+	e.downUntil.Store(now() + int64(penalty))
+	if e.ready != nil {
+		e.ready() // has the connection made anew meanwhile
+	}
+}
+
+// deadline is the error of a wait that the caller's context ended.
+func deadline(ctx context.Context, doing string) *kv.Error {
+	return kv.Errorf(kv.KindDeadline, "%s: %w", doing, ctx.Err())
+}

@@ -1,0 +1,283 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/theriac-db/theriac/api/theriac/v1"
+	"github.com/theriac-db/theriac/api/theriac/v1/convert"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Limits on messages.
+const (
+	maxRequest = 4 << 20  // bytes of one request; larger transactions go in several
+	maxAnswer  = 32 << 20 // bytes of one answer; above what a server sends
+)
+
+// remote is one node over the network, as a kv.Service. It tries each call once.
+type remote struct {
+	addr string
+	conn *grpc.ClientConn
+	api  pb.DatabaseClient
+}
+
+func newRemote(addr string, conn *grpc.ClientConn) *remote {
+	return &remote{addr: addr, conn: conn, api: pb.NewDatabaseClient(conn)}
+}
+
+// ready reports whether a call would find a connection. If not it has one made.
+func (r *remote) ready() bool {
+	switch r.conn.GetState() {
+	case connectivity.Ready:
+		return true
+	case connectivity.Idle:
+		r.conn.Connect()
+	}
+	return false
+}
+
+// rpc is one call on its way: what fails it is told apart by how far it came.
+type rpc struct {
+	remote *remote
+	name   string
+	writes bool
+	peer   peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent
+}
+
+// failed translates the error of a call. A write that got as far as a stream, and whose answer is
+// not theriac's own, may have happened.
+func (c *rpc) failed(ctx context.Context, err error) error {
+	if e, ok := convert.DecodeError(err); ok {
+		if e.Kind == kv.KindDeadline && ctx.Err() != nil {
+			e.Err = ctx.Err()
+		}
+		return e
+	}
+	st := status.Convert(err)
+	e := &kv.Error{
+		Kind:    kindOfCode(st.Code()),
+		Message: fmt.Sprintf("%s at %s: %s", c.name, c.remote.addr, st.Message()),
+		Err:     err,
+	}
+	if c.writes && c.peer.Addr != nil {
+		e.Outcome = kv.OutcomeUnknown
+	}
+	if ctx.Err() != nil {
+		e.Kind, e.Err = kv.KindDeadline, ctx.Err()
+	}
+	return e
+}
+
+// kindOfCode is for statuses that theriac did not make: gRPC's own, or a proxy's.
+func kindOfCode(c codes.Code) kv.Kind {
+	switch c {
+	case codes.DeadlineExceeded, codes.Canceled:
+		return kv.KindDeadline
+	case codes.ResourceExhausted:
+		return kv.KindTooLarge
+	case codes.Unimplemented, codes.InvalidArgument:
+		return kv.KindInvalid
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return kv.KindDenied
+	}
+	return kv.KindUnavailable
+}
+
+// damaged is the error of an answer that can't be read. The node did what was asked.
+func (c *rpc) damaged(err error) error {
+	e := kv.Errorf(kv.KindCorrupt, "%s at %s: unreadable answer: %w", c.name, c.remote.addr, err)
+	if c.writes {
+		return e.WithOutcome(kv.OutcomeUnknown)
+	}
+	return e
+}
+
+// checkSize refuses a request that no server takes, before it is sent. The exact size costs a walk,
+// so a cheap upper bound goes first.
+func checkSize(m proto.Message, ops []kv.Op, queries []kv.Query) error {
+	const plain = 1024 // more than a message's fixed parts and one step's
+	bound := plain
+	for i := range ops {
+		op := &ops[i]
+		bound += plain*(1+len(op.Path)) + len(op.Key) + len(op.Data)
+		for _, s := range op.Path {
+			bound += len(s.Name)
+		}
+		if op.Expect != nil {
+			bound += len(op.Expect.Value)
+		}
+	}
+	for i := range queries {
+		q := &queries[i]
+		bound += plain*(1+len(q.Path)) + len(q.Key) + len(q.Data) + len(q.After)
+		for _, s := range q.Path {
+			bound += len(s.Name)
+		}
+	}
+	if bound <= maxRequest {
+		return nil
+	}
+	if size := proto.Size(m); size > maxRequest {
+		return kv.Errorf(kv.KindTooLarge, "request of %d bytes: the limit is %d; write it in Update, which sends parts", size, maxRequest)
+	}
+	return nil
+}
+
+func (r *remote) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	m, err := convert.EncodeRequest(req)
+	if err != nil {
+		return kv.Response{}, err
+	}
+	if err := checkSize(m, req.Ops, req.Queries); err != nil {
+		return kv.Response{}, err
+	}
+	c := rpc{remote: r, name: "Do", writes: len(req.Ops) > 0}
+	answer, err := r.api.Do(ctx, m, grpc.Peer(&c.peer))
+	if err != nil {
+		return kv.Response{}, c.failed(ctx, err)
+	}
+	resp, err := convert.DecodeResponse(answer)
+	if err != nil {
+		return kv.Response{}, c.damaged(err)
+	}
+	return resp, nil
+}
+
+func (r *remote) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
+	c := rpc{remote: r, name: "Begin"}
+	m := &pb.BeginRequest{Options: convert.EncodeOptions(b.Options), ReadOnly: b.ReadOnly}
+	answer, err := r.api.Begin(ctx, m)
+	if err != nil {
+		return 0, kv.Receipt{}, c.failed(ctx, err)
+	}
+	receipt, err := convert.DecodeReceipt(answer.GetReceipt())
+	if err != nil {
+		return 0, kv.Receipt{}, c.damaged(err)
+	}
+	return kv.TxnID(answer.GetTransaction()), receipt, nil
+}
+
+func (r *remote) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	operations, err := convert.EncodeOps(ops)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := convert.EncodeQueries(queries)
+	if err != nil {
+		return nil, err
+	}
+	m := &pb.ExecuteRequest{Transaction: uint64(id), Operations: operations, Queries: asked}
+	if err := checkSize(m, ops, queries); err != nil {
+		return nil, err
+	}
+	c := rpc{remote: r, name: "Execute"}
+	answer, err := r.api.Execute(ctx, m)
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	values, err := convert.DecodeValues(answer.GetValues())
+	if err != nil {
+		return nil, c.damaged(err)
+	}
+	return values, nil
+}
+
+func (r *remote) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
+	c := rpc{remote: r, name: "Commit", writes: true}
+	m := &pb.CommitRequest{Transaction: uint64(id), Options: convert.EncodeOptions(o)}
+	answer, err := r.api.Commit(ctx, m, grpc.Peer(&c.peer))
+	if err != nil {
+		return kv.Receipt{}, c.failed(ctx, err)
+	}
+	receipt, err := convert.DecodeReceipt(answer.GetReceipt())
+	if err != nil {
+		return kv.Receipt{}, c.damaged(err)
+	}
+	return receipt, nil
+}
+
+func (r *remote) Abort(ctx context.Context, id kv.TxnID) error {
+	c := rpc{remote: r, name: "Abort"}
+	if _, err := r.api.Abort(ctx, &pb.AbortRequest{Transaction: uint64(id)}); err != nil {
+		return c.failed(ctx, err)
+	}
+	return nil
+}
+
+func (r *remote) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
+	m, err := convert.EncodeKeysRequest(req)
+	if err != nil {
+		return kv.KeysPage{}, err
+	}
+	c := rpc{remote: r, name: "Keys"}
+	answer, err := r.api.Keys(ctx, m)
+	if err != nil {
+		return kv.KeysPage{}, c.failed(ctx, err)
+	}
+	page, err := convert.DecodeKeysPage(answer, req.Bucket)
+	if err != nil {
+		return kv.KeysPage{}, c.damaged(err)
+	}
+	return page, nil
+}
+
+func (r *remote) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
+	c := rpc{remote: r, name: "Outcome"}
+	answer, err := r.api.Outcome(ctx, &pb.OutcomeRequest{Attempt: convert.EncodeAttempt(req.Attempt)})
+	if err != nil {
+		return kv.OutcomeAnswer{}, c.failed(ctx, err)
+	}
+	outcome, err := convert.DecodeOutcome(answer)
+	if err != nil {
+		return kv.OutcomeAnswer{}, c.damaged(err)
+	}
+	return outcome, nil
+}
+
+func (r *remote) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
+	c := rpc{remote: r, name: "Digest"}
+	m := &pb.DigestRequest{Options: convert.EncodeOptions(req.Options), Bucket: string(req.Bucket)}
+	answer, err := r.api.Digest(ctx, m)
+	if err != nil {
+		return kv.Digest{}, c.failed(ctx, err)
+	}
+	digest, err := convert.DecodeDigest(answer)
+	if err != nil {
+		return kv.Digest{}, c.damaged(err)
+	}
+	return digest, nil
+}
+
+func (r *remote) Status(ctx context.Context) (kv.Status, error) {
+	c := rpc{remote: r, name: "Status"}
+	answer, err := r.api.Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		return kv.Status{}, c.failed(ctx, err)
+	}
+	s, err := convert.DecodeStatus(answer)
+	if err != nil {
+		return kv.Status{}, c.damaged(err)
+	}
+	return s, nil
+}
+
+func (r *remote) Buckets(ctx context.Context) ([]kv.Bucket, error) {
+	c := rpc{remote: r, name: "Buckets"}
+	answer, err := r.api.Buckets(ctx, &pb.BucketsRequest{})
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	buckets := make([]kv.Bucket, len(answer.GetBuckets()))
+	for i, b := range answer.GetBuckets() {
+		buckets[i] = kv.Bucket(b)
+	}
+	return buckets, nil
+}

@@ -1,0 +1,244 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/theriac-db/theriac/kv"
+)
+
+// maxOpenTxns bounds the interactive transactions that a client has open at once.
+const maxOpenTxns = 10_000
+
+// router is a kv.Service over several nodes. It chooses the node of each call, and tries again:
+// reads anywhere, writes as far as invariant 2 allows.
+type router struct {
+	endpoints []*endpoint
+	policy    retryPolicy
+	newID     func() OpID
+	started   time.Time // of the monotonic clock that downUntil is on
+
+	mu      sync.Mutex
+	lastTxn kv.TxnID
+	txns    map[kv.TxnID]openTxn
+	unknown *sentTable
+}
+
+// openTxn is where an interactive transaction lives. It can't move.
+type openTxn struct {
+	e       *endpoint
+	id      kv.TxnID // at the node
+	receipt kv.Receipt
+}
+
+func newRouter(endpoints []*endpoint, policy retryPolicy) *router {
+	for _, e := range endpoints {
+		e.asking = make(chan struct{}, 1)
+		e.asking <- struct{}{}
+	}
+	return &router{
+		endpoints: endpoints,
+		policy:    policy,
+		newID:     NewOpID,
+		started:   time.Now(),
+		txns:      map[kv.TxnID]openTxn{},
+		unknown:   newSentTable(maxSent),
+	}
+}
+
+func (r *router) now() int64 { return int64(time.Since(r.started)) }
+
+// choose picks the endpoint of a try: the first that is up, but not the one that just failed. When
+// none is left it is the one after that, in turn, and the caller should pause first.
+func (r *router) choose(failed *endpoint) (e *endpoint, pause bool) {
+	for _, e := range r.endpoints {
+		if e != failed && e.up(r.now) {
+			return e, false
+		}
+	}
+	if failed == nil {
+		return r.endpoints[0], false
+	}
+	for i, e := range r.endpoints {
+		if e == failed {
+			return r.endpoints[(i+1)%len(r.endpoints)], true
+		}
+	}
+	panic("client: an endpoint that the router does not have")
+}
+
+// elsewhere reports whether another node, or the same one later, may do better.
+func elsewhere(err error) bool {
+	switch kv.KindOf(err) {
+	case kv.KindUnavailable, kv.KindStale, kv.KindOverloaded, kv.KindCorrupt, kv.KindReadOnly:
+		return true
+	}
+	return false
+}
+
+// blame passes over an endpoint for a while if err says that the node itself is in trouble.
+func (r *router) blame(e *endpoint, err error) {
+	switch kv.KindOf(err) {
+	case kv.KindUnavailable, kv.KindCorrupt, kv.KindReadOnly:
+		e.fail(r.now)
+	}
+}
+
+// retryAfter is the hint in an error.
+func retryAfter(err error) time.Duration {
+	var e *kv.Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// each runs try on one endpoint after the other until it succeeds, or fails in a way that no other
+// endpoint would change, or tries run out. try must not have written anything when it fails so.
+func (r *router) each(ctx context.Context, try func(e *endpoint) error) error {
+	e, _ := r.choose(nil)
+	for n := 1; ; n++ {
+		err := try(e)
+		if err == nil || kv.OutcomeOf(err) != kv.NotApplied || !elsewhere(err) {
+			return err
+		}
+		r.blame(e, err)
+		if n >= r.policy.tries || ctx.Err() != nil {
+			return err
+		}
+		next, pause := r.choose(e)
+		if pause && r.policy.pause(ctx, n, retryAfter(err)) != nil {
+			return err
+		}
+		e = next
+	}
+}
+
+func (r *router) Do(ctx context.Context, req kv.Request) (resp kv.Response, err error) {
+	if len(req.Ops) > 0 {
+		return r.write(ctx, req)
+	}
+	err = r.each(ctx, func(e *endpoint) error {
+		var err error
+		if resp, err = e.svc.Do(ctx, req); err == nil {
+			e.learn(&resp.Receipt)
+		}
+		return err
+	})
+	return resp, err
+}
+
+func (r *router) Begin(ctx context.Context, b kv.Begin) (id kv.TxnID, receipt kv.Receipt, err error) {
+	err = r.each(ctx, func(e *endpoint) error {
+		at, rec, err := e.svc.Begin(ctx, b)
+		if err != nil {
+			return err
+		}
+		e.learn(&rec)
+		receipt = rec
+		id, err = r.opened(openTxn{e, at, rec})
+		return err
+	})
+	return id, receipt, err
+}
+
+func (r *router) opened(t openTxn) (kv.TxnID, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.txns) >= maxOpenTxns {
+		// The node ends the one just begun by itself.
+		return 0, kv.Errorf(kv.KindTooLarge, "%d transactions are open in this client: end some first", len(r.txns))
+	}
+	r.lastTxn++
+	r.txns[r.lastTxn] = t
+	return r.lastTxn, nil
+}
+
+func (r *router) txn(id kv.TxnID) (openTxn, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.txns[id]
+	if !ok {
+		return t, kv.Errorf(kv.KindNotFound, "no open transaction %d in this client", id)
+	}
+	return t, nil
+}
+
+// ended forgets a transaction.
+func (r *router) ended(id kv.TxnID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.txns, id)
+}
+
+// lost takes the error of a call in a transaction: if the node failed the transaction is gone.
+func (r *router) lost(id kv.TxnID, t openTxn, err error) error {
+	if gone(err) {
+		r.blame(t.e, err)
+		r.ended(id)
+	}
+	return err
+}
+
+func (r *router) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	t, err := r.txn(id)
+	if err != nil {
+		return nil, err
+	}
+	values, err := t.e.svc.Execute(ctx, t.id, ops, queries)
+	return values, r.lost(id, t, err)
+}
+
+func (r *router) Abort(ctx context.Context, id kv.TxnID) error {
+	t, err := r.txn(id)
+	if err != nil {
+		return nil // ending one that is gone is not an error
+	}
+	r.ended(id)
+	return t.e.svc.Abort(ctx, t.id)
+}
+
+func (r *router) Keys(ctx context.Context, req kv.KeysRequest) (page kv.KeysPage, err error) {
+	if id := req.Txn; id != 0 {
+		t, err := r.txn(id)
+		if err != nil {
+			return page, err
+		}
+		req.Txn = t.id
+		page, err = t.e.svc.Keys(ctx, req)
+		return page, r.lost(id, t, err)
+	}
+	err = r.each(ctx, func(e *endpoint) error {
+		page, err = e.svc.Keys(ctx, req)
+		return err
+	})
+	return page, err
+}
+
+func (r *router) Digest(ctx context.Context, req kv.DigestRequest) (d kv.Digest, err error) {
+	err = r.each(ctx, func(e *endpoint) error {
+		d, err = e.svc.Digest(ctx, req)
+		return err
+	})
+	return d, err
+}
+
+func (r *router) Status(ctx context.Context) (s kv.Status, err error) {
+	err = r.each(ctx, func(e *endpoint) error {
+		if s, err = e.svc.Status(ctx); err == nil {
+			e.learn(&kv.Receipt{Incarnation: s.Incarnation, Lane: s.Lane, Region: s.Region})
+		}
+		return err
+	})
+	return s, err
+}
+
+func (r *router) Buckets(ctx context.Context) (buckets []kv.Bucket, err error) {
+	err = r.each(ctx, func(e *endpoint) error {
+		buckets, err = e.svc.Buckets(ctx)
+		return err
+	})
+	return buckets, err
+}

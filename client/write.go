@@ -1,0 +1,244 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// A write's life, by what its tries came to:
+//
+//	first try -- answered ----------------------------------> done
+//	    |  \---- refused, nothing written -> first try elsewhere, same id
+//	    |
+//	    \------- outcome unknown ---> retries at the same lane, with the age of the first try
+//	                                    |-- answered, or decided --> done
+//	                                    \-- out of tries or time --> outcome unknown, with the id
+//
+// A commit of an interactive transaction can't be sent again, since the transaction is gone with
+// its node: the lane is asked for the outcome instead.
+
+// sent is a write that may have reached a lane.
+type sent struct {
+	lane clock.Lane
+	at   time.Time // of the first try; its monotonic reading counts
+}
+
+func (s sent) retry(id OpID) kv.Attempt {
+	return kv.Attempt{ID: id, Retry: true, Age: time.Since(s.at), Lane: s.lane}
+}
+
+// write runs a one-shot transaction that writes.
+func (r *router) write(ctx context.Context, req kv.Request) (resp kv.Response, err error) {
+	attempt := &req.Options.Attempt
+	if attempt.ID.IsZero() {
+		attempt.ID = r.newID()
+	}
+	s := sent{attempt.Lane, time.Now().Add(-attempt.Age)}
+	if attempt.Retry {
+		return r.writeAgain(ctx, req, s, nil)
+	}
+	err = r.each(ctx, func(e *endpoint) error {
+		resp, s, err = r.firstTry(ctx, e, req)
+		return err
+	})
+	if err != nil && kv.OutcomeOf(err) == kv.OutcomeUnknown {
+		return r.writeAgain(ctx, req, s, err)
+	}
+	return resp, err
+}
+
+// firstTry sends a first try, which names the process that it is for. If that process is found to
+// have ended it wrote nothing, so the one in its place gets a first try of its own.
+func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.Response, sent, error) {
+	id, err := e.identify(ctx)
+	if err != nil {
+		return kv.Response{}, sent{}, err
+	}
+	for {
+		s := sent{id.lane, time.Now()}
+		req.Options.Attempt.Incarnation = id.incarnation
+		resp, err := e.svc.Do(ctx, req)
+		if err == nil {
+			e.learn(&resp.Receipt)
+			return resp, s, nil
+		}
+		next, restarted := r.restarted(ctx, e, id, err)
+		if !restarted {
+			return resp, s, err
+		}
+		id = next
+	}
+}
+
+// restarted asks the endpoint who serves now, after a refusal that a restart explains.
+func (r *router) restarted(ctx context.Context, e *endpoint, before identity, err error) (identity, bool) {
+	if kv.OutcomeOf(err) != kv.NotApplied || !answered(err) || !elsewhere(err) {
+		return before, false
+	}
+	e.forget()
+	now, err := e.identify(ctx)
+	// Incarnations grow, so this ends: a lower one would be another node behind the same name.
+	return now, err == nil && now.incarnation > before.incarnation
+}
+
+// answered reports whether err came from the node, and not from the way to it.
+func answered(err error) bool {
+	e, ok := err.(*kv.Error) //nolint:errorlint // remote returns them bare; a cause is the transport's
+	return ok && e.Err == nil
+}
+
+// writeAgain sends retries to the lane of the first try until it learns what became of the write.
+func (r *router) writeAgain(ctx context.Context, req kv.Request, s sent, first error) (resp kv.Response, err error) {
+	id := req.Options.Attempt.ID
+	err = r.insist(ctx, s, id, first, func(e *endpoint) error {
+		req.Options.Attempt = s.retry(id)
+		if resp, err = e.svc.Do(ctx, req); err == nil {
+			e.learn(&resp.Receipt)
+		}
+		return err
+	})
+	return resp, err
+}
+
+// insist runs try at the endpoints of one lane until the outcome is certain. first is the error of
+// the try before, if there was one.
+func (r *router) insist(ctx context.Context, s sent, id OpID, first error, try func(e *endpoint) error) error {
+	err := first
+	for n := 1; n <= r.policy.tries; n++ {
+		if err != nil && (ctx.Err() != nil || r.policy.pause(ctx, n, retryAfter(err)) != nil) {
+			break
+		}
+		e := r.at(s.lane, n)
+		if e == nil {
+			if err == nil {
+				err = kv.Errorf(kv.KindUnavailable, "none of the addresses is known to serve lane %s", s.lane)
+			}
+			break
+		}
+		err = try(e)
+		if err == nil || decided(err) {
+			r.unknown.remove(id)
+			return err
+		}
+		if !elsewhere(err) {
+			break
+		}
+	}
+	r.unknown.add(id, s)
+	return unknown(err, id)
+}
+
+// at picks the endpoint of the nth retry: those of the lane take turns.
+func (r *router) at(l clock.Lane, n int) *endpoint {
+	var of []*endpoint
+	for _, e := range r.endpoints {
+		if e.serves(l) {
+			of = append(of, e)
+		}
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	return of[(n-1)%len(of)]
+}
+
+// decided reports whether the error of a retry says what became of the operation, and not only of
+// this try: it was applied, or the node came as far as running it and found a condition broken.
+func decided(err error) bool {
+	switch kv.OutcomeOf(err) {
+	case kv.Applied:
+		return true
+	case kv.NotApplied:
+		switch kv.KindOf(err) {
+		case kv.KindAborted, kv.KindBound, kv.KindNoRights:
+			return true
+		}
+	}
+	return false
+}
+
+// unknown is the error of a write after whose tries nobody knows what became of it.
+func unknown(err error, id OpID) error {
+	e := kv.Errorf(kv.KindOf(err), "%w; whether operation %s was applied is not known: ask with Outcome", err, id)
+	if e.Kind == 0 {
+		e.Kind = kv.KindUnavailable
+	}
+	e.Outcome, e.ID = kv.OutcomeUnknown, id
+	return e
+}
+
+// Commit commits an interactive transaction.
+func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
+	t, err := r.txn(id)
+	if err != nil {
+		return kv.Receipt{}, err
+	}
+	if o.Attempt.ID.IsZero() {
+		o.Attempt.ID = r.newID()
+	}
+	if !o.Attempt.Retry {
+		o.Attempt.Incarnation = t.receipt.Incarnation
+	}
+	s := sent{t.receipt.Lane, time.Now()}
+	receipt, err := t.e.svc.Commit(ctx, t.id, o)
+	switch {
+	case err == nil:
+		r.ended(id)
+		return receipt, nil
+	case kv.OutcomeOf(err) == kv.OutcomeUnknown:
+		r.ended(id)
+		r.blame(t.e, err)
+		return r.askCommit(ctx, t, o.Attempt.ID, s, err)
+	}
+	return kv.Receipt{}, r.lost(id, t, err)
+}
+
+// askCommit finds out what became of a commit whose answer got lost.
+func (r *router) askCommit(ctx context.Context, t openTxn, id OpID, s sent, first error) (kv.Receipt, error) {
+	answer, err := r.ask(ctx, id, s, first)
+	if err != nil {
+		return kv.Receipt{}, err
+	}
+	if answer.Outcome == kv.NotApplied {
+		return kv.Receipt{}, kv.Errorf(kv.KindUnavailable, "the commit was lost on its way and will not happen: %w", first)
+	}
+	receipt := t.receipt
+	receipt.Commit = answer.Commit
+	receipt.Token, err = receipt.Token.Join(answer.Token)
+	return receipt, err
+}
+
+// ask asks a lane what became of an operation until it says.
+func (r *router) ask(ctx context.Context, id OpID, s sent, first error) (answer kv.OutcomeAnswer, err error) {
+	err = r.insist(ctx, s, id, first, func(e *endpoint) error {
+		answer, err = e.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: s.retry(id)})
+		return err
+	})
+	return answer, err
+}
+
+// Outcome asks what became of an operation that this client sent, or of which the caller names the
+// lane and the age.
+func (r *router) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
+	a := req.Attempt
+	s, known := r.unknown.find(a.ID)
+	if a.Lane != (clock.Lane{}) {
+		s, known = sent{a.Lane, time.Now().Add(-a.Age)}, true
+	}
+	if !known {
+		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid,
+			"operation %s was not sent by this client, or too long ago: name its lane and the age of its first try", a.ID)
+	}
+	r.identifyAll(ctx, s.lane)
+	return r.ask(ctx, a.ID, s, nil)
+}
+
+// identifyAll finds an endpoint of the lane if none is known yet. Those that don't answer are none.
+func (r *router) identifyAll(ctx context.Context, l clock.Lane) {
+	for n := 0; n < len(r.endpoints) && r.at(l, 1) == nil; n++ {
+		_, _ = r.endpoints[n].identify(ctx)
+	}
+}

@@ -1,0 +1,20 @@
+// Package grpcapi is the gRPC door: it offers a kv.Service to clients under the API of
+// api/theriac/v1, with the standard health and reflection services beside it.
+//
+// It is responsible for translating messages, authenticating the caller, passing every call by one
+// authorization point, and keeping what a client can make the process hold bounded. It decides
+// nothing about data: levels, limits of keys and values, and transactions are the service's.
+//
+// # Invariants
+//
+//  1. Every call that names data passes Authorizer once for each distinct bucket, type and verb,
+//     before the service sees it.
+//  2. Every error that leaves is a status with an ErrorDetail, which says what became of the write.
+//  3. A client never holds more than the limits below: messages, headers, streams, connections.
+//
+// # Life of a call
+//
+//	listener (at most Config.MaxConnections) -> TLS -> HTTP/2 (frames and headers bounded)
+//	  -> message (at most Config.MaxRequest) -> convert -> Authenticate -> Authorize -> kv.Service
+//	  -> convert (at most MaxAnswer) -> status with ErrorDetail or message
+package grpcapi

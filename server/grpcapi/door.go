@@ -1,0 +1,232 @@
+package grpcapi
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/theriac-db/theriac/api/theriac/v1"
+	"github.com/theriac-db/theriac/api/theriac/v1/convert"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// door implements the API's methods. There are no interceptors: each method calls what it needs,
+// which costs nothing where nothing is configured.
+type door struct {
+	pb.UnimplementedDatabaseServer
+	cfg  Config
+	open *openTable
+}
+
+func (d *door) Do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) {
+	req, err := convert.DecodeRequest(m)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	access, err := d.authenticate(ctx, req.Options.Level)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	if err := d.authorize(ctx, access, req.Ops, req.Queries); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	resp, err := d.cfg.Service.Do(ctx, req)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return checkSize(convert.EncodeResponse(resp), resp.Values, len(req.Ops) > 0)
+}
+
+// checkSize refuses an answer that no client takes. The exact size costs a walk over the answer, so
+// it is asked only when the cheap upper bound is beyond the limit.
+func checkSize[M proto.Message](m M, values []kv.Value, wrote bool) (M, error) {
+	if convert.MaxValuesSize(values)+answerOverhead <= MaxAnswer {
+		return m, nil
+	}
+	size := proto.Size(m)
+	if size <= MaxAnswer {
+		return m, nil
+	}
+	err := kv.Errorf(kv.KindTooLarge, "answer of %d bytes: the limit is %d; page through large values", size, MaxAnswer)
+	if wrote {
+		err = err.WithOutcome(kv.Applied)
+	}
+	var none M
+	return none, convert.EncodeError(err)
+}
+
+// answerOverhead is more than a receipt takes.
+const answerOverhead = 64 << 10
+
+func (d *door) Begin(ctx context.Context, m *pb.BeginRequest) (*pb.BeginResponse, error) {
+	options, err := convert.DecodeOptions(m.GetOptions())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	access, err := d.authenticate(ctx, options.Level)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	id, receipt, err := d.cfg.Service.Begin(ctx, kv.Begin{Options: options, ReadOnly: m.GetReadOnly()})
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	d.open.add(id, access)
+	return &pb.BeginResponse{Transaction: uint64(id), Receipt: convert.EncodeReceipt(receipt)}, nil
+}
+
+// resume begins a call of an open transaction.
+func (d *door) resume(ctx context.Context, id kv.TxnID) (Access, error) {
+	caller, err := d.authenticate(ctx, 0)
+	if err != nil {
+		return Access{}, err
+	}
+	return d.open.use(id, caller.Principal)
+}
+
+func (d *door) Execute(ctx context.Context, m *pb.ExecuteRequest) (*pb.ExecuteResponse, error) {
+	id := kv.TxnID(m.GetTransaction())
+	ops, err := convert.DecodeOps(m.GetOperations())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	queries, err := convert.DecodeQueries(m.GetQueries())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	access, err := d.resume(ctx, id)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	if err := d.authorize(ctx, access, ops, queries); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	values, err := d.cfg.Service.Execute(ctx, id, ops, queries)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return checkSize(&pb.ExecuteResponse{Values: convert.EncodeValues(values)}, values, false)
+}
+
+func (d *door) Commit(ctx context.Context, m *pb.CommitRequest) (*pb.CommitResponse, error) {
+	id := kv.TxnID(m.GetTransaction())
+	options, err := convert.DecodeOptions(m.GetOptions())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	// What it writes passed the authorization point in Execute.
+	if _, err := d.resume(ctx, id); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	receipt, err := d.cfg.Service.Commit(ctx, id, options)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	d.open.remove(id)
+	return &pb.CommitResponse{Receipt: convert.EncodeReceipt(receipt)}, nil
+}
+
+func (d *door) Abort(ctx context.Context, m *pb.AbortRequest) (*pb.AbortResponse, error) {
+	id := kv.TxnID(m.GetTransaction())
+	if _, err := d.resume(ctx, id); err != nil {
+		if kv.KindOf(err) == kv.KindNotFound {
+			return &pb.AbortResponse{}, nil
+		}
+		return nil, convert.EncodeError(err)
+	}
+	if err := d.cfg.Service.Abort(ctx, id); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	d.open.remove(id)
+	return &pb.AbortResponse{}, nil
+}
+
+func (d *door) Keys(ctx context.Context, m *pb.KeysRequest) (*pb.KeysResponse, error) {
+	req, err := convert.DecodeKeysRequest(m)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	var access Access
+	if req.Txn != 0 {
+		access, err = d.resume(ctx, req.Txn)
+	} else {
+		access, err = d.authenticate(ctx, req.Options.Level)
+	}
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	if err := d.authorizeOne(ctx, access, req.Bucket); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	page, err := d.cfg.Service.Keys(ctx, req)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return convert.EncodeKeysPage(page), nil
+}
+
+func (d *door) Outcome(ctx context.Context, m *pb.OutcomeRequest) (*pb.OutcomeResponse, error) {
+	attempt, err := convert.DecodeAttempt(m.GetAttempt())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	if err := d.admit(ctx, 0, ""); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	answer, err := d.cfg.Service.Outcome(ctx, kv.OutcomeRequest{Attempt: attempt})
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return convert.EncodeOutcome(answer), nil
+}
+
+// admit authenticates the caller and asks for one read.
+func (d *door) admit(ctx context.Context, level kv.Level, bucket kv.Bucket) error {
+	access, err := d.authenticate(ctx, level)
+	if err != nil {
+		return err
+	}
+	return d.authorizeOne(ctx, access, bucket)
+}
+
+func (d *door) Digest(ctx context.Context, m *pb.DigestRequest) (*pb.DigestResponse, error) {
+	options, err := convert.DecodeOptions(m.GetOptions())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	bucket := kv.Bucket(m.GetBucket())
+	if err := d.admit(ctx, options.Level, bucket); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	digest, err := d.cfg.Service.Digest(ctx, kv.DigestRequest{Options: options, Bucket: bucket})
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return convert.EncodeDigest(digest), nil
+}
+
+func (d *door) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	if err := d.admit(ctx, 0, ""); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	status, err := d.cfg.Service.Status(ctx)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return convert.EncodeStatus(status), nil
+}
+
+func (d *door) Buckets(ctx context.Context, _ *pb.BucketsRequest) (*pb.BucketsResponse, error) {
+	if err := d.admit(ctx, 0, ""); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	buckets, err := d.cfg.Service.Buckets(ctx)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	m := &pb.BucketsResponse{Buckets: make([]string, len(buckets))}
+	for i, b := range buckets {
+		m.Buckets[i] = string(b)
+	}
+	return m, nil
+}
