@@ -86,6 +86,7 @@ func (t *triggers) noteRewrite(s *slot, found bool, w *leafWrite) {
 		*s = slot{key: s.key[:0]}
 	case found:
 		s.operands, s.kept, s.override, s.waits, s.queued = 0, w.kept, false, true, false
+		s.key = append(s.key[:0], w.key...)
 	}
 }
 

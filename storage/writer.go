@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -57,7 +58,7 @@ type writer struct {
 	state     state // as of the last batch
 	batch     Batch // reused
 	passed    int   // jobs since the last chore
-	unsynced  int   // batches since the last one that asked for a sync
+	unsynced  []Job // applied since the last batch that asked for a sync
 	bytes     int   // their size
 	stopTimer func() bool
 	triggers  *triggers
@@ -84,7 +85,7 @@ func (s *Store) write() {
 			s.runJob(job)
 		}
 	}
-	if s.writer.unsynced > 0 {
+	if len(s.writer.unsynced) > 0 {
 		s.runJob(syncJob{})
 	}
 	s.stopSyncTimer()
@@ -94,7 +95,7 @@ func (s *Store) write() {
 // refuseRest runs also when Pebble ended the writer goroutine (see pebbleLogger.Fatalf): whoever is
 // queued, or will be, gets an answer.
 func (s *Store) refuseRest() {
-	if s.writer.finished {
+	if s.writer.finished || s.Failed() == nil { // the latter: a bug's panic is under way
 		return
 	}
 	s.stopSyncTimer()
@@ -123,11 +124,12 @@ func (s *Store) nextJob() (job Job, ok bool) {
 	}
 	select {
 	case job, ok := <-s.queue:
+		runtime.Gosched() // let those who were woken by the last batch join this job's group
 		return job, ok
 	case chore := <-s.chores:
 		return chore, true
 	case <-s.syncDue:
-		if s.writer.unsynced == 0 {
+		if len(s.writer.unsynced) == 0 {
 			return nil, true
 		}
 		return syncJob{}, true
@@ -147,7 +149,7 @@ func (s *Store) ownChore() Job {
 	}
 	select {
 	case <-s.syncDue: // never starved by jobs or chores
-		if s.writer.unsynced > 0 {
+		if len(s.writer.unsynced) > 0 {
 			return syncJob{}
 		}
 	default:
@@ -193,30 +195,30 @@ func (s *Store) makeRoomForRemovals(j Job) {
 // commit writes the batch, makes it visible, and hands it to the syncer.
 func (s *Store) commit(b *Batch, j Job) {
 	w := &s.writer
-	b.sync = b.sync || w.unsynced+1 >= UnsyncedBatches || w.bytes+b.pb.Len() >= UnsyncedBytes
+	b.sync = b.sync || len(w.unsynced)+1 >= UnsyncedBatches || w.bytes+b.pb.Len() >= UnsyncedBytes
 	size := b.pb.Len()
 	s.cache.begin(b.leaves)
 	err := s.apply(b.pb, b.sync)
 	s.cache.end(b.leaves, err == nil)
 	if err != nil {
 		e := s.fail(err).WithOutcome(kv.OutcomeUnknown)
-		s.synced <- syncItem{job: j, err: e}
+		s.answer(j, e)
 		return
 	}
 	b.committed()
-	item := syncItem{job: j, number: w.state.number}
-	if b.sync {
-		item.batch, w.unsynced, w.bytes = b.pb, 0, 0
-		s.stopSyncTimer()
-	} else {
-		b.pb.Close() // never fails once committed
-		w.unsynced++
-		w.bytes += size
-		s.startSyncTimer()
-	}
+	pb := b.pb
 	b.pb = nil
 	j.Applied()
-	s.synced <- item
+	if b.sync {
+		s.synced <- syncItem{job: j, number: w.state.number, batch: pb, earlier: w.unsynced}
+		w.unsynced, w.bytes = nil, 0
+		s.stopSyncTimer()
+		return
+	}
+	pb.Close() // never fails once committed
+	w.unsynced = append(w.unsynced, j)
+	w.bytes += size
+	s.startSyncTimer()
 }
 
 // apply commits a Pebble batch. Pebble panics when it can't write its log.
@@ -260,52 +262,40 @@ func poke(c chan<- struct{}) {
 	}
 }
 
-// answer hands a job that was not written to the syncer.
-func (s *Store) answer(j Job, err error) { s.synced <- syncItem{job: j, err: err} }
+// answer hands a job that was not written to the syncer. Once the store has failed, nothing more
+// will be synced, and those that wait for it are answered too.
+func (s *Store) answer(j Job, err error) {
+	if f := s.failed.Load(); f != nil && len(s.writer.unsynced) > 0 {
+		s.synced <- syncItem{earlier: s.writer.unsynced, err: f.err.WithOutcome(kv.OutcomeUnknown)}
+		s.writer.unsynced = nil
+	}
+	s.synced <- syncItem{job: j, err: err}
+}
 
-// syncItem is a committed batch on its way to the disk, or a job that failed.
+// syncItem is a committed batch on its way to the disk, or jobs that failed.
 type syncItem struct {
-	job    Job
-	number uint64
-	batch  *pebble.Batch // nil: durable once a later one is
-	err    error         // the job failed; nothing to wait for
+	job     Job
+	earlier []Job         // applied before, durable with this one
+	batch   *pebble.Batch // to be synced; nil: err says why not
+	number  uint64
+	err     error
 }
 
 // sync is the syncer goroutine: it waits for the syncs in order, writes the witness, and answers.
 func (s *Store) sync() {
 	defer s.done.Done()
-	var waiting []syncItem
 	for item := range s.synced {
-		if item.err != nil {
-			waiting = s.answerLost(waiting)
-			item.job.Durable(item.err)
-			continue
+		err := item.err
+		if item.batch != nil {
+			err = s.makeDurable(item)
 		}
-		waiting = append(waiting, item)
-		if item.batch == nil {
-			continue
+		for _, j := range item.earlier {
+			j.Durable(err)
 		}
-		err := s.makeDurable(item)
-		for i := range waiting {
-			waiting[i].job.Durable(err)
-			waiting[i] = syncItem{}
+		if item.job != nil {
+			item.job.Durable(err)
 		}
-		waiting = waiting[:0]
 	}
-	s.answerLost(waiting)
-}
-
-// answerLost answers the jobs that wait for a sync which will not come, once the store has failed.
-func (s *Store) answerLost(waiting []syncItem) []syncItem {
-	f := s.failed.Load()
-	if f == nil {
-		return waiting
-	}
-	for i := range waiting {
-		waiting[i].job.Durable(f.err.WithOutcome(kv.OutcomeUnknown))
-		waiting[i] = syncItem{}
-	}
-	return waiting[:0]
 }
 
 // makeDurable waits for one batch's sync and writes the witness. A failed sync is never tried again:
