@@ -1,0 +1,304 @@
+package txn
+
+import (
+	"context"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Snapshots opens snapshots. Safe for concurrent use.
+type Snapshots interface {
+	Exposure
+	// Wait returns once the exposed vector includes v; with own, once Applied does.
+	Wait(ctx context.Context, v clock.Vector, own bool) error
+}
+
+// Coordinator runs transactions of one node. It implements kv.Service but for what only the node
+// knows (Status). Safe for concurrent use once Start has returned.
+type Coordinator struct {
+	*Committer
+	snapshots Snapshots
+	cluster   kv.ClusterID
+	region    string
+	open      *openTxns
+}
+
+// Config says what a Coordinator works on.
+type Config struct {
+	CommitterConfig
+	Snapshots Snapshots
+	Cluster   kv.ClusterID
+	Region    string               // name of the own region
+	Mono      func() time.Duration // monotonic clock
+}
+
+// New prepares a coordinator. Start makes it ready.
+func New(c Config) *Coordinator {
+	c.Exposure = c.Snapshots
+	return &Coordinator{
+		Committer: NewCommitter(c.CommitterConfig),
+		snapshots: c.Snapshots,
+		cluster:   c.Cluster,
+		region:    c.Region,
+		// Ids of an earlier process are not mistaken for this one's.
+		open: newOpenTxns(c.Mono, kv.TxnID(c.Incarnation<<24)),
+	}
+}
+
+// Expire ends interactive transactions that nobody uses any more. node calls it every few seconds.
+func (c *Coordinator) Expire() {
+	for _, t := range c.open.expired(false) {
+		t.end()
+	}
+}
+
+// Stop ends all open transactions and the lane.
+func (c *Coordinator) Stop(ctx context.Context) error {
+	for _, t := range c.open.expired(true) {
+		t.end()
+	}
+	return c.Committer.Stop(ctx)
+}
+
+// OpenTxns is the number of open interactive transactions.
+func (c *Coordinator) OpenTxns() int { return c.open.count() }
+
+// session checks options and waits until what the token names is here. own tells that the snapshot
+// must be taken at what is applied rather than exposed.
+func (c *Coordinator) session(ctx context.Context, o *kv.Options) (own bool, err error) {
+	if o.Level > kv.LevelEventual || o.Durability > kv.DurabilityApplied {
+		return false, kv.Errorf(kv.KindLevelRefused, "%s with durability %s: this version serves the levels causal and eventual, "+
+			"and the durabilities local and applied", o.Level, o.Durability)
+	}
+	own = o.Durability == kv.DurabilityApplied
+	token := o.Token
+	if len(token.Seen) == 0 {
+		return own, nil
+	}
+	if token.Cluster != c.cluster {
+		return false, kv.Errorf(kv.KindInvalid, "session token of cluster %s: this is cluster %s", token.Cluster, c.cluster)
+	}
+	for _, e := range token.Seen {
+		if c.store.Void(clock.Lane{Region: e.Region, Slot: e.Time.Slot()}, e.Time) {
+			return false, kv.Errorf(kv.KindLost, "the session has seen %s, which a crash of region %d took back; begin a new session",
+				clock.Stamp(e), e.Region)
+		}
+	}
+	if o.Level == kv.LevelEventual {
+		return own, nil
+	}
+	own = own || token.Seen.At(c.lane.Region) > c.snapshots.Exposed().At(c.lane.Region)
+	return own, c.snapshots.Wait(ctx, token.Seen, own)
+}
+
+// Do implements kv.Service.
+func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	if len(req.Queries) > kv.MaxQueries {
+		return kv.Response{}, kv.Errorf(kv.KindTooLarge, "request of %d queries: at most %d", len(req.Queries), kv.MaxQueries)
+	}
+	own, err := c.session(ctx, &req.Options)
+	if err != nil {
+		return kv.Response{}, err
+	}
+	var resp kv.Response
+	var at clock.Vector
+	var release func()
+	if len(req.Queries) > 0 || len(req.Ops) == 0 {
+		s, err := c.snapshots.Open(len(req.Ops) > 0, own)
+		if err != nil {
+			return kv.Response{}, err
+		}
+		release = s.Close
+		at = nonNil(s.At())
+		v := view{store: c.store, at: at, own: c.lane.Region}
+		if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
+			release()
+			return kv.Response{}, err
+		}
+	}
+	resp.Receipt = c.receipt(&req.Options, at)
+	if len(req.Ops) == 0 {
+		release()
+		return resp, nil
+	}
+	w := &commit{snapshot: at, applied: own, release: release, attempt: req.Options.Attempt, durability: req.Options.Durability}
+	w.writes = &writeSet{}
+	if err := c.buffer(w.writes, at, req.Ops); err != nil {
+		w.let()
+		return kv.Response{}, err
+	}
+	err = c.write(ctx, w, &resp.Receipt)
+	return resp, err
+}
+
+func (v *view) queries(ctx context.Context, qs []kv.Query) ([]kv.Value, error) {
+	if len(qs) == 0 {
+		return nil, nil
+	}
+	out := make([]kv.Value, len(qs))
+	for i := range qs {
+		var err error
+		if out[i], err = v.query(ctx, &qs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// buffer adds operations to a write set, all or none. A compare-and-set on what the transaction
+// itself has written is decided here.
+func (c *Coordinator) buffer(ws *writeSet, at clock.Vector, ops []kv.Op) error {
+	if len(ops) > kv.MaxOps {
+		return kv.Errorf(kv.KindTooLarge, "%d operations: at most %d in a transaction; split it", len(ops), kv.MaxOps)
+	}
+	prepared, err := prepare(ops)
+	if err != nil {
+		return err
+	}
+	if err := ws.room(prepared); err != nil {
+		return err
+	}
+	v := view{store: c.store, at: at, own: c.lane.Region, mine: ws}
+	for i := range prepared {
+		w := &prepared[i]
+		if w.expect != nil && ws.wrote(w.place) {
+			got, err := v.leaf(w.place, w.target.Leaf)
+			if err != nil {
+				return err
+			}
+			if err := meets(w.expect, w.object, got); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range prepared {
+		ws.addOne(&prepared[i])
+	}
+	return nil
+}
+
+// write commits and completes the receipt.
+func (c *Coordinator) write(ctx context.Context, w *commit, r *kv.Receipt) error {
+	res := c.commit(ctx, w)
+	if res.err != nil {
+		return res.err
+	}
+	r.Snapshot = res.snapshot
+	r.Commit = res.stamp
+	r.Token.Cluster = c.cluster
+	r.Token.Seen = r.Token.Seen.Join(res.snapshot).Join(clock.VectorOf(clock.Entry(res.stamp)))
+	return nil
+}
+
+func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
+	return kv.Receipt{
+		Level: o.Level, Region: c.region, Incarnation: c.incarnation, Lane: c.lane, Snapshot: at,
+		Token: kv.Token{Cluster: c.cluster, Seen: o.Token.Seen.Join(at)},
+	}
+}
+
+// Begin implements kv.Service.
+func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
+	own, err := c.session(ctx, &b.Options)
+	if err != nil {
+		return 0, kv.Receipt{}, err
+	}
+	s, err := c.snapshots.Open(!b.ReadOnly, own)
+	if err != nil {
+		return 0, kv.Receipt{}, err
+	}
+	t := &openTxn{snapshot: s, options: b.Options, readOnly: b.ReadOnly}
+	id, err := c.open.add(t)
+	if err != nil {
+		s.Close()
+		return 0, kv.Receipt{}, err
+	}
+	return id, c.receipt(&b.Options, s.At()), nil
+}
+
+// locked finds an open transaction and locks it; the caller unlocks it.
+func (c *Coordinator) locked(id kv.TxnID) (*openTxn, error) {
+	t, err := c.open.get(id)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	if t.ended {
+		t.mu.Unlock()
+		return nil, kv.Errorf(kv.KindNotFound, "transaction %d has ended; begin it again", id)
+	}
+	return t, nil
+}
+
+// Execute implements kv.Service.
+func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	t, err := c.locked(id)
+	if err != nil {
+		return nil, err
+	}
+	defer t.mu.Unlock()
+	if len(queries) > kv.MaxQueries {
+		return nil, kv.Errorf(kv.KindTooLarge, "request of %d queries: at most %d", len(queries), kv.MaxQueries)
+	}
+	if t.readOnly && len(ops) > 0 {
+		return nil, kv.Errorf(kv.KindInvalid, "transaction %d was begun read-only: it can't write", id)
+	}
+	at := nonNil(t.snapshot.At())
+	if err := c.buffer(&t.writes, at, ops); err != nil {
+		return nil, err
+	}
+	v := view{store: c.store, at: at, own: c.lane.Region, mine: t.writes.ifAny()}
+	return v.queries(ctx, queries)
+}
+
+// Commit implements kv.Service.
+func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
+	if o.Durability > kv.DurabilityApplied {
+		return kv.Receipt{}, kv.Errorf(kv.KindLevelRefused, "commit with durability %s: this version serves local and applied", o.Durability)
+	}
+	t, err := c.locked(id)
+	if err != nil {
+		return kv.Receipt{}, err
+	}
+	defer t.mu.Unlock()
+	c.open.remove(id)
+	at := nonNil(t.snapshot.At())
+	r := c.receipt(&t.options, at)
+	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
+		t.endLocked()
+		return r, nil
+	}
+	t.ended = true // the commit closes the snapshot (invariant 3)
+	w := &commit{writes: &t.writes, snapshot: at, release: t.snapshot.Close, attempt: o.Attempt, durability: o.Durability}
+	err = c.write(ctx, w, &r)
+	return r, err
+}
+
+// Abort implements kv.Service.
+func (c *Coordinator) Abort(_ context.Context, id kv.TxnID) error {
+	if t := c.open.remove(id); t != nil {
+		t.end()
+	}
+	return nil
+}
+
+// Outcome implements kv.Service.
+func (c *Coordinator) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
+	if req.Attempt.ID.IsZero() {
+		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid, "outcome: no operation id given")
+	}
+	a, err := c.outcome(ctx, req.Attempt)
+	if err != nil {
+		return kv.OutcomeAnswer{}, err
+	}
+	if a.Outcome == kv.Applied {
+		a.Token = kv.Token{Cluster: c.cluster, Seen: clock.VectorOf(clock.Entry(a.Commit))}
+	}
+	return a, nil
+}
+
+func (c *Coordinator) viewAt(at clock.Vector) *view {
+	return &view{store: c.store, at: at, own: c.lane.Region}
+}

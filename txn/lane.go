@@ -1,0 +1,125 @@
+package txn
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/storage"
+)
+
+// laneJob is a batch of the lane's own: its start, its safe times, its orderly end.
+type laneJob struct {
+	build   func(b *storage.Batch) error
+	durable func()
+	done    chan error // buffered
+}
+
+func (j *laneJob) Build(b *storage.Batch) error { return j.build(b) }
+
+func (j *laneJob) Applied() {}
+
+func (j *laneJob) Durable(err error) {
+	if err == nil {
+		j.durable()
+	}
+	j.done <- err
+}
+
+// run submits a job and waits until it is durable.
+func (c *Committer) run(ctx context.Context, build func(b *storage.Batch) error, durable func()) error {
+	j := &laneJob{build: build, durable: durable, done: make(chan error, 1)}
+	if err := c.store.Submit(ctx, j); err != nil {
+		return err
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Start makes the lane ready to commit: it reserves timestamps, and, after anything but an orderly
+// stop, logs the interval in which a write of durability "applied" may have been shown and lost.
+func (c *Committer) Start(ctx context.Context) error {
+	start := c.store.Start()
+	clean, err := c.stoppedCleanly(start.Bound)
+	if err != nil {
+		return err
+	}
+	var bound, logged clock.Timestamp
+	build := func(b *storage.Batch) error {
+		wall := c.wall()
+		floor := c.hybrid.Last()
+		if !clean && floor > c.last {
+			logged = c.hybrid.Next(wall, 0)
+			rec := kv.Record{
+				Header: kv.Header{Lane: c.lane, Kind: kv.RecordVoid, Time: logged, Prev: c.last},
+				Void:   kv.Interval{From: c.last, To: floor},
+			}
+			c.last = logged
+			if err := b.Apply(&rec, rec.Append(nil)); err != nil {
+				return err
+			}
+		}
+		bound = c.reserve(b, wall, c.hybrid.Last())
+		b.Sync()
+		return nil
+	}
+	err = c.run(ctx, build, func() {
+		c.raiseBound(bound)
+		if logged != 0 {
+			c.exposure.LocalApplied(logged, c.exposure.Exposed())
+			c.exposure.LocalDurable(logged)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("starting the lane: %w", err)
+	}
+	return nil
+}
+
+func (c *Committer) stoppedCleanly(bound clock.Timestamp) (bool, error) {
+	v, err := c.store.Meta(cleanKey)
+	if err != nil {
+		return false, fmt.Errorf("starting the lane: %w", err)
+	}
+	return len(v) == 8 && clock.Timestamp(binary.BigEndian.Uint64(v)) == bound, nil
+}
+
+// Tick raises the lane's safe time to the wall clock, so that silence holds nobody back. node calls
+// it a few times within the span that timestamps are reserved ahead (a quarter of the skew bound),
+// while there are other regions to tell.
+func (c *Committer) Tick(ctx context.Context) error {
+	var bound, last, safe clock.Timestamp
+	build := func(b *storage.Batch) error {
+		wall := c.wall()
+		last = c.last
+		safe = c.hybrid.Promise(wall, clock.Timestamp(c.durableBound.Load()))
+		bound = c.reserve(b, wall, max(safe, clock.At(wall)))
+		b.Sync()
+		return nil
+	}
+	return c.run(ctx, build, func() {
+		c.raiseBound(bound)
+		c.exposure.LocalSafe(last, safe)
+	})
+}
+
+// Stop refuses further commits, waits for those under way, and notes that the lane ended in order.
+func (c *Committer) Stop(ctx context.Context) error {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	c.kicks.Wait()
+	build := func(b *storage.Batch) error {
+		bound := max(c.asked, c.store.Start().Bound)
+		b.SetMeta(cleanKey, binary.BigEndian.AppendUint64(nil, uint64(bound)))
+		b.Sync()
+		return nil
+	}
+	return c.run(ctx, build, func() {})
+}

@@ -1,0 +1,248 @@
+package txn
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"slices"
+	"strings"
+
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/storage"
+)
+
+// ReservedPrefix starts the names of buckets that belong to theriac's own tools. They are left out
+// of digests and of listings of all buckets.
+const ReservedPrefix = "theriac."
+
+// Keys implements kv.Service.
+func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
+	if err := checkKeys(&req); err != nil {
+		return kv.KeysPage{}, err
+	}
+	after, err := decodeKeysCursor(&req)
+	if err != nil {
+		return kv.KeysPage{}, err
+	}
+	if req.Txn != 0 {
+		t, err := c.locked(req.Txn)
+		if err != nil {
+			return kv.KeysPage{}, err
+		}
+		defer t.mu.Unlock()
+		v := c.viewAt(nonNil(t.snapshot.At()))
+		v.mine = t.writes.ifAny()
+		return c.keysPage(ctx, v, &req, after, &t.options)
+	}
+	own, err := c.session(ctx, &req.Options)
+	if err != nil {
+		return kv.KeysPage{}, err
+	}
+	s, err := c.snapshots.Open(false, own)
+	if err != nil {
+		return kv.KeysPage{}, err
+	}
+	defer s.Close()
+	return c.keysPage(ctx, c.viewAt(nonNil(s.At())), &req, after, &req.Options)
+}
+
+func checkKeys(req *kv.KeysRequest) error {
+	switch {
+	case req.Bucket == "" || len(req.Bucket) > kv.MaxBucket:
+		return kv.Errorf(kv.KindInvalid, "bucket name of %d bytes: want 1 to %d", len(req.Bucket), kv.MaxBucket)
+	case len(req.Prefix) > kv.MaxKey:
+		return kv.Errorf(kv.KindTooLarge, "key prefix of %d bytes: at most %d", len(req.Prefix), kv.MaxKey)
+	case req.Limit < 1 || req.Limit > kv.MaxPage:
+		return kv.Errorf(kv.KindInvalid, "page of %d keys: ask for 1 to %d", req.Limit, kv.MaxPage)
+	}
+	return nil
+}
+
+// A cursor of a listing is the last object's key, encoded as a name, and its type.
+func encodeKeysCursor(o kv.Object) []byte {
+	return append(kv.AppendName(nil, string(o.Key)), byte(o.Type))
+}
+
+func decodeKeysCursor(req *kv.KeysRequest) (*kv.Object, error) {
+	if len(req.After) == 0 {
+		return nil, nil
+	}
+	key, rest, err := kv.DecodeName(req.After)
+	if err != nil || len(rest) != 1 {
+		return nil, kv.Errorf(kv.KindInvalid, "malformed page cursor: pass on the Next of the page before")
+	}
+	return &kv.Object{Bucket: req.Bucket, Key: kv.Key(key), Type: kv.Type(rest[0])}, nil
+}
+
+func (c *Coordinator) keysPage(ctx context.Context, v *view, req *kv.KeysRequest, after *kv.Object, o *kv.Options) (kv.KeysPage, error) {
+	page := kv.KeysPage{Receipt: c.receipt(o, v.at)}
+	err := v.objects(ctx, req.Bucket, req.Prefix, after, func(o kv.Object) (bool, error) {
+		if len(page.Objects) == req.Limit {
+			page.Next = encodeKeysCursor(page.Objects[req.Limit-1])
+			return false, nil
+		}
+		page.Objects = append(page.Objects, o)
+		return true, nil
+	})
+	return page, err
+}
+
+// objects calls fn for every present object of a bucket with a prefix, behind after, in the order
+// of (key, type).
+func (v *view) objects(ctx context.Context, b kv.Bucket, prefix kv.Key, after *kv.Object, fn func(kv.Object) (bool, error)) error {
+	mine := v.mine.objects(b, prefix)
+	for after != nil && len(mine) > 0 && compareObjects(mine[0], *after) <= 0 {
+		mine = mine[1:]
+	}
+	stopped := false
+	// own calls fn for the first object that the transaction wrote to, if it is present.
+	own := func() error {
+		o := mine[0]
+		mine = mine[1:]
+		present, err := v.present(ctx, o)
+		if err == nil && present {
+			var more bool
+			more, err = fn(o)
+			stopped = !more
+		}
+		return err
+	}
+	r := storage.KeyRange{Bucket: b, Prefix: prefix}
+	if after != nil {
+		r.After, r.HasAfter = *after, true
+	}
+	err := v.store.ScanKeys(ctx, r, v.at, func(o kv.Object) (bool, error) {
+		for !stopped && len(mine) > 0 && compareObjects(mine[0], o) < 0 {
+			if err := own(); err != nil {
+				return false, err
+			}
+		}
+		if stopped {
+			return false, nil
+		}
+		if len(mine) > 0 && mine[0] == o {
+			err := own()
+			return !stopped, err
+		}
+		more, err := fn(o)
+		stopped = !more
+		return more, err
+	})
+	for err == nil && !stopped && len(mine) > 0 {
+		err = own()
+	}
+	return err
+}
+
+// present reports whether an object has anything in it.
+func (v *view) present(ctx context.Context, o kv.Object) (bool, error) {
+	at := place{object: o}
+	if !crdt.IsCollection(o.Type) {
+		value, err := v.leaf(at, o.Type)
+		return value.Present, err
+	}
+	found := false
+	err := v.each(ctx, at, "", func(string, kv.Value) (bool, error) {
+		found = true
+		return false, nil
+	})
+	return found, err
+}
+
+// Digest implements kv.Service. docs/formats/digest.md draws what is hashed.
+func (c *Coordinator) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
+	own, err := c.session(ctx, &req.Options)
+	if err != nil {
+		return kv.Digest{}, err
+	}
+	s, err := c.snapshots.Open(false, own)
+	if err != nil {
+		return kv.Digest{}, err
+	}
+	defer s.Close()
+	v := c.viewAt(nonNil(s.At()))
+	buckets := []kv.Bucket{req.Bucket}
+	if req.Bucket == "" {
+		if buckets, err = c.Buckets(ctx); err != nil {
+			return kv.Digest{}, err
+		}
+	}
+	d := digester{view: v, hash: sha256.New()}
+	for _, b := range buckets {
+		if err := d.bucket(ctx, b); err != nil {
+			return kv.Digest{}, err
+		}
+	}
+	out := kv.Digest{Objects: d.objects, Receipt: c.receipt(&req.Options, v.at)}
+	copy(out.Sum[:], d.hash.Sum(nil))
+	return out, nil
+}
+
+type digester struct {
+	view    *view
+	hash    hash.Hash
+	objects int64
+	buf     []byte
+}
+
+func (d *digester) bucket(ctx context.Context, b kv.Bucket) error {
+	return d.view.objects(ctx, b, "", nil, func(o kv.Object) (bool, error) {
+		value, err := d.view.query(ctx, &kv.Query{Object: o})
+		if err != nil {
+			return false, err
+		}
+		d.objects++
+		d.buf = appendString(d.buf[:0], string(o.Bucket))
+		d.buf = appendString(d.buf, string(o.Key))
+		d.buf = appendString(d.buf, crdt.Name(o.Type))
+		d.buf = appendDigest(d.buf, &value)
+		d.hash.Write(d.buf)
+		return true, nil
+	})
+}
+
+func appendString[T string | []byte](dst []byte, s T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// appendDigest writes a value in its one canonical form.
+func appendDigest(dst []byte, v *kv.Value) []byte {
+	switch v.Type {
+	case crdt.Counter:
+		return binary.BigEndian.AppendUint64(dst, uint64(v.Int))
+	case crdt.RegisterLWW:
+		return appendString(dst, v.Bytes)
+	case crdt.FlagEW, crdt.FlagDW:
+		return append(dst, 1)
+	case crdt.Map, crdt.MapGO:
+		for i := range v.Fields {
+			f := &v.Fields[i]
+			dst = appendString(append(dst, 1), f.Name)
+			dst = appendString(dst, crdt.Name(f.Value.Type))
+			dst = appendDigest(dst, &f.Value)
+		}
+		return append(dst, 0)
+	}
+	for _, e := range v.List {
+		dst = appendString(append(dst, 1), e)
+	}
+	return append(dst, 0)
+}
+
+// Buckets implements kv.Service.
+func (c *Coordinator) Buckets(ctx context.Context) ([]kv.Bucket, error) {
+	all, err := c.store.Buckets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]kv.Bucket, 0, len(all))
+	for b := range all {
+		if !strings.HasPrefix(string(b), ReservedPrefix) {
+			out = append(out, b)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}

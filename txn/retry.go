@@ -1,0 +1,184 @@
+package txn
+
+import (
+	"context"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+const (
+	// retrySlack is added to the age that a client states, for clocks that were set meanwhile.
+	retrySlack = 10 * time.Second
+	// MaxRetryAge is the oldest first try that a retry may refer to.
+	MaxRetryAge = 24 * time.Hour
+	// logChunk is how many bytes of the log one step of a look-up reads.
+	logChunk = 1 << 20
+)
+
+// admit lets a commit with an operation id in, at most once (invariant 5). It returns the try that
+// came first when there is one under way, or the answer when it is known; both nil: it is queued.
+func (c *Committer) admit(ctx context.Context, w *commit) (first *commit, known *result) {
+	if w.attempt.Retry {
+		if err := c.lookUp(ctx, w.attempt); err != nil {
+			return nil, &result{err: err}
+		}
+	} else if err := c.rightIncarnation(w.attempt); err != nil {
+		return nil, &result{err: err}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if res := c.knownLocked(w.attempt.ID); res != nil {
+		return nil, res
+	}
+	if first := c.ids.underWay[w.attempt.ID]; first != nil {
+		return first, nil
+	}
+	if err := c.enqueueLocked(w); err != nil {
+		return nil, &result{err: err}
+	}
+	c.ids.underWay[w.attempt.ID] = w
+	return nil, nil
+}
+
+// rightIncarnation refuses a first try that was meant for a process that is gone: it may be a late
+// copy of one that this lane's log already holds.
+func (c *Committer) rightIncarnation(a kv.Attempt) error {
+	if a.Incarnation == c.incarnation {
+		return nil
+	}
+	return kv.Errorf(kv.KindAborted, "operation %s is for incarnation %d of this node, which is now %d; "+
+		"send it again as a retry, or with a new id", a.ID, a.Incarnation, c.incarnation)
+}
+
+// knownLocked is what is known of an id, or nil.
+func (c *Committer) knownLocked(id kv.OpID) *result {
+	if _, denied := c.ids.denied[id]; denied {
+		err := kv.Errorf(kv.KindAborted, "operation %s was answered \"not applied\" before; use a new id", id)
+		return &result{err: err}
+	}
+	if t, ok := c.ids.known[id]; ok {
+		stamp := clock.Stamp{Region: c.lane.Region, Time: t}
+		return &result{stamp: stamp, snapshot: clock.VectorOf(clock.Entry(stamp))}
+	}
+	return nil
+}
+
+// lookUp makes sure that the table of ids reaches back to before an operation's first try.
+func (c *Committer) lookUp(ctx context.Context, a kv.Attempt) error {
+	unknown := func(k kv.Kind, format string, args ...any) error {
+		err := kv.Errorf(k, format, args...).WithOutcome(kv.OutcomeUnknown)
+		err.ID = a.ID
+		return err
+	}
+	if a.Lane != c.lane {
+		return unknown(kv.KindTooOld, "operation %s was first tried in lane %s: only that region can tell its outcome", a.ID, a.Lane)
+	}
+	if a.Age < 0 || a.Age > MaxRetryAge {
+		return unknown(kv.KindTooOld, "operation %s was first tried %s ago: outcomes are kept for %s at most", a.ID, a.Age, MaxRetryAge)
+	}
+	since := clock.At(c.wall().Add(-a.Age - retrySlack))
+	c.mu.Lock()
+	have := c.ids.covers(since)
+	c.ids.open = true
+	c.mu.Unlock()
+	if have {
+		return nil
+	}
+	seen, err := c.idsSince(ctx, since, a.ID)
+	if err != nil {
+		return unknown(kv.KindTooOld, "operation %s: the log could not be searched back to its first try: %w", a.ID, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ids.fill(seen.ids, seen.since)
+	if _, noted := c.ids.known[a.ID]; seen.sought != 0 && !noted {
+		c.ids.note(a.ID, seen.sought)
+	}
+	return nil
+}
+
+// seenIDs is what one look through the log found.
+type seenIDs struct {
+	ids    []knownID       // oldest first
+	since  clock.Timestamp // ids holds every one above it
+	sought clock.Timestamp // of the group with the id that was looked for; 0: it is not in the log
+}
+
+// idsSince reads the operation ids of this lane's groups above since. It keeps the newest
+// MaxKnownIDs or more, and says of one id whether it was there at all.
+func (c *Committer) idsSince(ctx context.Context, since clock.Timestamp, id kv.OpID) (seenIDs, error) {
+	s := seenIDs{since: since}
+	for at := since; ; {
+		if ctx.Err() != nil {
+			return s, context.Cause(ctx)
+		}
+		chunk, err := c.store.Log(c.lane, at, logChunk)
+		if err != nil || len(chunk) == 0 {
+			return s, err
+		}
+		for _, raw := range chunk {
+			rec, err := kv.DecodeRecord(raw)
+			if err != nil {
+				return s, err
+			}
+			at = rec.Time
+			s.add(rec, id)
+		}
+	}
+}
+
+func (s *seenIDs) add(rec *kv.Record, sought kv.OpID) {
+	for i := range rec.Txns {
+		id := rec.Txns[i].ID
+		if id.IsZero() {
+			continue
+		}
+		if id == sought {
+			s.sought = rec.Time
+		}
+		s.ids = append(s.ids, knownID{id, rec.Time})
+	}
+	if len(s.ids) > 2*MaxKnownIDs {
+		half := len(s.ids) / 2
+		s.since = s.ids[half-1].time
+		s.ids = append(s.ids[:0], s.ids[half:]...)
+	}
+}
+
+// outcome says what became of an operation, and makes sure that a "no" stays one.
+func (c *Committer) outcome(ctx context.Context, a kv.Attempt) (kv.OutcomeAnswer, error) {
+	if err := c.lookUp(ctx, a); err != nil {
+		return kv.OutcomeAnswer{}, err
+	}
+	c.mu.Lock()
+	first := c.ids.underWay[a.ID]
+	var res *result
+	var err error
+	if first == nil {
+		if res = c.knownLocked(a.ID); res == nil {
+			err = c.ids.deny(a.ID)
+		}
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return kv.OutcomeAnswer{}, err
+	}
+	if first != nil {
+		r := first.await(ctx)
+		res = &r
+	}
+	if res == nil || res.err != nil {
+		return notApplied(res)
+	}
+	return kv.OutcomeAnswer{Outcome: kv.Applied, Commit: res.stamp}, nil
+}
+
+// notApplied is the answer for an operation that is not in the log, or the error that leaves it open.
+func notApplied(res *result) (kv.OutcomeAnswer, error) {
+	if res != nil && kv.OutcomeOf(res.err) != kv.NotApplied {
+		return kv.OutcomeAnswer{}, res.err
+	}
+	return kv.OutcomeAnswer{Outcome: kv.NotApplied}, nil
+}
