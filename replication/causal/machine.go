@@ -1,0 +1,270 @@
+package causal
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+const (
+	// MaxRegions bounds the regions of a cluster.
+	MaxRegions = clock.MaxVectorEntries
+	// DefaultMaxSkew is how far ahead of the local wall clock a record's timestamp may be.
+	// Range of Start.MaxSkew: 1 ms to 1 h.
+	DefaultMaxSkew = 500 * time.Millisecond
+	// DefaultMaxOpen is how many snapshots may be open at a time on one node, those of one-shot
+	// calls included. Range of Start.MaxOpen: 1 to 1<<20. Size it above the bound of open
+	// transactions plus the calls served at a time.
+	DefaultMaxOpen = 1 << 16
+	// MaxHolds is how many external holds on the horizon may exist at a time.
+	MaxHolds = 256
+	// maxUnsynced bounds the remembered snapshots of own groups that are not on disk yet. Beyond it
+	// groups share an entry, which only keeps the floor low for longer.
+	maxUnsynced = 64
+)
+
+// Position says how much of a lane this node holds when it starts.
+type Position struct {
+	Lane    clock.Lane
+	Held    clock.Timestamp // last record applied; 0: none
+	Durable clock.Timestamp // last record known to be on disk; at most Held
+}
+
+// Start is what a machine knows when it begins.
+type Start struct {
+	// Self is the lane that this node writes.
+	Self clock.Lane
+	// Lanes has one entry for each member region, the own one included. Of the own lane everything
+	// held must be durable.
+	Lanes []Position
+	// Number is the number of the first report, less one. It must be above those of earlier starts,
+	// so microseconds of the wall clock serve well; Receive raises it further where peers remember
+	// a higher one.
+	Number uint64
+	// Recovering says that the own lane may lack records that others hold. Until Recovered is called
+	// own records are taken from others, none is written, and reports carry no floor.
+	Recovering bool
+	// MaxSkew is how far a record may be ahead of the wall clock; 0 gives DefaultMaxSkew.
+	MaxSkew time.Duration
+	// MaxOpen bounds the open snapshots; 0 gives DefaultMaxOpen.
+	MaxOpen int
+}
+
+// lane is what is known of one lane. The package comment draws how the first four relate.
+type lane struct {
+	id      clock.Lane
+	taken   clock.Timestamp // exposed once everything handed out by Offer is applied
+	last    clock.Timestamp // last record applied
+	exposed clock.Timestamp // E[id.Region]
+	durable clock.Timestamp // last record on disk
+	safe    clock.Timestamp // raw: nothing more will come at or below it; >= exposed
+	heard   promise         // waits until its records are exposed
+}
+
+// promise says that a lane's record last is followed by nothing at or below safe.
+type promise struct{ last, safe clock.Timestamp }
+
+// keepPromise raises the raw entry once all records of the promise heard are exposed.
+func (l *lane) keepPromise() {
+	if l.heard.last <= l.exposed {
+		l.safe = max(l.safe, l.heard.safe)
+	}
+}
+
+// Machine is the state machine of one node.
+type Machine struct {
+	self       clock.Region
+	own        *lane
+	lanes      []*lane // by region
+	recovering bool
+	maxSkew    time.Duration
+
+	applied clock.Vector // E, the own entry at the last local group applied
+	open    openCuts
+	holds   []*Hold
+
+	unsynced []unsynced   // own groups applied and not on disk, oldest first
+	floor    clock.Vector // the last one that was told or used
+	number   uint64       // of the last report made
+	peers    []*peer      // by region, without the own one
+	stable   clock.Vector
+	settled  clock.Vector
+	noted    *noted
+}
+
+// New builds the machine of a node that starts. Errors match kv.ErrInvalid.
+func New(s Start) (*Machine, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	m := &Machine{self: s.Self.Region, recovering: s.Recovering, number: s.Number}
+	m.maxSkew = s.MaxSkew
+	if m.maxSkew == 0 {
+		m.maxSkew = DefaultMaxSkew
+	}
+	m.open.limit = s.MaxOpen
+	if m.open.limit == 0 {
+		m.open.limit = DefaultMaxOpen
+	}
+	for _, p := range s.Lanes {
+		m.addLane(p)
+	}
+	m.open.advance(m.vector(func(l *lane) clock.Timestamp { return l.exposed }))
+	m.showApplied()
+	return m, nil
+}
+
+func (s *Start) check() error {
+	if s.MaxSkew < 0 || s.MaxSkew > time.Hour || s.MaxSkew > 0 && s.MaxSkew < time.Millisecond {
+		return kv.Errorf(kv.KindInvalid, "skew bound of %v: want 1ms to 1h", s.MaxSkew)
+	}
+	if s.MaxOpen < 0 || s.MaxOpen > 1<<20 {
+		return kv.Errorf(kv.KindInvalid, "bound of %d open snapshots: want 1 to %d", s.MaxOpen, 1<<20)
+	}
+	if len(s.Lanes) > MaxRegions {
+		return kv.Errorf(kv.KindInvalid, "%d regions: at most %d", len(s.Lanes), MaxRegions)
+	}
+	seen := map[clock.Region]bool{}
+	self := false
+	for _, p := range s.Lanes {
+		if seen[p.Lane.Region] {
+			return kv.Errorf(kv.KindInvalid, "region %d is listed twice", p.Lane.Region)
+		}
+		seen[p.Lane.Region] = true
+		if p.Durable > p.Held || p.Lane == s.Self && p.Durable != p.Held {
+			return kv.Errorf(kv.KindInvalid, "lane %s starts with %s held and %s on disk", p.Lane, p.Held, p.Durable)
+		}
+		self = self || p.Lane == s.Self
+	}
+	if !self || s.Self.Region == 0 {
+		return kv.Errorf(kv.KindInvalid, "lane %s is not one of the members", s.Self)
+	}
+	return nil
+}
+
+func (m *Machine) addLane(p Position) {
+	l := &lane{id: p.Lane, taken: p.Held, last: p.Held, exposed: p.Held, durable: p.Durable, safe: p.Held}
+	m.lanes = append(m.lanes, l)
+	slices.SortFunc(m.lanes, func(a, b *lane) int { return a.id.Compare(b.id) })
+	switch {
+	case p.Lane.Region == m.self:
+		m.own = l
+	case p.Lane.Region != 0: // the certifier reports nothing of its own
+		m.peers = append(m.peers, &peer{region: p.Lane.Region})
+		slices.SortFunc(m.peers, func(a, b *peer) int { return int(a.region) - int(b.region) })
+	}
+}
+
+// AddRegion makes a region a member. From now on stability waits for its reports. Adding a member
+// again changes nothing; another lane of a member region, or one region too many, is an error that
+// matches kv.ErrInvalid.
+func (m *Machine) AddRegion(id clock.Lane) error {
+	if l := m.region(id.Region); l != nil {
+		if l.id == id {
+			return nil
+		}
+		return kv.Errorf(kv.KindInvalid, "lane %s: region %d has lane %s, and one lane only", id, id.Region, l.id)
+	}
+	if len(m.lanes) >= MaxRegions {
+		return kv.Errorf(kv.KindInvalid, "lane %s: there are %d regions already, the most there can be", id, MaxRegions)
+	}
+	m.addLane(Position{Lane: id})
+	return nil
+}
+
+// Members lists the lanes of all member regions, by region.
+func (m *Machine) Members() []clock.Lane {
+	out := make([]clock.Lane, len(m.lanes))
+	for i, l := range m.lanes {
+		out[i] = l.id
+	}
+	return out
+}
+
+// region finds a member's lane, or nil. Regions are few, so a linear search wins.
+func (m *Machine) region(r clock.Region) *lane {
+	for _, l := range m.lanes {
+		if l.id.Region == r {
+			return l
+		}
+	}
+	return nil
+}
+
+func (m *Machine) lane(id clock.Lane) *lane {
+	if l := m.region(id.Region); l != nil && l.id == id {
+		return l
+	}
+	return nil
+}
+
+// mustLane is for events that only this node's own store can cause.
+func (m *Machine) mustLane(id clock.Lane) *lane {
+	l := m.lane(id)
+	if l == nil {
+		panic(fmt.Sprintf("causal: lane %s is no member's", id))
+	}
+	return l
+}
+
+// vector builds the cut in which each region stands at what pick says of its lane.
+func (m *Machine) vector(pick func(*lane) clock.Timestamp) clock.Vector {
+	out := make(clock.Vector, 0, len(m.lanes))
+	for _, l := range m.lanes {
+		if t := pick(l); t != 0 {
+			out = append(out, clock.Entry{Region: l.id.Region, Time: t})
+		}
+	}
+	return out
+}
+
+// expose raises what readers see of a lane to t, with E, the raw entry and Applied.
+func (m *Machine) expose(l *lane, t clock.Timestamp) {
+	if t > l.exposed {
+		l.exposed = t
+		l.taken = max(l.taken, t)
+		l.safe = max(l.safe, t)
+		l.keepPromise()
+		m.open.advance(m.Exposed().With(l.id.Region, t))
+	}
+	m.showApplied()
+}
+
+// showApplied rebuilds Applied after E or the last own group has changed.
+func (m *Machine) showApplied() {
+	m.applied = m.Exposed()
+	if m.own.last > m.own.exposed {
+		m.applied = m.applied.With(m.self, m.own.last)
+	}
+}
+
+// Exposed is E.
+func (m *Machine) Exposed() clock.Vector { return m.open.current.at }
+
+// Applied is E with the own entry at the last local group applied, on disk or not.
+func (m *Machine) Applied() clock.Vector { return m.applied }
+
+// Raw is E with the safe times of lanes that are silent. It sees the same groups as E.
+func (m *Machine) Raw() clock.Vector {
+	return m.vector(func(l *lane) clock.Timestamp { return l.safe })
+}
+
+// Durable is what is exposed and on disk.
+func (m *Machine) Durable() clock.Vector {
+	return m.vector(func(l *lane) clock.Timestamp { return min(l.exposed, l.durable) })
+}
+
+// Recovering tells whether own records are still being taken from others.
+func (m *Machine) Recovering() bool { return m.recovering }
+
+// Recovered ends recovering: the own lane is complete, and from now on this node writes it.
+func (m *Machine) Recovered() {
+	if m.own.durable != m.own.last {
+		panic(fmt.Sprintf("causal: recovered while own record %s is not on disk", m.own.last))
+	}
+	m.own.taken = m.own.last
+	m.recovering = false
+}
