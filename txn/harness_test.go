@@ -24,7 +24,7 @@ type shell struct {
 	changed chan struct{}
 }
 
-func newShell(t *testing.T, lane clock.Lane, held clock.Timestamp) *shell {
+func newShell(t testing.TB, lane clock.Lane, held clock.Timestamp) *shell {
 	m, err := causal.New(causal.Start{Self: lane, Lanes: []causal.Position{{Lane: lane, Held: held, Durable: held}}})
 	require.NoError(t, err)
 	return &shell{lane: lane, machine: m, changed: make(chan struct{})}
