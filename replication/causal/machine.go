@@ -268,3 +268,30 @@ func (m *Machine) Recovered() {
 	m.own.taken = m.own.last
 	m.recovering = false
 }
+
+// Reach is a measure of how far a region's groups have come here.
+type Reach uint8
+
+const (
+	Exposed Reach = iota // readers see them
+	Applied              // the same, or of the own region: applied
+	Durable              // readers see them, and they are on disk
+)
+
+// Reached is the time up to which all groups of a region have come that far. Safe times count.
+func (m *Machine) Reached(r clock.Region, reach Reach) clock.Timestamp {
+	l := m.region(r)
+	switch {
+	case l == nil:
+		return 0
+	case reach == Applied && l == m.own:
+		return max(l.safe, l.last)
+	case reach == Durable:
+		_, safe := m.Promise(l.id)
+		return safe
+	}
+	return l.safe
+}
+
+// NeedsApplied reports whether v names own groups that are not exposed.
+func (m *Machine) NeedsApplied(v clock.Vector) bool { return v.At(m.self) > m.own.safe }
