@@ -59,6 +59,11 @@ type Digest struct {
 	Receipt Receipt
 }
 
+// Addresses are where others reach a node, HOST:PORT each; empty where there is no such door.
+type Addresses struct {
+	Client, Peer, Gossip, Admin string
+}
+
 // RegionStatus is what a node knows of a region.
 type RegionStatus struct {
 	Region    clock.Region
@@ -76,6 +81,7 @@ type Status struct {
 	Region      string
 	Lane        clock.Lane
 	Incarnation uint64
+	Addresses   Addresses
 	Version     string
 	State       string // "serving", "recovering: …" or "read-only: …"
 	Exposed     clock.Vector

@@ -2450,6 +2450,7 @@ type StatusResponse struct {
 	OpenTransactions int64                  `protobuf:"varint,13,opt,name=open_transactions,json=openTransactions,proto3" json:"open_transactions,omitempty"`
 	LogBytes         int64                  `protobuf:"varint,14,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"` // bytes held in the log of all lanes
 	Pending          int64                  `protobuf:"varint,15,opt,name=pending,proto3" json:"pending,omitempty"`                   // removals still being carried out
+	Addresses        *Addresses             `protobuf:"bytes,16,opt,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2589,6 +2590,82 @@ func (x *StatusResponse) GetPending() int64 {
 	return 0
 }
 
+func (x *StatusResponse) GetAddresses() *Addresses {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+// Addresses are where others reach a node, HOST:PORT each; empty where there is no such door.
+type Addresses struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Client        string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"` // this API
+	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`     // the streams between regions
+	Gossip        string                 `protobuf:"bytes,3,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	Admin         string                 `protobuf:"bytes,4,opt,name=admin,proto3" json:"admin,omitempty"` // health, metrics, profiles over HTTP
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Addresses) Reset() {
+	*x = Addresses{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Addresses) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Addresses) ProtoMessage() {}
+
+func (x *Addresses) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Addresses.ProtoReflect.Descriptor instead.
+func (*Addresses) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Addresses) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Addresses) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Addresses) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
+}
+
+func (x *Addresses) GetAdmin() string {
+	if x != nil {
+		return x.Admin
+	}
+	return ""
+}
+
 // RegionStatus is what a node knows of a region.
 type RegionStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2605,7 +2682,7 @@ type RegionStatus struct {
 
 func (x *RegionStatus) Reset() {
 	*x = RegionStatus{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2694,7 @@ func (x *RegionStatus) String() string {
 func (*RegionStatus) ProtoMessage() {}
 
 func (x *RegionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2707,7 @@ func (x *RegionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionStatus.ProtoReflect.Descriptor instead.
 func (*RegionStatus) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{35}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RegionStatus) GetRegion() uint32 {
@@ -2690,7 +2767,7 @@ type BucketsRequest struct {
 
 func (x *BucketsRequest) Reset() {
 	*x = BucketsRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2779,7 @@ func (x *BucketsRequest) String() string {
 func (*BucketsRequest) ProtoMessage() {}
 
 func (x *BucketsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2792,7 @@ func (x *BucketsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketsRequest.ProtoReflect.Descriptor instead.
 func (*BucketsRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{36}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{37}
 }
 
 type BucketsResponse struct {
@@ -2727,7 +2804,7 @@ type BucketsResponse struct {
 
 func (x *BucketsResponse) Reset() {
 	*x = BucketsResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2816,7 @@ func (x *BucketsResponse) String() string {
 func (*BucketsResponse) ProtoMessage() {}
 
 func (x *BucketsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2829,7 @@ func (x *BucketsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketsResponse.ProtoReflect.Descriptor instead.
 func (*BucketsResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{37}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BucketsResponse) GetBuckets() []string {
@@ -2775,7 +2852,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2864,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +2877,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{38}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -2975,7 +3052,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x03sum\x18\x01 \x01(\fR\x03sum\x12\x18\n" +
 	"\aobjects\x18\x02 \x01(\x03R\aobjects\x12-\n" +
 	"\areceipt\x18\x03 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"\x0f\n" +
-	"\rStatusRequest\"\xb6\x04\n" +
+	"\rStatusRequest\"\xeb\x04\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12$\n" +
@@ -2992,7 +3069,13 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\aregions\x18\f \x03(\v2\x18.theriac.v1.RegionStatusR\aregions\x12+\n" +
 	"\x11open_transactions\x18\r \x01(\x03R\x10openTransactions\x12\x1b\n" +
 	"\tlog_bytes\x18\x0e \x01(\x03R\blogBytes\x12\x18\n" +
-	"\apending\x18\x0f \x01(\x03R\apending\"\xdf\x01\n" +
+	"\apending\x18\x0f \x01(\x03R\apending\x123\n" +
+	"\taddresses\x18\x10 \x01(\v2\x15.theriac.v1.AddressesR\taddresses\"e\n" +
+	"\tAddresses\x12\x16\n" +
+	"\x06client\x18\x01 \x01(\tR\x06client\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x16\n" +
+	"\x06gossip\x18\x03 \x01(\tR\x06gossip\x12\x14\n" +
+	"\x05admin\x18\x04 \x01(\tR\x05admin\"\xdf\x01\n" +
 	"\fRegionStatus\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -3078,7 +3161,7 @@ func file_theriac_v1_theriac_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_v1_theriac_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_theriac_v1_theriac_proto_goTypes = []any{
 	(Type)(0),               // 0: theriac.v1.Type
 	(Level)(0),              // 1: theriac.v1.Level
@@ -3120,10 +3203,11 @@ var file_theriac_v1_theriac_proto_goTypes = []any{
 	(*DigestResponse)(nil),  // 37: theriac.v1.DigestResponse
 	(*StatusRequest)(nil),   // 38: theriac.v1.StatusRequest
 	(*StatusResponse)(nil),  // 39: theriac.v1.StatusResponse
-	(*RegionStatus)(nil),    // 40: theriac.v1.RegionStatus
-	(*BucketsRequest)(nil),  // 41: theriac.v1.BucketsRequest
-	(*BucketsResponse)(nil), // 42: theriac.v1.BucketsResponse
-	(*ErrorDetail)(nil),     // 43: theriac.v1.ErrorDetail
+	(*Addresses)(nil),       // 40: theriac.v1.Addresses
+	(*RegionStatus)(nil),    // 41: theriac.v1.RegionStatus
+	(*BucketsRequest)(nil),  // 42: theriac.v1.BucketsRequest
+	(*BucketsResponse)(nil), // 43: theriac.v1.BucketsResponse
+	(*ErrorDetail)(nil),     // 44: theriac.v1.ErrorDetail
 }
 var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	1,  // 0: theriac.v1.Options.level:type_name -> theriac.v1.Level
@@ -3174,35 +3258,36 @@ var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	5,  // 45: theriac.v1.StatusResponse.stable:type_name -> theriac.v1.Vector
 	5,  // 46: theriac.v1.StatusResponse.settled:type_name -> theriac.v1.Vector
 	5,  // 47: theriac.v1.StatusResponse.horizon:type_name -> theriac.v1.Vector
-	40, // 48: theriac.v1.StatusResponse.regions:type_name -> theriac.v1.RegionStatus
-	5,  // 49: theriac.v1.RegionStatus.reported:type_name -> theriac.v1.Vector
-	3,  // 50: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
-	4,  // 51: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
-	21, // 52: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
-	23, // 53: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
-	25, // 54: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
-	27, // 55: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
-	29, // 56: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
-	31, // 57: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
-	34, // 58: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
-	36, // 59: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
-	38, // 60: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
-	41, // 61: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
-	22, // 62: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
-	24, // 63: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
-	26, // 64: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
-	28, // 65: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
-	30, // 66: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
-	33, // 67: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
-	35, // 68: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
-	37, // 69: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
-	39, // 70: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
-	42, // 71: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
-	62, // [62:72] is the sub-list for method output_type
-	52, // [52:62] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	41, // 48: theriac.v1.StatusResponse.regions:type_name -> theriac.v1.RegionStatus
+	40, // 49: theriac.v1.StatusResponse.addresses:type_name -> theriac.v1.Addresses
+	5,  // 50: theriac.v1.RegionStatus.reported:type_name -> theriac.v1.Vector
+	3,  // 51: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
+	4,  // 52: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
+	21, // 53: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
+	23, // 54: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
+	25, // 55: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
+	27, // 56: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
+	29, // 57: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
+	31, // 58: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
+	34, // 59: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
+	36, // 60: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
+	38, // 61: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
+	42, // 62: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
+	22, // 63: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
+	24, // 64: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
+	26, // 65: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
+	28, // 66: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
+	30, // 67: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
+	33, // 68: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
+	35, // 69: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
+	37, // 70: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
+	39, // 71: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
+	43, // 72: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
+	63, // [63:73] is the sub-list for method output_type
+	53, // [53:63] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_theriac_v1_theriac_proto_init() }
@@ -3230,7 +3315,7 @@ func file_theriac_v1_theriac_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_v1_theriac_proto_rawDesc), len(file_theriac_v1_theriac_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -40,6 +40,8 @@ const (
 	// A region with a number but without data asks for a cut; answered by Cut, Range..., and the
 	// newcomer's CutTaken.
 	Purpose_PURPOSE_BOOTSTRAP Purpose = 3
+	// The higher region number tells its addresses, so that the lower one dials; answered by a Hello.
+	Purpose_PURPOSE_ANNOUNCE Purpose = 4
 )
 
 // Enum value maps for Purpose.
@@ -49,12 +51,14 @@ var (
 		1: "PURPOSE_REPLICATE",
 		2: "PURPOSE_JOIN",
 		3: "PURPOSE_BOOTSTRAP",
+		4: "PURPOSE_ANNOUNCE",
 	}
 	Purpose_value = map[string]int32{
 		"PURPOSE_UNSPECIFIED": 0,
 		"PURPOSE_REPLICATE":   1,
 		"PURPOSE_JOIN":        2,
 		"PURPOSE_BOOTSTRAP":   3,
+		"PURPOSE_ANNOUNCE":    4,
 	}
 )
 
@@ -963,9 +967,7 @@ type Subscribe struct {
 	// Bytes of records that may be sent, counted since this message.
 	Credit uint64 `protobuf:"varint,4,opt,name=credit,proto3" json:"credit,omitempty"`
 	// Chosen by the subscriber, repeated in what is sent for it; what carries another is stale.
-	Id uint32 `protobuf:"varint,5,opt,name=id,proto3" json:"id,omitempty"`
-	// Send the lane's region's reports too.
-	Reports       bool `protobuf:"varint,6,opt,name=reports,proto3" json:"reports,omitempty"`
+	Id            uint32 `protobuf:"varint,5,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1033,13 +1035,6 @@ func (x *Subscribe) GetId() uint32 {
 		return x.Id
 	}
 	return 0
-}
-
-func (x *Subscribe) GetReports() bool {
-	if x != nil {
-		return x.Reports
-	}
-	return false
 }
 
 // Unsubscribe ends a subscription.
@@ -1161,10 +1156,8 @@ type Records struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Id     uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Packed []byte                 `protobuf:"bytes,2,opt,name=packed,proto3" json:"packed,omitempty"`
-	// Behind these records the sender has none at or below it. 0: not known.
-	Safe uint64 `protobuf:"fixed64,3,opt,name=safe,proto3" json:"safe,omitempty"`
-	// One part of a record that is too large for one message; the last part has partial false.
-	Partial       bool `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`
+	// One part of packed records that are too large for one message; the last part has it false.
+	Partial       bool `protobuf:"varint,3,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1211,13 +1204,6 @@ func (x *Records) GetPacked() []byte {
 		return x.Packed
 	}
 	return nil
-}
-
-func (x *Records) GetSafe() uint64 {
-	if x != nil {
-		return x.Safe
-	}
-	return 0
 }
 
 func (x *Records) GetPartial() bool {
@@ -1288,29 +1274,31 @@ func (x *LaneError) GetMessage() string {
 	return ""
 }
 
-// SafeTime is a subscription's safe time when there is nothing to send.
-type SafeTime struct {
+// Promise says that a lane's record last is followed by nothing at or below safe.
+type Promise struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Safe          uint64                 `protobuf:"fixed64,2,opt,name=safe,proto3" json:"safe,omitempty"`
+	Region        uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"`
+	Slot          uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	Last          uint64                 `protobuf:"fixed64,3,opt,name=last,proto3" json:"last,omitempty"`
+	Safe          uint64                 `protobuf:"fixed64,4,opt,name=safe,proto3" json:"safe,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SafeTime) Reset() {
-	*x = SafeTime{}
+func (x *Promise) Reset() {
+	*x = Promise{}
 	mi := &file_theriac_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SafeTime) String() string {
+func (x *Promise) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SafeTime) ProtoMessage() {}
+func (*Promise) ProtoMessage() {}
 
-func (x *SafeTime) ProtoReflect() protoreflect.Message {
+func (x *Promise) ProtoReflect() protoreflect.Message {
 	mi := &file_theriac_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1322,19 +1310,33 @@ func (x *SafeTime) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SafeTime.ProtoReflect.Descriptor instead.
-func (*SafeTime) Descriptor() ([]byte, []int) {
+// Deprecated: Use Promise.ProtoReflect.Descriptor instead.
+func (*Promise) Descriptor() ([]byte, []int) {
 	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *SafeTime) GetId() uint32 {
+func (x *Promise) GetRegion() uint32 {
 	if x != nil {
-		return x.Id
+		return x.Region
 	}
 	return 0
 }
 
-func (x *SafeTime) GetSafe() uint64 {
+func (x *Promise) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Promise) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Promise) GetSafe() uint64 {
 	if x != nil {
 		return x.Safe
 	}
@@ -1347,9 +1349,11 @@ type Heartbeat struct {
 	// Wall clock of the sender, microseconds; for finding skew between nodes that write nothing.
 	Wall int64 `protobuf:"varint,1,opt,name=wall,proto3" json:"wall,omitempty"`
 	// Monotonic reading of the sender, nanoseconds, and the receiver's that it answers.
-	Sent    int64           `protobuf:"varint,2,opt,name=sent,proto3" json:"sent,omitempty"`
-	Echo    int64           `protobuf:"varint,3,opt,name=echo,proto3" json:"echo,omitempty"`
-	Safe    []*SafeTime     `protobuf:"bytes,4,rep,name=safe,proto3" json:"safe,omitempty"`
+	Sent int64 `protobuf:"varint,2,opt,name=sent,proto3" json:"sent,omitempty"`
+	Echo int64 `protobuf:"varint,3,opt,name=echo,proto3" json:"echo,omitempty"`
+	// Of the lanes that the receiver has subscribed to.
+	Promises []*Promise `protobuf:"bytes,4,rep,name=promises,proto3" json:"promises,omitempty"`
+	// The sender's own, and those of regions that the receiver does not hear.
 	Reports []*RegionReport `protobuf:"bytes,5,rep,name=reports,proto3" json:"reports,omitempty"`
 	// Regions that the sender has heard directly within the silence limit.
 	Hears []uint32 `protobuf:"varint,6,rep,packed,name=hears,proto3" json:"hears,omitempty"`
@@ -1412,9 +1416,9 @@ func (x *Heartbeat) GetEcho() int64 {
 	return 0
 }
 
-func (x *Heartbeat) GetSafe() []*SafeTime {
+func (x *Heartbeat) GetPromises() []*Promise {
 	if x != nil {
-		return x.Safe
+		return x.Promises
 	}
 	return nil
 }
@@ -1447,20 +1451,18 @@ func (x *Heartbeat) GetMembers() uint64 {
 	return 0
 }
 
-// RegionReport is what a region says of itself.
+// RegionReport is what a region says of itself (causal.Report). It stays true for good.
 type RegionReport struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Region uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"`
+	Number uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
 	// Exposed and on disk; relative to safe.
-	Durable []byte `protobuf:"bytes,2,opt,name=durable,proto3" json:"durable,omitempty"`
+	Durable []byte `protobuf:"bytes,3,opt,name=durable,proto3" json:"durable,omitempty"`
 	// For stability; relative to safe.
-	Stability []byte `protobuf:"bytes,3,opt,name=stability,proto3" json:"stability,omitempty"`
-	// The author's durable safe time, and its exposed entry of region 0.
-	Safe      uint64 `protobuf:"fixed64,4,opt,name=safe,proto3" json:"safe,omitempty"`
-	Certified uint64 `protobuf:"fixed64,5,opt,name=certified,proto3" json:"certified,omitempty"`
-	// The author's store incarnation, and a count that rises with each report.
-	Incarnation   uint64 `protobuf:"fixed64,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Number        uint64 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
+	Floor []byte `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
+	// The author's last own record on its disk, and its entry 0.
+	Safe          uint64 `protobuf:"fixed64,5,opt,name=safe,proto3" json:"safe,omitempty"`
+	Zero          uint64 `protobuf:"fixed64,6,opt,name=zero,proto3" json:"zero,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1502,6 +1504,13 @@ func (x *RegionReport) GetRegion() uint32 {
 	return 0
 }
 
+func (x *RegionReport) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 func (x *RegionReport) GetDurable() []byte {
 	if x != nil {
 		return x.Durable
@@ -1509,9 +1518,9 @@ func (x *RegionReport) GetDurable() []byte {
 	return nil
 }
 
-func (x *RegionReport) GetStability() []byte {
+func (x *RegionReport) GetFloor() []byte {
 	if x != nil {
-		return x.Stability
+		return x.Floor
 	}
 	return nil
 }
@@ -1523,23 +1532,9 @@ func (x *RegionReport) GetSafe() uint64 {
 	return 0
 }
 
-func (x *RegionReport) GetCertified() uint64 {
+func (x *RegionReport) GetZero() uint64 {
 	if x != nil {
-		return x.Certified
-	}
-	return 0
-}
-
-func (x *RegionReport) GetIncarnation() uint64 {
-	if x != nil {
-		return x.Incarnation
-	}
-	return 0
-}
-
-func (x *RegionReport) GetNumber() uint64 {
-	if x != nil {
-		return x.Number
+		return x.Zero
 	}
 	return 0
 }
@@ -1837,6 +1832,103 @@ func (*Joined) Descriptor() ([]byte, []int) {
 	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
+// Identity is what a node keeps on its own disk of who it is; it is never sent.
+type Identity struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster []byte                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Region  uint32                 `protobuf:"varint,2,opt,name=region,proto3" json:"region,omitempty"`
+	Name    string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// The data is here; false while a bootstrap is under way.
+	Loaded bool `protobuf:"varint,4,opt,name=loaded,proto3" json:"loaded,omitempty"`
+	// Own records may be missing: take them from the others before writing.
+	Recovering bool `protobuf:"varint,5,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	// Where to bootstrap from.
+	Source string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	// The cut that was loaded, for which the source holds its horizon; relative to 0.
+	Cut           []byte `protobuf:"bytes,7,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Identity) Reset() {
+	*x = Identity{}
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Identity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Identity) ProtoMessage() {}
+
+func (x *Identity) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Identity.ProtoReflect.Descriptor instead.
+func (*Identity) Descriptor() ([]byte, []int) {
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Identity) GetCluster() []byte {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+func (x *Identity) GetRegion() uint32 {
+	if x != nil {
+		return x.Region
+	}
+	return 0
+}
+
+func (x *Identity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Identity) GetLoaded() bool {
+	if x != nil {
+		return x.Loaded
+	}
+	return false
+}
+
+func (x *Identity) GetRecovering() bool {
+	if x != nil {
+		return x.Recovering
+	}
+	return false
+}
+
+func (x *Identity) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Identity) GetCut() []byte {
+	if x != nil {
+		return x.Cut
+	}
+	return nil
+}
+
 var File_theriac_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_theriac_peer_v1_peer_proto_rawDesc = "" +
@@ -1900,50 +1992,49 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\aRefused\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
-	"\x05retry\x18\x03 \x01(\bR\x05retry\"\x8f\x01\n" +
+	"\x05retry\x18\x03 \x01(\bR\x05retry\"u\n" +
 	"\tSubscribe\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\x06R\x05after\x12\x16\n" +
 	"\x06credit\x18\x04 \x01(\x04R\x06credit\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\rR\x02id\x12\x18\n" +
-	"\areports\x18\x06 \x01(\bR\areports\"I\n" +
+	"\x02id\x18\x05 \x01(\rR\x02id\"I\n" +
 	"\vUnsubscribe\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\rR\x02id\".\n" +
 	"\x06Credit\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x14\n" +
-	"\x05total\x18\x02 \x01(\x04R\x05total\"_\n" +
+	"\x05total\x18\x02 \x01(\x04R\x05total\"K\n" +
 	"\aRecords\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
-	"\x06packed\x18\x02 \x01(\fR\x06packed\x12\x12\n" +
-	"\x04safe\x18\x03 \x01(\x06R\x04safe\x12\x18\n" +
-	"\apartial\x18\x04 \x01(\bR\apartial\"I\n" +
+	"\x06packed\x18\x02 \x01(\fR\x06packed\x12\x18\n" +
+	"\apartial\x18\x03 \x01(\bR\apartial\"I\n" +
 	"\tLaneError\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\".\n" +
-	"\bSafeTime\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
-	"\x04safe\x18\x02 \x01(\x06R\x04safe\"\xf5\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"]\n" +
+	"\aPromise\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x06R\x04last\x12\x12\n" +
+	"\x04safe\x18\x04 \x01(\x06R\x04safe\"\xfc\x01\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x03R\x04sent\x12\x12\n" +
-	"\x04echo\x18\x03 \x01(\x03R\x04echo\x12-\n" +
-	"\x04safe\x18\x04 \x03(\v2\x19.theriac.peer.v1.SafeTimeR\x04safe\x127\n" +
+	"\x04echo\x18\x03 \x01(\x03R\x04echo\x124\n" +
+	"\bpromises\x18\x04 \x03(\v2\x18.theriac.peer.v1.PromiseR\bpromises\x127\n" +
 	"\areports\x18\x05 \x03(\v2\x1d.theriac.peer.v1.RegionReportR\areports\x12\x14\n" +
 	"\x05hears\x18\x06 \x03(\rR\x05hears\x12\x14\n" +
 	"\x05ahead\x18\a \x01(\bR\x05ahead\x12\x18\n" +
-	"\amembers\x18\b \x01(\x04R\amembers\"\xca\x01\n" +
+	"\amembers\x18\b \x01(\x04R\amembers\"\x96\x01\n" +
 	"\fRegionReport\x12\x16\n" +
-	"\x06region\x18\x01 \x01(\rR\x06region\x12\x18\n" +
-	"\adurable\x18\x02 \x01(\fR\adurable\x12\x1c\n" +
-	"\tstability\x18\x03 \x01(\fR\tstability\x12\x12\n" +
-	"\x04safe\x18\x04 \x01(\x06R\x04safe\x12\x1c\n" +
-	"\tcertified\x18\x05 \x01(\x06R\tcertified\x12 \n" +
-	"\vincarnation\x18\x06 \x01(\x06R\vincarnation\x12\x16\n" +
-	"\x06number\x18\a \x01(\x04R\x06number\"\xcc\x02\n" +
+	"\x06region\x18\x01 \x01(\rR\x06region\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
+	"\adurable\x18\x03 \x01(\fR\adurable\x12\x14\n" +
+	"\x05floor\x18\x04 \x01(\fR\x05floor\x12\x12\n" +
+	"\x04safe\x18\x05 \x01(\x06R\x04safe\x12\x12\n" +
+	"\x04zero\x18\x06 \x01(\x06R\x04zero\"\xcc\x02\n" +
 	"\n" +
 	"JoinAnswer\x12:\n" +
 	"\x06result\x18\x01 \x01(\x0e2\".theriac.peer.v1.JoinAnswer.ResultR\x06result\x12\x18\n" +
@@ -1969,12 +2060,23 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"\n" +
 	"\n" +
 	"\bCutTaken\"\b\n" +
-	"\x06Joined*b\n" +
+	"\x06Joined\"\xb2\x01\n" +
+	"\bIdentity\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\rR\x06region\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06loaded\x18\x04 \x01(\bR\x06loaded\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x05 \x01(\bR\n" +
+	"recovering\x12\x16\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\x12\x10\n" +
+	"\x03cut\x18\a \x01(\fR\x03cut*x\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PURPOSE_REPLICATE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_JOIN\x10\x02\x12\x15\n" +
-	"\x11PURPOSE_BOOTSTRAP\x10\x03*{\n" +
+	"\x11PURPOSE_BOOTSTRAP\x10\x03\x12\x14\n" +
+	"\x10PURPOSE_ANNOUNCE\x10\x04*{\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x18\n" +
@@ -1996,7 +2098,7 @@ func file_theriac_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_theriac_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_theriac_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_theriac_peer_v1_peer_proto_goTypes = []any{
 	(Purpose)(0),           // 0: theriac.peer.v1.Purpose
 	(MemberState)(0),       // 1: theriac.peer.v1.MemberState
@@ -2013,7 +2115,7 @@ var file_theriac_peer_v1_peer_proto_goTypes = []any{
 	(*Credit)(nil),         // 12: theriac.peer.v1.Credit
 	(*Records)(nil),        // 13: theriac.peer.v1.Records
 	(*LaneError)(nil),      // 14: theriac.peer.v1.LaneError
-	(*SafeTime)(nil),       // 15: theriac.peer.v1.SafeTime
+	(*Promise)(nil),        // 15: theriac.peer.v1.Promise
 	(*Heartbeat)(nil),      // 16: theriac.peer.v1.Heartbeat
 	(*RegionReport)(nil),   // 17: theriac.peer.v1.RegionReport
 	(*JoinAnswer)(nil),     // 18: theriac.peer.v1.JoinAnswer
@@ -2021,6 +2123,7 @@ var file_theriac_peer_v1_peer_proto_goTypes = []any{
 	(*Range)(nil),          // 20: theriac.peer.v1.Range
 	(*CutTaken)(nil),       // 21: theriac.peer.v1.CutTaken
 	(*Joined)(nil),         // 22: theriac.peer.v1.Joined
+	(*Identity)(nil),       // 23: theriac.peer.v1.Identity
 }
 var file_theriac_peer_v1_peer_proto_depIdxs = []int32{
 	4,  // 0: theriac.peer.v1.Message.hello:type_name -> theriac.peer.v1.Hello
@@ -2045,7 +2148,7 @@ var file_theriac_peer_v1_peer_proto_depIdxs = []int32{
 	8,  // 19: theriac.peer.v1.Members.members:type_name -> theriac.peer.v1.Member
 	1,  // 20: theriac.peer.v1.Member.state:type_name -> theriac.peer.v1.MemberState
 	6,  // 21: theriac.peer.v1.Member.addresses:type_name -> theriac.peer.v1.Addresses
-	15, // 22: theriac.peer.v1.Heartbeat.safe:type_name -> theriac.peer.v1.SafeTime
+	15, // 22: theriac.peer.v1.Heartbeat.promises:type_name -> theriac.peer.v1.Promise
 	17, // 23: theriac.peer.v1.Heartbeat.reports:type_name -> theriac.peer.v1.RegionReport
 	2,  // 24: theriac.peer.v1.JoinAnswer.result:type_name -> theriac.peer.v1.JoinAnswer.Result
 	7,  // 25: theriac.peer.v1.JoinAnswer.members:type_name -> theriac.peer.v1.Members
@@ -2086,7 +2189,7 @@ func file_theriac_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_peer_v1_peer_proto_rawDesc), len(file_theriac_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

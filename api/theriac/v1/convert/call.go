@@ -125,6 +125,9 @@ func EncodeStatus(s kv.Status) *pb.StatusResponse {
 		Settled:          encodeVector(s.Settled),
 		Horizon:          encodeVector(s.Horizon),
 		OpenTransactions: int64(s.OpenTxns),
+		Addresses: &pb.Addresses{
+			Client: s.Addresses.Client, Peer: s.Addresses.Peer, Gossip: s.Addresses.Gossip, Admin: s.Addresses.Admin,
+		},
 		LogBytes:         s.LogBytes,
 		Pending:          int64(s.Pending),
 	}
@@ -150,6 +153,10 @@ func DecodeStatus(m *pb.StatusResponse) (kv.Status, error) {
 		Version:     m.GetVersion(),
 		State:       m.GetState(),
 		OpenTxns:    int(m.GetOpenTransactions()),
+		Addresses: kv.Addresses{
+			Client: m.GetAddresses().GetClient(), Peer: m.GetAddresses().GetPeer(),
+			Gossip: m.GetAddresses().GetGossip(), Admin: m.GetAddresses().GetAdmin(),
+		},
 		LogBytes:    m.GetLogBytes(),
 		Pending:     int(m.GetPending()),
 	}
