@@ -92,7 +92,7 @@ func (b *Batch) resolve(r *kv.Record) error {
 }
 
 func (b *Batch) applyTxns(r *kv.Record) {
-	budget := RemovalLeaves
+	budget := b.s.cfg.removalLeaves
 	n := 0
 	dot := clock.Dot{Region: r.Lane.Region, Time: r.Time}
 	for i := range r.Txns {

@@ -73,6 +73,8 @@ type Config struct {
 	// Fatal is told, once, why the store takes no more writes. It is called on any of the store's
 	// goroutines, must not block and must not call Close. Default: nothing is called.
 	Fatal func(error)
+
+	removalLeaves int // RemovalLeaves; tests lower it
 }
 
 func (c Config) withDefaults() Config {
@@ -82,6 +84,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SyncDelay, 20*time.Millisecond)
 	setDefault(&c.TidyInterval, time.Second)
 	setDefault(&c.SweepInterval, time.Second)
+	setDefault(&c.removalLeaves, RemovalLeaves)
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}

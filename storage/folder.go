@@ -88,12 +88,37 @@ func createFolder(c *Config, path string) error {
 	return errors.Join(c.FS.Rename(tmp, path), syncDir(c.FS, c.Dir))
 }
 
-// makeDir creates a folder with its parents and syncs the folder that it lies in.
+// makeDir creates a folder with its parents, and syncs every folder that got a new entry: else a
+// power cut could take the whole store away and leave an empty folder that looks new.
 func makeDir(fsys FS, dir string) error {
+	changed, err := missingParents(fsys, dir)
+	if err != nil {
+		return err
+	}
 	if err := fsys.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return syncDir(fsys, fsys.PathDir(dir))
+	for _, parent := range changed {
+		if err := syncDir(fsys, parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missingParents lists the folders that will get a new entry when dir is created, dir's own parent
+// in any case: a crash may have come between its creation and its sync.
+func missingParents(fsys FS, dir string) (changed []string, err error) {
+	for {
+		parent := fsys.PathDir(dir)
+		changed = append(changed, parent)
+		if _, err := fsys.Stat(parent); err == nil || parent == dir {
+			return changed, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		dir = parent
+	}
 }
 
 // lockFolder takes the lock that keeps a second process out.

@@ -124,7 +124,7 @@ type removalChunk struct{ r *removal }
 
 // Build implements Job.
 func (c *removalChunk) Build(b *Batch) error {
-	budget := RemovalLeaves
+	budget := b.s.cfg.removalLeaves
 	b.remove(c.r, &budget)
 	return b.err
 }

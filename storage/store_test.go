@@ -49,13 +49,11 @@ type author struct {
 }
 
 // group makes a record of one transaction a list of operations.
-func (a *author) group(t testing.TB, at clock.Vector, ops ...kv.Op) (*kv.Record, []byte) {
-	t.Helper()
+func (a *author) group(t require.TestingT, at clock.Vector, ops ...kv.Op) (*kv.Record, []byte) {
 	return a.txns(t, at, ops)
 }
 
-func (a *author) txns(t testing.TB, at clock.Vector, txns ...[]kv.Op) (*kv.Record, []byte) {
-	t.Helper()
+func (a *author) txns(t require.TestingT, at clock.Vector, txns ...[]kv.Op) (*kv.Record, []byte) {
 	r := &kv.Record{Header: kv.Header{Lane: a.lane, Prev: a.last, Kind: kv.RecordGroup, Deps: at}}
 	a.last += 1 << 12
 	r.Time = max(a.last, at.Max()+1<<12)
