@@ -47,14 +47,19 @@ const (
 	txnHasSnapshot = 2
 )
 
+// Append encodes the part of a record that the header is.
+func (h *Header) Append(dst []byte) []byte {
+	dst = append(dst, recordVersion, byte(h.Kind))
+	dst = binary.AppendUvarint(dst, uint64(h.Lane.Region))
+	dst = append(dst, byte(h.Lane.Slot))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Time))
+	dst = binary.AppendUvarint(dst, uint64(h.Time-h.Prev))
+	return h.Deps.Append(dst, h.Time)
+}
+
 // Append encodes r behind dst.
 func (r *Record) Append(dst []byte) []byte {
-	dst = append(dst, recordVersion, byte(r.Kind))
-	dst = binary.AppendUvarint(dst, uint64(r.Lane.Region))
-	dst = append(dst, byte(r.Lane.Slot))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Time))
-	dst = binary.AppendUvarint(dst, uint64(r.Time-r.Prev))
-	dst = r.Deps.Append(dst, r.Time)
+	dst = r.Header.Append(dst)
 	if r.Kind == RecordVoid {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(r.Void.From))
 		return binary.BigEndian.AppendUint64(dst, uint64(r.Void.To))
@@ -136,6 +141,13 @@ func DecodeHeader(src []byte) (Header, error) {
 	d := decoder{src: src}
 	h := d.header()
 	return h, d.failed()
+}
+
+// SplitRecord reads a record's header and returns the bytes behind it, unread.
+func SplitRecord(src []byte) (Header, []byte, error) {
+	d := decoder{src: src}
+	h := d.header()
+	return h, d.src, d.failed()
 }
 
 // DecodeRecord reads a whole record. The slices of the result alias src.
