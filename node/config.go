@@ -1,0 +1,112 @@
+package node
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+	"github.com/theriac-db/theriac/replication/causal"
+	"github.com/theriac-db/theriac/storage"
+)
+
+// Addresses are where others reach a node, HOST:PORT each; empty where there is no such door.
+type Addresses = kv.Addresses
+
+// Config says what a node is and what it may use. Region, Dir and Transport are required.
+type Config struct {
+	// Region is the region's name: 1 to MaxRegionName of a-z, 0-9 and "-".
+	Region string
+	// Dir is the data folder; created when missing.
+	Dir string
+	// Join lists peer addresses of nodes of the cluster to join, for a node without data. Empty: a
+	// node without data founds a cluster.
+	Join []string
+	// Gone names regions that are gone for good, for which recovery need not wait. What only they
+	// knew of this region's writes is lost.
+	Gone []string
+	// Addresses are this node's own, as others should dial them.
+	Addresses Addresses
+	// Transport reaches the peers.
+	Transport replication.Transport
+
+	// FS is the file system. Default: the operating system's.
+	FS storage.FS
+	// Time is the clock and the timers. Default: the machine's.
+	Time replication.Time
+	// Random draws random bits. Default: the runtime's generator.
+	Random func() uint64
+	// Skew is how far ahead of the own wall clock another region's timestamps may be before its
+	// stream pauses. Default 500 ms, range 1 ms to 1 h. Size it well above the error of the
+	// machines' time synchronisation: a pause is an outage of that stream.
+	Skew time.Duration
+	// LogAge is how long log records are kept at least. Default 1 h.
+	LogAge time.Duration
+	// LogBytes is the size of the log beyond which records are dropped before LogAge, once every
+	// region has them. Default 1 GiB.
+	LogBytes int64
+	// CacheBytes is the size of Pebble's block cache, LeafCacheBytes that of the cache of leaves,
+	// MemTableBytes that of a memtable. Defaults and sizing: storage.Config.
+	CacheBytes, LeafCacheBytes, MemTableBytes int64
+	// Log takes log lines. Default: dropped.
+	Log io.Writer
+	// Fatal is told once why the node takes no more writes. It must not block. Default: nothing.
+	Fatal func(error)
+}
+
+// MaxRegionName bounds a region's name, in bytes.
+const MaxRegionName = 64
+
+// Defaults of Config.
+const (
+	DefaultLogAge   = time.Hour
+	DefaultLogBytes = 1 << 30
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if err := checkRegion(c.Region); err != nil {
+		return c, err
+	}
+	if c.Dir == "" || c.Transport == nil {
+		return c, kv.Errorf(kv.KindInvalid, "node: a data folder and a transport are needed")
+	}
+	if c.Time == nil {
+		c.Time = replication.SystemTime()
+	}
+	if c.Random == nil {
+		c.Random = rand.Uint64
+	}
+	if c.Skew == 0 {
+		c.Skew = causal.DefaultMaxSkew
+	}
+	if c.LogAge == 0 {
+		c.LogAge = DefaultLogAge
+	}
+	if c.LogBytes == 0 {
+		c.LogBytes = DefaultLogBytes
+	}
+	if c.Log == nil {
+		c.Log = io.Discard
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(error) {}
+	}
+	return c, nil
+}
+
+func checkRegion(name string) error {
+	bad := len(name) == 0 || len(name) > MaxRegionName
+	for _, r := range name {
+		bad = bad || r != '-' && (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	}
+	if bad {
+		return kv.Errorf(kv.KindInvalid, "region name %q: want 1 to %d of a-z, 0-9 and \"-\"", name, MaxRegionName)
+	}
+	return nil
+}
+
+func (c *Config) logf(format string, args ...any) {
+	fmt.Fprintf(c.Log, c.Time.Wall().Time().Format("2006-01-02T15:04:05.000Z ")+c.Region+": "+format+"\n", args...)
+}

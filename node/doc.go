@@ -1,0 +1,15 @@
+// Package node is the composition root: it starts the parts of one node, hands them to each other,
+// runs their timers, and stops them in order.
+//
+// It holds lifecycles and adapters only. What may be exposed is decided by replication/causal, what
+// commits by txn, what is forgotten by crdt and storage; an "if" about any of these does not belong
+// here. It takes the clock, timers, randomness, file system and transport as arguments, so that
+// tests and simulations run the same code as a server.
+//
+// # Invariants
+//
+//  1. Every goroutine that Start began has ended when Close or Kill returns.
+//  2. A node serves reads only once its exposed vector is what its store holds, and takes writes only
+//     once its lane is complete: a store that is new for its region, or short, recovers first.
+//  3. After a failure of the disk no write is answered as done.
+package node
