@@ -30,7 +30,7 @@ lint: ## formatting, vet, staticcheck, import graph
 	.ci/run format vet staticcheck graph
 
 fmt: ## format the source
-	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+	gofmt -w .
 
 generate: ## regenerate the protobuf code (needs protoc, Debian package protobuf-compiler)
 	go generate ./...
