@@ -1,6 +1,9 @@
 package client
 
-import "sync"
+import (
+	"container/list"
+	"sync"
+)
 
 // maxSent bounds the operations of unknown outcome that a client remembers; the oldest goes first.
 const maxSent = 10_000
@@ -9,38 +12,48 @@ const maxSent = 10_000
 type sentTable struct {
 	mu    sync.Mutex
 	most  int
-	byID  map[OpID]sent
-	order []OpID // as added; those removed meanwhile stay until they are first
+	byID  map[OpID]*list.Element
+	queue *list.List // of sentOp, the oldest first
+}
+
+type sentOp struct {
+	id OpID
+	sent
 }
 
 func newSentTable(most int) *sentTable {
-	return &sentTable{most: most, byID: map[OpID]sent{}}
+	return &sentTable{most: most, byID: map[OpID]*list.Element{}, queue: list.New()}
 }
 
 // add keeps the first entry of an id: its age is that of the first try.
 func (t *sentTable) add(id OpID, s sent) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, ok := t.byID[id]; ok {
+	if t.byID[id] != nil {
 		return
 	}
-	if len(t.order) >= t.most {
-		delete(t.byID, t.order[0])
-		t.order = t.order[1:]
+	t.byID[id] = t.queue.PushBack(sentOp{id, s})
+	if t.queue.Len() > t.most {
+		oldest := t.queue.Remove(t.queue.Front()).(sentOp)
+		delete(t.byID, oldest.id)
 	}
-	t.byID[id] = s
-	t.order = append(t.order, id)
 }
 
 func (t *sentTable) find(id OpID) (sent, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s, ok := t.byID[id]
-	return s, ok
+	e := t.byID[id]
+	if e == nil {
+		return sent{}, false
+	}
+	return e.Value.(sentOp).sent, true
 }
 
 func (t *sentTable) remove(id OpID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byID, id)
+	if e := t.byID[id]; e != nil {
+		t.queue.Remove(e)
+		delete(t.byID, id)
+	}
 }

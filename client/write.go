@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
@@ -57,7 +58,7 @@ func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.
 	if err != nil {
 		return kv.Response{}, sent{}, err
 	}
-	for {
+	for n := 1; ; n++ {
 		s := sent{id.lane, time.Now()}
 		req.Options.Attempt.Incarnation = id.incarnation
 		resp, err := e.svc.Do(ctx, req)
@@ -66,7 +67,7 @@ func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.
 			return resp, s, nil
 		}
 		next, restarted := r.restarted(ctx, e, id, err)
-		if !restarted {
+		if !restarted || n >= r.policy.tries {
 			return resp, s, err
 		}
 		id = next
@@ -75,13 +76,13 @@ func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.
 
 // restarted asks the endpoint who serves now, after a refusal that a restart explains.
 func (r *router) restarted(ctx context.Context, e *endpoint, before identity, err error) (identity, bool) {
-	if kv.OutcomeOf(err) != kv.NotApplied || !answered(err) || !elsewhere(err) {
+	refused := elsewhere(err) || kv.KindOf(err) == kv.KindAborted
+	if kv.OutcomeOf(err) != kv.NotApplied || !answered(err) || !refused {
 		return before, false
 	}
 	e.forget()
 	now, err := e.identify(ctx)
-	// Incarnations grow, so this ends: a lower one would be another node behind the same name.
-	return now, err == nil && now.incarnation > before.incarnation
+	return now, err == nil && now.incarnation != before.incarnation
 }
 
 // answered reports whether err came from the node, and not from the way to it.
@@ -128,7 +129,7 @@ func (r *router) insist(ctx context.Context, s sent, id OpID, first error, try f
 		}
 	}
 	r.unknown.add(id, s)
-	return unknown(err, id)
+	return unknown(ctx, err, id)
 }
 
 // at picks the endpoint of the nth retry: those of the lane take turns.
@@ -161,13 +162,21 @@ func decided(err error) bool {
 }
 
 // unknown is the error of a write after whose tries nobody knows what became of it.
-func unknown(err error, id OpID) error {
-	e := kv.Errorf(kv.KindOf(err), "%w; whether operation %s was applied is not known: ask with Outcome", err, id)
-	if e.Kind == 0 {
-		e.Kind = kv.KindUnavailable
+func unknown(ctx context.Context, err error, id OpID) error {
+	why := err.Error()
+	var e *kv.Error
+	if errors.As(err, &e) {
+		why = e.Message // without the outcome, which the new error states
 	}
-	e.Outcome, e.ID = kv.OutcomeUnknown, id
-	return e
+	out := kv.Errorf(kv.KindOf(err), "%s; ask with Outcome what became of operation %s", why, id)
+	out.Outcome, out.ID, out.Err = kv.OutcomeUnknown, id, err
+	switch {
+	case ctx.Err() != nil:
+		out.Kind, out.Err = kv.KindDeadline, ctx.Err()
+	case out.Kind == 0:
+		out.Kind = kv.KindUnavailable
+	}
+	return out
 }
 
 // Commit commits an interactive transaction.
