@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,7 +77,11 @@ type Committer struct {
 	last   clock.Timestamp // of the lane's last record
 	asked  clock.Timestamp // bound that a batch on its way reserves
 
-	durableBound atomic.Uint64
+	// showing orders what is shown to readers before it is durable. It is taken alone, on the
+	// writer's and the syncer's goroutines.
+	showing sync.Mutex
+	bound   clock.Timestamp // durable: timestamps up to it may be shown
+	hidden  []*group        // applied, in order, the first of them above bound
 }
 
 // CommitterConfig says what a Committer works on.
@@ -306,7 +311,7 @@ func (g *group) Build(b *storage.Batch) error {
 		g.ready[i].stamp = rec.Stamp()
 		local = local || w.durability == kv.DurabilityLocal
 	}
-	if local || g.late || g.bound != 0 {
+	if local || g.bound != 0 {
 		b.Sync()
 	}
 	if err := b.Apply(&rec, rec.Append(nil)); err != nil {
@@ -416,11 +421,16 @@ func (g *group) open() error {
 	return nil
 }
 
-// shown tells the exposure that the group can be read, and lets go of its snapshots: from here on
-// the exposure keeps their meet.
-func (g *group) shown() {
+// show tells the exposure that the group can be read, answers who waits for that only, and lets go
+// of its snapshots: from here on the exposure keeps their meet.
+func (g *group) show() {
 	g.c.exposure.LocalApplied(g.time, g.meet)
 	g.close()
+	for i, w := range g.commits {
+		if w.durability == kv.DurabilityApplied {
+			w.tell(g.ready[i])
+		}
+	}
 }
 
 func (g *group) close() {
@@ -458,7 +468,6 @@ func (g *group) stamp(rec *kv.Record, b *storage.Batch) {
 	rec.Time, rec.Prev = g.time, c.last
 	rec.Deps = rec.Deps.With(c.lane.Region, 0) // the lane's own order says it already
 	c.last = g.time
-	g.late = g.time > clock.Timestamp(c.durableBound.Load())
 	g.bound = c.reserve(b, wall, g.time)
 }
 
@@ -560,17 +569,35 @@ func (c *Committer) drop(w *commit, err error) {
 	w.tell(result{err: err})
 }
 
-// Applied implements storage.Job.
+// Applied implements storage.Job. A group above the durable bound stays hidden until the bound has
+// risen: a crash would forget that its timestamp was used.
 func (g *group) Applied() {
-	if g.late {
+	c := g.c
+	c.showing.Lock()
+	defer c.showing.Unlock()
+	if len(c.hidden) > 0 || g.time > c.bound {
+		c.hidden = append(c.hidden, g)
 		return
 	}
-	g.shown()
-	for i, w := range g.commits {
-		if w.durability == kv.DurabilityApplied {
-			w.tell(g.ready[i])
-		}
+	g.show()
+}
+
+// raiseBound runs on the syncer's goroutine: timestamps up to t may be shown from now on.
+func (c *Committer) raiseBound(t clock.Timestamp) {
+	c.showing.Lock()
+	defer c.showing.Unlock()
+	c.bound = max(c.bound, t)
+	for len(c.hidden) > 0 && c.hidden[0].time <= c.bound {
+		c.hidden[0].show()
+		c.hidden[0] = nil
+		c.hidden = c.hidden[1:]
 	}
+}
+
+func (c *Committer) durableBound() clock.Timestamp {
+	c.showing.Lock()
+	defer c.showing.Unlock()
+	return c.bound
 }
 
 // Durable implements storage.Job.
@@ -582,21 +609,11 @@ func (g *group) Durable(err error) {
 	if g.bound != 0 {
 		g.c.raiseBound(g.bound)
 	}
-	if g.late {
-		g.shown()
-	}
 	g.c.exposure.LocalDurable(g.time)
 	g.noteIDs()
 	for i, w := range g.commits {
 		w.finish(g.ready[i])
 		w.tell(g.ready[i])
-	}
-}
-
-// raiseBound runs on the syncer's goroutine, in order.
-func (c *Committer) raiseBound(t clock.Timestamp) {
-	if t > clock.Timestamp(c.durableBound.Load()) {
-		c.durableBound.Store(uint64(t))
 	}
 }
 
@@ -614,7 +631,7 @@ func (g *group) noteIDs() {
 // fail answers a group that could not be made durable. Once it was given to the disk, nobody can
 // say whether it is there.
 func (g *group) fail(err error) {
-	g.close()
+	g.forget()
 	if errors.Is(err, errNothing) {
 		return
 	}
@@ -627,4 +644,12 @@ func (g *group) fail(err error) {
 		e.ID = w.attempt.ID
 		g.c.drop(w, e)
 	}
+}
+
+// forget drops a group that will never be shown.
+func (g *group) forget() {
+	g.c.showing.Lock()
+	defer g.c.showing.Unlock()
+	g.c.hidden = slices.DeleteFunc(g.c.hidden, func(o *group) bool { return o == g })
+	g.close()
 }

@@ -98,7 +98,7 @@ func (c *Committer) Tick(ctx context.Context) error {
 	build := func(b *storage.Batch) error {
 		wall := c.wall()
 		last = c.last
-		safe = c.hybrid.Promise(wall, clock.Timestamp(c.durableBound.Load()))
+		safe = c.hybrid.Promise(wall, c.durableBound())
 		bound = c.reserve(b, wall, max(safe, clock.At(wall)))
 		b.Sync()
 		return nil
