@@ -183,6 +183,9 @@ func (tx *Tx) execute(ctx context.Context, queries []kv.Query) ([]kv.Value, erro
 
 // gone reports whether err means that the node no longer has the transaction.
 func gone(err error) bool {
+	if err == nil {
+		return false
+	}
 	switch kv.KindOf(err) {
 	case kv.KindUnavailable, kv.KindNotFound, 0:
 		return true
@@ -242,7 +245,7 @@ func (tx *Tx) commitOneShot(ctx context.Context) error {
 func (tx *Tx) end(ctx context.Context) {
 	ended := tx.ended
 	tx.ended = true
-	if ended || !tx.begun || gone(tx.broken) && tx.broken != nil {
+	if ended || !tx.begun || gone(tx.broken) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
