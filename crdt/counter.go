@@ -2,7 +2,6 @@ package crdt
 
 import (
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"slices"
 
@@ -250,7 +249,7 @@ func checkIncrement(current kv.Value, op []byte) error {
 	}
 	n, _ := s.int64()
 	return kv.Errorf(kv.KindBound, "an increment by %d takes the counter from %d out of its range of %d to %d: use a smaller one",
-		n, current.Int, math.MinInt64/2, -(math.MinInt64 / 2))
+		n, current.Int, int64(-CounterLimit), int64(CounterLimit))
 }
 
 // sorted decodes items that were checked before, in the order of dots, each dot once. Forgotten

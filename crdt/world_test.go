@@ -44,7 +44,9 @@ func universe(root kv.Type) []kv.Op {
 	if root != crdt.Map && root != crdt.MapGO {
 		return opsOn(nil, root)
 	}
-	field := func(p kv.Path, name string, t kv.Type) kv.Path { return append(slices.Clone(p), kv.Step{Name: name, Type: t}) }
+	field := func(p kv.Path, name string, t kv.Type) kv.Path {
+		return append(slices.Clone(p), kv.Step{Name: name, Type: t})
+	}
 	inner := field(nil, "m", crdt.Map)
 	deep := field(inner, "n", crdt.MapGO)
 	var out []kv.Op
