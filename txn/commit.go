@@ -23,6 +23,9 @@ const (
 	MaxQueued     = 1 << 16  // commits waiting for a group; one more gets ErrOverloaded
 )
 
+// maxKeptRecord is up to how large a record's buffer is kept for the next one.
+const maxKeptRecord = 1 << 20
+
 // cleanKey is the metadata under which an orderly stop leaves the reserved bound that then held. It
 // tells the next start that no timestamp below that bound was shown and then lost.
 const cleanKey = "txn/clean"
@@ -77,6 +80,8 @@ type Committer struct {
 	last   clock.Timestamp // of the lane's last record
 	asked  clock.Timestamp // bound that a batch on its way reserves
 
+	encoded []byte // the record being written
+
 	// showing orders what is shown to readers before it is durable. It is taken alone, on the
 	// writer's and the syncer's goroutines.
 	showing sync.Mutex
@@ -125,12 +130,27 @@ type commit struct {
 	attempt    kv.Attempt
 	durability kv.Durability
 
-	answer  chan result   // buffered; gets one result
+	answer  chan result   // buffered; gets one result; from answers
 	decided chan struct{} // closed when durable or failed; nil without an operation id
 	result  result        // valid once decided is closed
 	taken   bool          // by a group; under Committer.mu
 	told    bool          // answered already; writer and syncer goroutines hand it over in order
+
+	// Room for the writes of a one-shot transaction, so that a small one takes one allocation.
+	set writeSet
+	one [1]write
 }
+
+// newCommit returns a commit without writes.
+func newCommit(a kv.Attempt, d kv.Durability) *commit {
+	w := &commit{attempt: a, durability: d}
+	w.writes = &w.set
+	w.set.writes = w.one[:0]
+	return w
+}
+
+// answers keeps channels for reuse: each gets one result, and its caller takes it.
+var answers = sync.Pool{New: func() any { return make(chan result, 1) }}
 
 // Refuse makes every later commit fail with err; nil lifts it.
 func (c *Committer) Refuse(err *kv.Error) { c.refused.Store(err) }
@@ -140,7 +160,7 @@ func (c *Committer) Refused() *kv.Error { return c.refused.Load() }
 
 // commit hands a transaction to the group committer and waits for its answer.
 func (c *Committer) commit(ctx context.Context, w *commit) result {
-	w.answer = make(chan result, 1)
+	w.answer = answers.Get().(chan result)
 	if !w.attempt.ID.IsZero() {
 		w.decided = make(chan struct{})
 		first, res := c.admit(ctx, w)
@@ -159,6 +179,7 @@ func (c *Committer) commit(ctx context.Context, w *commit) result {
 	}
 	select {
 	case r := <-w.answer:
+		answers.Put(w.answer)
 		return r
 	case <-ctx.Done():
 		return c.giveUp(ctx, w)
@@ -314,7 +335,11 @@ func (g *group) Build(b *storage.Batch) error {
 	if local || g.bound != 0 {
 		b.Sync()
 	}
-	if err := b.Apply(&rec, rec.Append(nil)); err != nil {
+	if cap(g.c.encoded) > maxKeptRecord {
+		g.c.encoded = nil
+	}
+	g.c.encoded = rec.Append(g.c.encoded[:0])
+	if err := b.Apply(&rec, g.c.encoded); err != nil {
 		g.c.last, g.c.asked = rec.Prev, 0
 		g.time = 0
 		return err
@@ -378,6 +403,7 @@ func (g *group) assemble(rec *kv.Record) {
 	}
 	kept := g.commits[:0]
 	rec.Txns = make([]kv.Txn, 0, len(g.commits))
+	effects := make([]kv.Effect, 0, g.effects())
 	g.ready = make([]result, 0, len(g.commits))
 	for _, w := range g.commits {
 		snapshot := w.snapshot
@@ -391,7 +417,9 @@ func (g *group) assemble(rec *kv.Record) {
 			g.c.drop(w, err)
 			continue
 		}
-		t := kv.Txn{ID: w.attempt.ID, Effects: w.writes.effects()}
+		first := len(effects)
+		effects = w.writes.effects(effects)
+		t := kv.Txn{ID: w.attempt.ID, Effects: effects[first:len(effects):len(effects)]}
 		if w.writes.overrides {
 			t.Snapshot = nonNil(snapshot)
 		}
@@ -401,6 +429,15 @@ func (g *group) assemble(rec *kv.Record) {
 		g.ready = append(g.ready, result{snapshot: snapshot})
 	}
 	g.commits = kept
+}
+
+// effects is how many effects the group has, if none of its commits fails.
+func (g *group) effects() int {
+	n := 0
+	for _, w := range g.commits {
+		n += w.writes.live
+	}
+	return n
 }
 
 // open takes the snapshot of those transactions of the group that have none of their own. Without

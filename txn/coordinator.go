@@ -123,8 +123,8 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 		release()
 		return resp, nil
 	}
-	w := &commit{snapshot: at, applied: own, release: release, attempt: req.Options.Attempt, durability: req.Options.Durability}
-	w.writes = &writeSet{}
+	w := newCommit(req.Options.Attempt, req.Options.Durability)
+	w.snapshot, w.applied, w.release = at, own, release
 	if err := c.buffer(w.writes, at, req.Ops); err != nil {
 		w.let()
 		return kv.Response{}, err
@@ -153,11 +153,8 @@ func (c *Coordinator) buffer(ws *writeSet, at clock.Vector, ops []kv.Op) error {
 	if len(ops) > kv.MaxOps {
 		return kv.Errorf(kv.KindTooLarge, "%d operations: at most %d in a transaction; split it", len(ops), kv.MaxOps)
 	}
-	prepared, err := prepare(ops)
+	prepared, err := ws.prepare(ops)
 	if err != nil {
-		return err
-	}
-	if err := ws.room(prepared); err != nil {
 		return err
 	}
 	v := view{store: c.store, at: at, own: c.lane.Region, mine: ws}
@@ -173,8 +170,8 @@ func (c *Coordinator) buffer(ws *writeSet, at clock.Vector, ops []kv.Op) error {
 			}
 		}
 	}
-	for i := range prepared {
-		ws.addOne(&prepared[i])
+	for range prepared {
+		ws.addNext()
 	}
 	return nil
 }
@@ -271,7 +268,8 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 		return r, nil
 	}
 	t.ended = true // the commit closes the snapshot (invariant 3)
-	w := &commit{writes: &t.writes, snapshot: at, release: t.snapshot.Close, attempt: o.Attempt, durability: o.Durability}
+	w := newCommit(o.Attempt, o.Durability)
+	w.writes, w.snapshot, w.release = &t.writes, at, t.snapshot.Close
 	err = c.write(ctx, w, &r)
 	return r, err
 }

@@ -45,9 +45,12 @@ type writeSet struct {
 // fewWrites is up to how many writes a linear search is faster than a map.
 const fewWrites = 8
 
-// prepare resolves operations without adding them, so that a refused call adds nothing.
-func prepare(ops []kv.Op) ([]write, error) {
-	out := make([]write, len(ops))
+// prepare resolves operations into the spare room behind the writes, where addNext takes them up; a
+// refused call adds nothing.
+func (s *writeSet) prepare(ops []kv.Op) ([]write, error) {
+	first := len(s.writes)
+	s.writes = slices.Grow(s.writes, len(ops))
+	out := s.writes[first : first+len(ops)]
 	for i := range ops {
 		t, err := crdt.Resolve(ops[i])
 		if err != nil {
@@ -56,13 +59,12 @@ func prepare(ops []kv.Op) ([]write, error) {
 		if err := checkExpectation(&ops[i]); err != nil {
 			return nil, err
 		}
-		w := &out[i]
-		w.target, w.object, w.expect = t, ops[i].Object, ops[i].Expect
+		out[i] = write{place: place{object: ops[i].Object}, target: t, expect: ops[i].Expect}
 		if len(t.Path) > 0 {
-			w.path = string(kv.AppendPath(nil, t.Path))
+			out[i].path = string(kv.AppendPath(nil, t.Path))
 		}
 	}
-	return out, nil
+	return out, s.room(out)
 }
 
 func checkExpectation(op *kv.Op) error {
@@ -108,13 +110,14 @@ func (s *writeSet) ifAny() *writeSet {
 
 func (w *write) size() int { return len(w.object.Key) + len(w.path) + len(w.target.Op) }
 
-// addOne appends a prepared write and settles what it overrides.
-func (s *writeSet) addOne(w *write) {
+// addNext takes up the next prepared write and settles what it overrides.
+func (s *writeSet) addNext() {
+	w := &s.writes[:len(s.writes)+1][len(s.writes)]
 	if w.expect != nil && !s.wrote(w.place) {
 		s.conditions = append(s.conditions, condition{w.place, w.expect})
 	}
 	s.settle(w)
-	s.writes = append(s.writes, *w)
+	s.writes = s.writes[:len(s.writes)+1]
 	s.live++
 	s.bytes += w.size()
 	s.overrides = s.overrides || w.target.Override
@@ -191,6 +194,9 @@ func (s *writeSet) at(p place) []int {
 	if s.byPlace != nil {
 		return s.byPlace[p]
 	}
+	if len(s.writes) == 0 {
+		return nil
+	}
 	var out []int
 	for i := range s.writes {
 		if s.writes[i].place == p {
@@ -200,9 +206,8 @@ func (s *writeSet) at(p place) []int {
 	return out
 }
 
-// effects are the live writes, as a record holds them.
-func (s *writeSet) effects() []kv.Effect {
-	out := make([]kv.Effect, 0, s.live)
+// effects appends the live writes, as a record holds them.
+func (s *writeSet) effects(out []kv.Effect) []kv.Effect {
 	for i := range s.writes {
 		if w := &s.writes[i]; !w.dead {
 			out = append(out, kv.Effect{Object: w.object, Path: []byte(w.path), Op: w.target.Op})
