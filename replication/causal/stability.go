@@ -97,13 +97,19 @@ func (m *Machine) Receive(r Report) bool {
 		return false
 	}
 	p.latest = &r
-	if p.waiting == nil {
-		p.waiting = &r
-	} else {
-		p.next = &r
-	}
+	p.queue(&r)
 	m.Advance()
 	return true
+}
+
+// queue puts a report behind the one that waits to be counted. A region that speaks of fewer own
+// records than before has lost them with its disk, so what waits may never be counted.
+func (p *peer) queue(r *Report) {
+	if p.waiting == nil || r.Safe < p.waiting.Safe {
+		p.waiting, p.next = r, nil
+		return
+	}
+	p.next = r
 }
 
 func (m *Machine) peer(r clock.Region) *peer {
