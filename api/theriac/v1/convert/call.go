@@ -128,8 +128,8 @@ func EncodeStatus(s kv.Status) *pb.StatusResponse {
 		Addresses: &pb.Addresses{
 			Client: s.Addresses.Client, Peer: s.Addresses.Peer, Gossip: s.Addresses.Gossip, Admin: s.Addresses.Admin,
 		},
-		LogBytes:         s.LogBytes,
-		Pending:          int64(s.Pending),
+		LogBytes: s.LogBytes,
+		Pending:  int64(s.Pending),
 	}
 	for _, r := range s.Regions {
 		m.Regions = append(m.Regions, &pb.RegionStatus{
@@ -157,8 +157,8 @@ func DecodeStatus(m *pb.StatusResponse) (kv.Status, error) {
 			Client: m.GetAddresses().GetClient(), Peer: m.GetAddresses().GetPeer(),
 			Gossip: m.GetAddresses().GetGossip(), Admin: m.GetAddresses().GetAdmin(),
 		},
-		LogBytes:    m.GetLogBytes(),
-		Pending:     int(m.GetPending()),
+		LogBytes: m.GetLogBytes(),
+		Pending:  int(m.GetPending()),
 	}
 	if copy(s.Cluster[:], m.GetCluster()) != len(s.Cluster) {
 		return s, kv.Errorf(kv.KindCorrupt, "cluster id of %d bytes: want %d", len(m.GetCluster()), len(s.Cluster))
