@@ -31,7 +31,7 @@ func Rewrite(leaf kv.Type, dst, items []byte, horizon, settled clock.Vector) (ou
 		return nil, 0, err
 	}
 	all := sorted(items)
-	settled, err = lowered(settled.Meet(horizon), all, horizon)
+	settled, err = lowered(settled, all, horizon)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -285,3 +285,13 @@ func TestManyRegionsFold(t *testing.T) {
 	}
 	require.EqualValues(t, 20, o.fold(items, all).Int)
 }
+
+// A region that joins at a cut must hold nothing that its applied vector does not include.
+func TestFilterKeepsWhatIsVisible(t *testing.T) {
+	o := leafOps{t, crdt.Counter}
+	forgotten := o.rewrite(item(dot(1, 10), nil, increment(t, 1)), cut(10), cut(10))
+	in, out := item(dot(1, 20), nil, increment(t, 1)), item(dot(1, 21), cut(20), o.op(kv.VerbReset, ""))
+	got, err := crdt.Filter([]byte("before"), join(forgotten, in, out), cut(20))
+	require.NoError(t, err)
+	require.Equal(t, join([]byte("before"), forgotten, in), got)
+}

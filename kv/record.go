@@ -220,10 +220,17 @@ func (d *decoder) uvarint() uint64 {
 	return v
 }
 
-// count reads a number of things that take at least one byte each.
-func (d *decoder) count() int {
+// Least bytes that each of these takes. They bound what a forged count can make a decoder allocate.
+const (
+	minBucket = 2 // length, generation
+	minTxn    = 2 // flags, effects
+	minEffect = 5 // bucket, type, three lengths
+)
+
+// count reads a number of things that take at least so many bytes each.
+func (d *decoder) count(least int) int {
 	n := d.uvarint()
-	if n > uint64(len(d.src)) {
+	if n > uint64(len(d.src)/least) {
 		d.fail()
 		return 0
 	}
@@ -261,7 +268,7 @@ func (d *decoder) header() Header {
 }
 
 func (d *decoder) txns(time clock.Timestamp) []Txn {
-	table := make([]bucketGeneration, d.count())
+	table := make([]bucketGeneration, d.count(minBucket))
 	for i := range table {
 		table[i].name = Bucket(d.bytes())
 		generation := d.uvarint()
@@ -270,7 +277,7 @@ func (d *decoder) txns(time clock.Timestamp) []Txn {
 		}
 		table[i].generation = uint32(generation)
 	}
-	txns := make([]Txn, d.count())
+	txns := make([]Txn, d.count(minTxn))
 	index := uint32(0)
 	for i := range txns {
 		t := &txns[i]
@@ -292,7 +299,7 @@ func (d *decoder) txns(time clock.Timestamp) []Txn {
 }
 
 func (d *decoder) effects(table []bucketGeneration, index *uint32) []Effect {
-	effects := make([]Effect, d.count())
+	effects := make([]Effect, d.count(minEffect))
 	for i := range effects {
 		e := &effects[i]
 		b := d.uvarint()

@@ -1,0 +1,139 @@
+package kv_test
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+func drawToken(t *rapid.T) kv.Token {
+	tok := kv.Token{Seen: drawVector(t, "seen")}
+	tok.Cluster[0] = rapid.ByteRange(1, 3).Draw(t, "cluster")
+	return tok
+}
+
+func TestTokensDecodeToWhatWasEncoded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tok := drawToken(t)
+		got, err := kv.DecodeToken(tok.Encode())
+		require.NoError(t, err)
+		require.Equal(t, tok.Cluster, got.Cluster)
+		require.True(t, tok.Seen.Equal(got.Seen))
+	})
+	require.Empty(t, kv.Token{}.Encode())
+	got, err := kv.DecodeToken(nil)
+	require.NoError(t, err)
+	require.Equal(t, kv.Token{}, got)
+}
+
+// A token is handed through other people's services: what got damaged on the way is refused.
+func TestDamagedTokensAreRefused(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := drawToken(t).Encode()
+		at := rapid.IntRange(0, 8*len(b)-1).Draw(t, "bit")
+		b[at/8] ^= 1 << (at % 8)
+		_, err := kv.DecodeToken(b)
+		require.ErrorIs(t, err, kv.ErrInvalid)
+		b[at/8] ^= 1 << (at % 8)
+		n := rapid.IntRange(1, len(b)-1).Draw(t, "bytes left")
+		_, err = kv.DecodeToken(b[:n])
+		require.ErrorIs(t, err, kv.ErrInvalid)
+	})
+}
+
+func TestTokenEncodingIsFixed(t *testing.T) {
+	tok := kv.Token{Cluster: kv.ClusterID{1, 2}, Seen: clock.VectorOf(clock.Entry{Region: 1, Time: 5})}
+	require.Equal(t, "01"+"01020000000000000000000000000000"+"010109"+"e23e38f7", hex.EncodeToString(tok.Encode()))
+}
+
+func TestTokensOfOneClusterJoin(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawToken(t), drawToken(t)
+		j, err := a.Join(b)
+		if a.Cluster != b.Cluster {
+			require.ErrorIs(t, err, kv.ErrInvalid)
+			return
+		}
+		require.NoError(t, err)
+		require.True(t, j.Seen.Equal(a.Seen.Join(b.Seen)))
+		for _, pair := range [][2]kv.Token{{a, {}}, {{}, a}} {
+			same, err := pair[0].Join(pair[1])
+			require.NoError(t, err)
+			require.Equal(t, a, same)
+		}
+	})
+}
+
+func FuzzDecodeToken(f *testing.F) {
+	f.Add(kv.Token{Cluster: kv.ClusterID{1}, Seen: clock.VectorOf(clock.Entry{Region: 1, Time: 5})}.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		tok, err := kv.DecodeToken(b)
+		if err != nil {
+			require.ErrorIs(t, err, kv.ErrInvalid)
+			return
+		}
+		again, err := kv.DecodeToken(tok.Encode())
+		require.NoError(t, err)
+		require.Equal(t, tok.Cluster, again.Cluster)
+		require.True(t, tok.Seen.Equal(again.Seen))
+	})
+}
+
+func TestOperationIDsParseAsTheyPrint(t *testing.T) {
+	id := kv.OpID{0xab, 15: 1}
+	got, err := kv.ParseOpID(id.String())
+	require.NoError(t, err)
+	require.Equal(t, id, got)
+	require.False(t, got.IsZero())
+	for _, s := range []string{"", "xy", "00", id.String() + "00", id.String()[1:]} {
+		_, err := kv.ParseOpID(s)
+		require.ErrorIs(t, err, kv.ErrInvalid, "%q", s)
+	}
+}
+
+func TestLevelsAndDurabilitiesParseAsTheyPrint(t *testing.T) {
+	for _, l := range []kv.Level{kv.LevelCausal, kv.LevelEventual} {
+		got, err := kv.ParseLevel(l.String())
+		require.NoError(t, err)
+		require.Equal(t, l, got)
+	}
+	for _, d := range []kv.Durability{kv.DurabilityLocal, kv.DurabilityApplied} {
+		got, err := kv.ParseDurability(d.String())
+		require.NoError(t, err)
+		require.Equal(t, d, got)
+	}
+	_, err := kv.ParseLevel("strong")
+	require.ErrorIs(t, err, kv.ErrLevelRefused)
+	_, err = kv.ParseDurability("all")
+	require.ErrorIs(t, err, kv.ErrLevelRefused)
+	require.Equal(t, "level(9)", kv.Level(9).String())
+	require.Equal(t, "durability(9)", kv.Durability(9).String())
+	require.Equal(t, "outcome(9)", kv.Outcome(9).String())
+	require.Equal(t, "kind(99)", kv.Kind(99).String())
+	require.True(t, kv.ClusterID{}.IsZero())
+}
+
+// Invariant 3.
+func TestErrorsMatchTheirKindAndCause(t *testing.T) {
+	err := kv.Errorf(kv.KindStale, "read of %q: %w", "k", io.ErrUnexpectedEOF)
+	wrapped := fmt.Errorf("get: %w", err.WithOutcome(kv.OutcomeUnknown))
+	require.ErrorIs(t, wrapped, kv.ErrStale)
+	require.NotErrorIs(t, wrapped, kv.ErrTooOld)
+	require.NotErrorIs(t, kv.ErrStale, err, "only sentinels match by kind")
+	require.ErrorIs(t, wrapped, io.ErrUnexpectedEOF)
+	require.Equal(t, kv.KindStale, kv.KindOf(wrapped))
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(wrapped))
+	require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+	require.Equal(t, `get: read of "k": unexpected EOF (outcome unknown)`, wrapped.Error())
+	require.Zero(t, kv.KindOf(context.Canceled))
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(errors.New("of another package")))
+}
