@@ -64,6 +64,9 @@ func A() { go fmt.Println(low.X, db.X, deep.X, time.Now()) }`,
 		"high/a_test.go": `package high_test
 import ("m.org/m/high"; "m.org/m/high/fake"; "example.org/assert"; "example.org/rig/x")
 func TestA() {}`,
+		"high/bubble_test.go": `package high
+import ("testing/synctest"; "time")
+func TestB() { synctest.Wait(); time.Sleep(time.Hour) }`,
 		"low/a.go": `package low
 import ("time"; "math/rand/v2")
 const (
