@@ -113,7 +113,9 @@ func (b *Batch) applyEffect(e *kv.Effect, t *crdt.Target, dot clock.Dot, snapsho
 	b.scratch = append(appendObjectKey(b.scratch[:0], &e.Object, e.Generation), e.Path...)
 	if t.Below {
 		prefix := append([]byte(nil), b.scratch...)
-		b.remove(&removal{prefix: prefix, cursor: prefix, dot: dot, snapshot: snapshot, op: append([]byte(nil), t.Op...)}, budget)
+		r := &removal{prefix: prefix, cursor: prefix, dot: dot, snapshot: snapshot, op: bytes.Clone(t.Op)}
+		r.under = b.s.pending.lower(b.s.cuts.Load())
+		b.remove(r, budget)
 		return
 	}
 	w := b.leaf(b.scratch)

@@ -3,6 +3,7 @@ package storage
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -74,7 +75,8 @@ type Config struct {
 	// goroutines, must not block and must not call Close. Default: nothing is called.
 	Fatal func(error)
 
-	removalLeaves int // RemovalLeaves; tests lower it
+	removalLeaves int          // RemovalLeaves; tests lower it
+	hold          *atomic.Bool // tests: pending removals stay pending while it is true
 }
 
 func (c Config) withDefaults() Config {
@@ -85,6 +87,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.TidyInterval, time.Second)
 	setDefault(&c.SweepInterval, time.Second)
 	setDefault(&c.removalLeaves, RemovalLeaves)
+	setDefault(&c.hold, new(atomic.Bool))
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}

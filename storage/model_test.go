@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,6 +101,7 @@ type world struct {
 	noted   []pair
 	leaves  map[string]Leaf
 	bound   clock.Timestamp
+	hold    atomic.Bool
 }
 
 type record struct {
@@ -122,7 +124,7 @@ func newWorld(t *rapid.T) *world {
 
 func (w *world) open() {
 	s, err := Open(Config{FS: w.fs, Dir: "a/store", removalLeaves: worldLeafBudget, MemTableBytes: 256 << 10, SyncDelay: time.Hour,
-		TidyInterval: time.Millisecond, SweepInterval: time.Millisecond, LeafCacheBytes: 64 << 10})
+		TidyInterval: time.Millisecond, SweepInterval: time.Millisecond, LeafCacheBytes: 4 << 20, hold: &w.hold})
 	require.NoError(w.t, err)
 	w.s = s
 }
@@ -373,6 +375,7 @@ func TestStoreReadsWhatTheOracleSays(t *testing.T) {
 			"sweep":  func(t *rapid.T) { w.t = t; w.sweep() },
 			"crash":  func(t *rapid.T) { w.t = t; w.crash() },
 			"bound":  func(t *rapid.T) { w.t = t; w.reserve() },
+			"hold":   func(t *rapid.T) { w.hold.Store(rapid.Bool().Draw(t, "hold")) },
 			"check":  func(t *rapid.T) { w.t = t; w.check() },
 		})
 		w.t = t

@@ -20,7 +20,8 @@ type removal struct {
 	dot      clock.Dot
 	snapshot clock.Vector
 	op       []byte
-	noted    bool // it is in the table and on disk
+	under    *cuts // in force when it came; those of before a start are not known: none
+	noted    bool  // it is in the table and on disk
 	done     bool
 }
 
@@ -106,14 +107,15 @@ func (t *pendingTable) covers(key []byte) bool {
 	return false
 }
 
-// lower returns the cuts lowered below every pending removal: a rewrite must not forget what a
-// removal has yet to cover, nor take for visible what it has covered.
+// lower returns the cuts to rewrite by: while removals are pending, those in force when the oldest of
+// them came, which had not passed it. The horizon alone must stay below a removal, so that nothing
+// is taken for uncovered that it has yet to cover. But settled has to stay as well: that every effect
+// above the horizon has seen it holds for the horizon it came with, not for a lowered one, above
+// which the removal itself stands. (Lowering both entry by entry was tried; it forgot the dot of an
+// add that a pending removal had not seen, and the removal then took the add away.)
 func (t *pendingTable) lower(c *cuts) *cuts {
-	for _, r := range t.all() {
-		if c.horizon.At(r.dot.Region) >= r.dot.Time {
-			horizon := c.horizon.With(r.dot.Region, r.dot.Time-1)
-			c = &cuts{horizon: horizon, settled: c.settled.Meet(horizon)}
-		}
+	if list := t.all(); len(list) > 0 {
+		return list[0].under
 	}
 	return c
 }
@@ -163,7 +165,7 @@ func decodeRemoval(key, value []byte) (*removal, error) {
 	if !ok || len(value) == 0 || value[0] != pendingVersion {
 		return nil, bad
 	}
-	r := &removal{dot: dot, noted: true}
+	r := &removal{dot: dot, noted: true, under: &cuts{}}
 	rest := value[1:]
 	for _, field := range []*[]byte{&r.prefix, &r.cursor, &r.op} {
 		n, k := binary.Uvarint(rest)

@@ -144,7 +144,7 @@ func (s *Store) ownChore() Job {
 	if s.Failed() != nil {
 		return nil
 	}
-	if chunk := s.pending.chunk(); chunk != nil {
+	if chunk := s.pending.chunk(); chunk != nil && !s.cfg.hold.Load() {
 		return chunk
 	}
 	select {
