@@ -3,7 +3,6 @@ package crdt
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -250,15 +249,4 @@ func checkIncrement(current kv.Value, op []byte) error {
 	n, _ := s.int64()
 	return kv.Errorf(kv.KindBound, "an increment by %d takes the counter from %d out of its range of %d to %d: use a smaller one",
 		n, current.Int, int64(-CounterLimit), int64(CounterLimit))
-}
-
-// sorted decodes items that were checked before, in the order of dots, each dot once. Forgotten
-// items come first, and all of them: they are different ones.
-func sorted(items []byte) []entry {
-	var out []entry
-	for cur := (cursor{src: items}); cur.next(); {
-		out = append(out, entry{dot: cur.dot, snapshot: cur.snapshot, op: cur.op})
-	}
-	slices.SortStableFunc(out, func(a, b entry) int { return a.dot.Compare(b.dot) })
-	return slices.CompactFunc(out, func(a, b entry) bool { return a.dot == b.dot && !a.dot.IsZero() })
 }

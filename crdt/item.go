@@ -65,6 +65,9 @@ func (c *cursor) next() bool {
 	if len(c.src) == 0 {
 		return false
 	}
+	if c.nextPlain() {
+		return true
+	}
 	tag := c.src[0]
 	c.src = c.src[1:]
 	c.dot, c.snapshot = clock.Dot{}, nil
@@ -79,6 +82,23 @@ func (c *cursor) next() bool {
 		return c.fail()
 	}
 	c.op, c.src = c.src[:n:n], c.src[n:]
+	return true
+}
+
+// nextPlain is next for the most common item, which it reads in half the time: an add with index 0
+// and less than 128 bytes, of a region below 128. It leaves all others, malformed ones included.
+func (c *cursor) nextPlain() bool {
+	const head = 11 // tag, region, time, length
+	src := c.src
+	if len(src) <= head || src[0] != tagDot || src[1] >= 0x80 || src[head-1]-1 >= 0x7f {
+		return false
+	}
+	time, end := binary.BigEndian.Uint64(src[2:]), head+int(src[head-1])
+	if time == 0 || end > len(src) {
+		return false
+	}
+	c.dot = clock.Dot{Region: clock.Region(src[1]), Time: clock.Timestamp(time)}
+	c.snapshot, c.op, c.src = nil, src[head:end:end], src[end:]
 	return true
 }
 

@@ -84,6 +84,16 @@ func lowered(settled clock.Vector, all []entry, horizon clock.Vector) (clock.Vec
 	return settled, nil
 }
 
+// sorted decodes items that were checked before, in the order of dots, each dot once. Forgotten
+// items come first, and all of them: they are different ones.
+func sorted(items []byte) []entry {
+	var out []entry
+	for cur := (cursor{src: items}); cur.next(); {
+		out = append(out, entry{dot: cur.dot, snapshot: cur.snapshot, op: cur.op})
+	}
+	return slices.CompactFunc(inOrder(out), func(a, b entry) bool { return a.dot == b.dot && !a.dot.IsZero() })
+}
+
 // inOrder sorts entries by their dots.
 func inOrder(entries []entry) []entry {
 	slices.SortStableFunc(entries, func(a, b entry) int { return a.dot.Compare(b.dot) })
