@@ -23,9 +23,6 @@ const (
 	MaxQueued     = 1 << 16  // commits waiting for a group; one more gets ErrOverloaded
 )
 
-// maxKeptRecord is up to how large a record's buffer is kept for the next one.
-const maxKeptRecord = 1 << 20
-
 // cleanKey is the metadata under which an orderly stop leaves the reserved bound that then held. It
 // tells the next start that no timestamp below that bound was shown and then lost.
 const cleanKey = "txn/clean"
@@ -60,6 +57,7 @@ type Snapshot interface {
 type Committer struct {
 	store    *storage.Store
 	exposure Exposure
+	publish  func(t clock.Timestamp, encoded []byte)
 	lane     clock.Lane
 	wall     func() clock.Wall
 	span     time.Duration // how far ahead of the clock timestamps are reserved
@@ -80,7 +78,7 @@ type Committer struct {
 	last   clock.Timestamp // of the lane's last record
 	asked  clock.Timestamp // bound that a batch on its way reserves
 
-	encoded []byte // the record being written
+	size int // of the last record, for the next one's buffer
 
 	// showing orders what is shown to readers before it is durable. It is taken alone, on the
 	// writer's and the syncer's goroutines.
@@ -96,6 +94,9 @@ type CommitterConfig struct {
 	Lane     clock.Lane
 	Wall     func() clock.Wall
 	Skew     time.Duration // the skew bound; timestamps are reserved a quarter of it ahead
+	// Publish is told of every record of the lane once it is on disk, in order, on the store's syncer
+	// goroutine, before readers are shown it. It must not block, and may keep the bytes. May be nil.
+	Publish func(t clock.Timestamp, encoded []byte)
 	// Incarnation names this process; it differs from every earlier one of the store.
 	Incarnation uint64
 	// Floor is above every timestamp that this lane may have used before, besides those below the
@@ -106,8 +107,12 @@ type CommitterConfig struct {
 // NewCommitter prepares a committer; Start must have returned before it commits.
 func NewCommitter(c CommitterConfig) *Committer {
 	start := c.Store.Start()
+	if c.Publish == nil {
+		c.Publish = func(clock.Timestamp, []byte) {}
+	}
 	return &Committer{
-		store: c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, span: c.Skew / 4, incarnation: c.Incarnation,
+		publish: c.Publish,
+		store:   c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, span: c.Skew / 4, incarnation: c.Incarnation,
 		ids:    newOpTable(),
 		hybrid: clock.NewHybrid(c.Lane.Slot, max(c.Floor, start.Bound, start.Applied[c.Lane])),
 		last:   c.Store.Applied(c.Lane),
@@ -314,6 +319,7 @@ type group struct {
 	snapshot Snapshot // open until the group is shown
 	time     clock.Timestamp
 	meet     clock.Vector
+	encoded  []byte          // the record
 	late     bool            // the timestamp lies above the durable bound: shown once durable only
 	bound    clock.Timestamp // reserved by this batch; 0: none
 }
@@ -335,11 +341,9 @@ func (g *group) Build(b *storage.Batch) error {
 	if local || g.bound != 0 {
 		b.Sync()
 	}
-	if cap(g.c.encoded) > maxKeptRecord {
-		g.c.encoded = nil
-	}
-	g.c.encoded = rec.Append(g.c.encoded[:0])
-	if err := b.Apply(&rec, g.c.encoded); err != nil {
+	g.encoded = rec.Append(make([]byte, 0, g.c.size))
+	g.c.size = len(g.encoded) + len(g.encoded)/8
+	if err := b.Apply(&rec, g.encoded); err != nil {
 		g.c.last, g.c.asked = rec.Prev, 0
 		g.time = 0
 		return err
@@ -646,6 +650,7 @@ func (g *group) Durable(err error) {
 	if g.bound != 0 {
 		g.c.raiseBound(g.bound)
 	}
+	g.c.publish(g.time, g.encoded)
 	g.c.exposure.LocalDurable(g.time)
 	g.noteIDs()
 	for i, w := range g.commits {

@@ -51,6 +51,7 @@ func (c *Committer) Start(ctx context.Context) error {
 		return err
 	}
 	var bound, logged clock.Timestamp
+	var encoded []byte
 	build := func(b *storage.Batch) error {
 		wall := c.wall()
 		floor := c.hybrid.Last()
@@ -61,7 +62,8 @@ func (c *Committer) Start(ctx context.Context) error {
 				Void:   kv.Interval{From: c.last, To: floor},
 			}
 			c.last = logged
-			if err := b.Apply(&rec, rec.Append(nil)); err != nil {
+			encoded = rec.Append(nil)
+			if err := b.Apply(&rec, encoded); err != nil {
 				return err
 			}
 		}
@@ -73,6 +75,7 @@ func (c *Committer) Start(ctx context.Context) error {
 		c.raiseBound(bound)
 		if logged != 0 {
 			c.exposure.LocalApplied(logged, c.exposure.Exposed())
+			c.publish(logged, encoded)
 			c.exposure.LocalDurable(logged)
 		}
 	})
