@@ -27,7 +27,7 @@ func onDisk(b *testing.B) *Coordinator {
 		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Skew: 500 * time.Millisecond, Incarnation: 7},
 		Snapshots:       shell, Cluster: testCluster, Region: "eu", Mono: func() time.Duration { return 0 },
 	})
-	require.NoError(b, c.Start(b.Context()))
+	require.NoError(b, c.Start(b.Context(), 0))
 	return c
 }
 

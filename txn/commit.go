@@ -99,23 +99,17 @@ type CommitterConfig struct {
 	Publish func(t clock.Timestamp, encoded []byte)
 	// Incarnation names this process; it differs from every earlier one of the store.
 	Incarnation uint64
-	// Floor is above every timestamp that this lane may have used before, besides those below the
-	// store's own reserved bound: what other regions have heard of it.
-	Floor clock.Timestamp
 }
 
 // NewCommitter prepares a committer; Start must have returned before it commits.
 func NewCommitter(c CommitterConfig) *Committer {
-	start := c.Store.Start()
 	if c.Publish == nil {
 		c.Publish = func(clock.Timestamp, []byte) {}
 	}
 	return &Committer{
 		publish: c.Publish,
 		store:   c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, span: c.Skew / 4, incarnation: c.Incarnation,
-		ids:    newOpTable(),
-		hybrid: clock.NewHybrid(c.Lane.Slot, max(c.Floor, start.Bound, start.Applied[c.Lane])),
-		last:   c.Store.Applied(c.Lane),
+		ids: newOpTable(),
 	}
 }
 

@@ -122,7 +122,7 @@ func start(t *testing.T, fs *vfs.MemFS, incarnation uint64) *region {
 		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Skew: 500 * time.Millisecond, Incarnation: incarnation},
 		Snapshots:       r.shell, Cluster: testCluster, Region: "eu", Mono: func() time.Duration { return r.now },
 	})
-	require.NoError(t, r.Coordinator.Start(t.Context()))
+	require.NoError(t, r.Coordinator.Start(t.Context(), 0))
 	return r
 }
 

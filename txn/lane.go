@@ -44,8 +44,12 @@ func (c *Committer) run(ctx context.Context, build func(b *storage.Batch) error,
 
 // Start makes the lane ready to commit: it reserves timestamps, and, after anything but an orderly
 // stop, logs the interval in which a write of durability "applied" may have been shown and lost.
-func (c *Committer) Start(ctx context.Context) error {
+// The store holds all of the lane by now. floor is at or above every timestamp of the lane that
+// other regions have heard of.
+func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	start := c.store.Start()
+	c.last = c.store.Applied(c.lane)
+	c.hybrid = clock.NewHybrid(c.lane.Slot, max(floor, start.Bound, c.last))
 	clean, err := c.stoppedCleanly(start.Bound)
 	if err != nil {
 		return err
