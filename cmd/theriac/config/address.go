@@ -80,8 +80,3 @@ func isWildcard(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsUnspecified()
 }
-
-// Addresses are the four of one node.
-type Addresses struct {
-	Clients, Peers, Gossip, Admin string // HOST:PORT
-}

@@ -18,7 +18,7 @@ import (
 const (
 	DefaultRegion = "local"
 	DefaultData   = "theriac-data"
-	MaxRegionName = 63 // bytes
+	MaxRegionName = 64 // bytes
 	MaxJoin       = 256
 
 	DefaultCacheSize     Bytes = 64 << 20
@@ -27,16 +27,14 @@ const (
 	MinCacheSize         Bytes = 1 << 20
 	MaxCacheSize         Bytes = 1 << 40
 
-	DefaultLogSize Bytes = 64 << 30
+	DefaultLogSize Bytes = 1 << 30
 	MinLogSize     Bytes = 64 << 20
 	DefaultLogAge        = time.Hour
 	MaxLogAge            = 30 * 24 * time.Hour
 
-	DefaultSyncDelay = 10 * time.Millisecond
-	MaxSyncDelay     = time.Second
-	DefaultMaxSkew   = 500 * time.Millisecond
-	MinMaxSkew       = 10 * time.Millisecond
-	MaxMaxSkew       = time.Minute
+	DefaultMaxSkew = 500 * time.Millisecond
+	MinMaxSkew     = 10 * time.Millisecond
+	MaxMaxSkew     = time.Minute
 )
 
 // Serve is everything that a node needs to know before it starts.
@@ -62,14 +60,10 @@ type Serve struct {
 	LeafCacheSize Bytes // folded values kept in memory
 	MemTableSize  Bytes // writes kept in memory before they go to a file
 
-	LogSize   Bytes         // log kept for regions that are away, at most
-	LogAge    time.Duration // log kept although everybody has it, at least
-	SyncDelay time.Duration // a write with durability applied is on disk after this
-	MaxSkew   time.Duration // a peer's clock may be this far ahead
-	Gone      []string      // regions that a recovering node waits for no more
-
-	LogLevel  string // debug, info, warn or error
-	LogFormat string // text or json
+	LogSize Bytes         // log beyond which records that all regions have go before LogAge
+	LogAge  time.Duration // log kept although all regions have it
+	MaxSkew time.Duration // a peer's clock may be this far ahead
+	Gone    []string      // regions that a recovering node waits for no more
 
 	gossipKeyFile string
 }
@@ -85,7 +79,7 @@ func (s *Serve) Register(fs *pflag.FlagSet) {
 }
 
 func (s *Serve) registerPlace(fs *pflag.FlagSet) {
-	fs.StringVar(&s.Region, "region", DefaultRegion, "this region's `NAME`: letters a-z, digits and -, at most 63; required with --join")
+	fs.StringVar(&s.Region, "region", DefaultRegion, "this region's `NAME`: letters a-z, digits and -, at most 64; required with --join")
 	fs.StringVar(&s.Data, "data", DefaultData, "`FOLDER` of the data; made when it is missing")
 	fs.StringVar(&s.Listen, "listen", DefaultAddr, "`HOST:PORT` for clients; with port 0 the system picks all four ports")
 	fs.StringVar(&s.PeerListen, "peer-listen", "", "`HOST:PORT` for other nodes (default the port after --listen)")
@@ -112,15 +106,12 @@ func (s *Serve) registerSizes(fs *pflag.FlagSet) {
 	fs.Var(&s.CacheSize, "cache-size", "memory for blocks of data files, 1MiB to 1TiB; a quarter of the memory is a good start")
 	fs.Var(&s.LeafCacheSize, "leaf-cache-size", "memory for folded values, 1MiB to 1TiB; as large as the hot values")
 	fs.Var(&s.MemTableSize, "memtable-size", "writes kept in memory before they become a file, 1MiB to 1TiB; larger: fewer, larger files")
-	fs.Var(&s.LogSize, "log-size", "log kept for regions that are away, 64MiB and up; bytes written per second times the longest absence to survive")
-	fs.DurationVar(&s.LogAge, "log-age", DefaultLogAge, "log kept although every region has it, 0s to 720h; retries of operations are recognised this long")
-	fs.DurationVar(&s.SyncDelay, "sync-delay", DefaultSyncDelay, "a write with durability applied is on disk after this, 0s to 1s")
+	fs.Var(&s.LogSize, "log-size", "records that every region has go before --log-age once the log is larger, 64MiB and up; bytes written in the time that retries take")
+	fs.DurationVar(&s.LogAge, "log-age", DefaultLogAge, "records are kept this long although every region has them, 0s to 720h; retries of operations are recognised this long")
 	fs.DurationVar(&s.MaxSkew, "max-skew", DefaultMaxSkew, "a peer whose clock is further ahead is paused, 10ms to 1m")
-	fs.StringVar(&s.LogLevel, "log-level", "info", "least severity logged to stderr: debug, info, warn or error")
-	fs.StringVar(&s.LogFormat, "log-format", "text", "form of log lines: text or json")
 }
 
-var regionName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+var regionName = regexp.MustCompile(`^[a-z0-9-]+$`)
 
 // Validate checks the settings of the loaded flag set, fills in the addresses that follow from
 // others, and reads the gossip key (invariant 2). It binds and creates nothing.
@@ -139,7 +130,7 @@ func (s *Serve) Validate(fs *pflag.FlagSet) error {
 func (s *Serve) checkNames() error {
 	for _, name := range append([]string{s.Region}, s.Gone...) {
 		if len(name) > MaxRegionName || !regionName.MatchString(name) {
-			return kv.Errorf(kv.KindInvalid, "region name %q: want letters a-z, digits and inner -, 1 to %d", name, MaxRegionName)
+			return kv.Errorf(kv.KindInvalid, "region name %q: want 1 to %d letters a-z, digits and -", name, MaxRegionName)
 		}
 	}
 	switch {
@@ -147,10 +138,6 @@ func (s *Serve) checkNames() error {
 		return kv.Errorf(kv.KindInvalid, "--gone %s: that is this region", s.Region)
 	case s.Data == "":
 		return kv.Errorf(kv.KindInvalid, "--data: want a folder")
-	case !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel):
-		return kv.Errorf(kv.KindInvalid, "--log-level %q: want debug, info, warn or error", s.LogLevel)
-	case !slices.Contains([]string{"text", "json"}, s.LogFormat):
-		return kv.Errorf(kv.KindInvalid, "--log-format %q: want text or json", s.LogFormat)
 	}
 	return nil
 }
@@ -175,7 +162,6 @@ func (s *Serve) checkSizes() error {
 		v, min, max time.Duration
 	}{
 		{"log-age", s.LogAge, 0, MaxLogAge},
-		{"sync-delay", s.SyncDelay, 0, MaxSyncDelay},
 		{"max-skew", s.MaxSkew, MinMaxSkew, MaxMaxSkew},
 	} {
 		if c.v < c.min || c.v > c.max {
@@ -314,16 +300,16 @@ func (s *Serve) readGossipKey() error {
 }
 
 // Advertised is what others are told, given the addresses that were in fact bound.
-func (s *Serve) Advertised(bound Addresses) (Addresses, error) {
+func (s *Serve) Advertised(bound kv.Addresses) (kv.Addresses, error) {
 	out := bound
 	if s.Advertise != "" {
 		var err error
 		if out, err = s.derive(bound); err != nil {
-			return Addresses{}, err
+			return kv.Addresses{}, err
 		}
 	}
 	if s.PeerAdvertise != "" {
-		out.Peers = s.PeerAdvertise
+		out.Peer = s.PeerAdvertise
 	}
 	if s.GossipAdvertise != "" {
 		out.Gossip = s.GossipAdvertise
@@ -333,27 +319,27 @@ func (s *Serve) Advertised(bound Addresses) (Addresses, error) {
 
 // derive applies --advertise: a host alone replaces the hosts and keeps the bound ports; with a port
 // the others follow it as they follow --listen.
-func (s *Serve) derive(bound Addresses) (Addresses, error) {
+func (s *Serve) derive(bound kv.Addresses) (kv.Addresses, error) {
 	host, port, err := splitAdvertise(s.Advertise)
 	if err != nil {
-		return Addresses{}, err
+		return kv.Addresses{}, err
 	}
-	var out Addresses
+	var out kv.Addresses
 	for _, d := range []struct {
 		to     *string
 		bound  string
 		offset int
-	}{{&out.Clients, bound.Clients, 0}, {&out.Peers, bound.Peers, peerOffset},
+	}{{&out.Client, bound.Client, 0}, {&out.Peer, bound.Peer, peerOffset},
 		{&out.Gossip, bound.Gossip, gossipOffset}, {&out.Admin, bound.Admin, adminOffset}} {
 		base, offset := port, d.offset
 		if port == 0 {
 			if _, base, err = splitAddress("listen", d.bound); err != nil {
-				return Addresses{}, err
+				return kv.Addresses{}, err
 			}
 			offset = 0
 		}
 		if *d.to, err = next("advertise", host, base, offset); err != nil {
-			return Addresses{}, err
+			return kv.Addresses{}, err
 		}
 	}
 	return out, nil
@@ -361,6 +347,6 @@ func (s *Serve) derive(bound Addresses) (Addresses, error) {
 
 // ReadyLine is the one line that serve prints on stdout once it serves: fixed words, then
 // name=value pairs, which scripts may rely on.
-func ReadyLine(region string, a Addresses) string {
-	return fmt.Sprintf("theriac ready region=%s clients=%s peers=%s gossip=%s admin=%s\n", region, a.Clients, a.Peers, a.Gossip, a.Admin)
+func ReadyLine(region string, a kv.Addresses) string {
+	return fmt.Sprintf("theriac ready region=%s clients=%s peers=%s gossip=%s admin=%s\n", region, a.Client, a.Peer, a.Gossip, a.Admin)
 }

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/theriac-db/theriac/cmd/theriac/config"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// The exit codes. docs/reference/commands.md lists them; scripts may rely on them.
+const (
+	ExitOK          = 0 // done
+	ExitFailure     = 1 // failed in a way that no other code names; nothing was written
+	ExitUsage       = 2 // the command line, a setting or the input is wrong, or too large; nothing was written
+	ExitAbsent      = 3 // what was asked for is not there
+	ExitUnknown     = 4 // a write may or may not have happened
+	ExitUnavailable = 5 // not now, or not in time; nothing was written; later or elsewhere it may work
+	ExitCondition   = 6 // a condition did not hold; nothing was written
+	ExitApplied     = 7 // the write happened; something behind it failed
+)
+
+// ExitMeaning explains an exit code.
+type ExitMeaning struct {
+	Code    int
+	Meaning string
+}
+
+// ExitMeanings explains all of them, for documentation.
+func ExitMeanings() []ExitMeaning { return exitMeanings }
+
+var exitMeanings = []ExitMeaning{
+	{ExitOK, "done"},
+	{ExitFailure, "failed in a way that no other code names; nothing was written"},
+	{ExitUsage, "the command line, a setting or the input is wrong or too large; nothing was written"},
+	{ExitAbsent, "what was asked for is not there"},
+	{ExitUnknown, "outcome unknown: the write may or may not have happened; `theriac outcome` finds out"},
+	{ExitUnavailable, "not now or not in time (no node answers, stale, overloaded, read-only, time-out); nothing was written, later or elsewhere it may work"},
+	{ExitCondition, "a condition did not hold (compare-and-set, a bound); nothing was written"},
+	{ExitApplied, "the write happened, something behind it failed (printing, keeping the session)"},
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// absentError says that a read found nothing.
+type absentError struct{ what string }
+
+func (e absentError) Error() string { return e.what }
+
+var kindCodes = map[kv.Kind]int{
+	kv.KindInvalid: ExitUsage, kv.KindTooLarge: ExitUsage, kv.KindLevelRefused: ExitUsage,
+	kv.KindNotFound:    ExitAbsent,
+	kv.KindUnavailable: ExitUnavailable, kv.KindStale: ExitUnavailable, kv.KindOverloaded: ExitUnavailable,
+	kv.KindDeadline: ExitUnavailable, kv.KindReadOnly: ExitUnavailable,
+	kv.KindAborted: ExitCondition, kv.KindBound: ExitCondition, kv.KindNoRights: ExitCondition,
+}
+
+func exitCode(err error) int {
+	var e *kv.Error
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, new(usageError)):
+		return ExitUsage
+	case errors.As(err, new(absentError)):
+		return ExitAbsent
+	case !errors.As(err, &e):
+		return ExitFailure
+	case e.Outcome == kv.OutcomeUnknown:
+		return ExitUnknown
+	case e.Outcome == kv.Applied:
+		return ExitApplied
+	}
+	if code, ok := kindCodes[e.Kind]; ok {
+		return code
+	}
+	return ExitFailure
+}
+
+// failure is what is reported of an error.
+type failure struct {
+	Command string `json:"command"`
+	Kind    string `json:"kind,omitempty"`
+	Outcome string `json:"outcome,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// report prints an error on stderr. If that fails too there is nobody left to tell.
+func (r *run) report(cmd *cobra.Command, err error) {
+	f := r.describe(cmd, err)
+	if r.client.Output == config.OutputJSON {
+		line, _ := json.Marshal(map[string]failure{"error": f}) // strings always marshal
+		fmt.Fprintf(r.app.Stderr, "%s\n", line)
+		return
+	}
+	fmt.Fprintf(r.app.Stderr, "%s: %s\n", f.Command, f.Message)
+	if f.Outcome != "" {
+		fmt.Fprintf(r.app.Stderr, "  outcome: %s\n", f.Outcome)
+	}
+	if f.Hint != "" {
+		fmt.Fprintf(r.app.Stderr, "  hint: %s\n", f.Hint)
+	}
+}
+
+func (r *run) describe(cmd *cobra.Command, err error) failure {
+	f := failure{Command: cmd.CommandPath(), Message: strings.ReplaceAll(err.Error(), maskByte, "")}
+	var e *kv.Error
+	if errors.As(err, &e) {
+		f.Kind = e.Kind.String()
+		if r.running && (r.writes || e.Outcome != kv.NotApplied) {
+			f.Outcome = e.Outcome.String()
+			f.Message = strings.TrimSuffix(f.Message, " ("+f.Outcome+")")
+		}
+		f.Hint = r.hint(e)
+	}
+	if errors.As(err, new(usageError)) {
+		f.Kind, f.Hint = kv.KindInvalid.String(), "see "+cmd.CommandPath()+" --help"
+	}
+	return f
+}
+
+// hint says what to do, where the message may not.
+func (r *run) hint(e *kv.Error) string {
+	switch {
+	case e.Outcome == kv.OutcomeUnknown && !e.ID.IsZero():
+		return fmt.Sprintf("before you repeat it, ask what became of it: theriac outcome %s --age 1h", e.ID)
+	case e.Outcome != kv.NotApplied:
+		return "do not repeat it before you have read what is there"
+	}
+	switch e.Kind {
+	case kv.KindUnavailable:
+		return "theriac serve starts a node; --addr names others, now " + strings.Join(r.client.Addrs, ",")
+	case kv.KindDeadline:
+		return "--timeout gives it more time, now " + r.client.Timeout.String()
+	case kv.KindStale:
+		return "wait, or read without waiting: --consistency eventual"
+	case kv.KindAborted:
+		return "read the value again and decide anew"
+	case kv.KindReadOnly:
+		return "theriac status says why the node refuses writes"
+	case kv.KindOverloaded:
+		return "try again in a while"
+	case kv.KindLost:
+		return "begin a new session: remove the session's file"
+	}
+	return ""
+}

@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// printJSON prints one document. What is printed consists of strings, numbers and lists of them,
+// which always marshal.
+func (r *run) printJSON(document any) {
+	line, err := json.Marshal(document)
+	must(err)
+	fmt.Fprintf(r.out, "%s\n", line)
+}
+
+func (r *run) digestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "digest [BUCKET]", Short: "print a digest of all readable content, or of a bucket's, at one snapshot", Args: wantArgs(0, 1),
+		Long: `Prints the number of objects and a digest of their content, of all buckets or of one. Two regions whose content
+is equal give the same digest. docs/formats/digest.md describes it.`,
+		RunE: r.data(func(args []string) (func(context.Context, *conn) error, error) {
+			bucket := kv.Bucket(r.client.Bucket)
+			if len(args) == 1 {
+				bucket = kv.Bucket(args[0])
+			}
+			return func(ctx context.Context, c *conn) error { return c.digest(ctx, bucket) }, nil
+		}),
+	}
+}
+
+func (c *conn) digest(ctx context.Context, bucket kv.Bucket) error {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	d, err := c.svc.Digest(ctx, kv.DigestRequest{Options: c.options(), Bucket: bucket})
+	if err != nil {
+		return err
+	}
+	sum := hex.EncodeToString(d.Sum[:])
+	if c.r.json() {
+		c.r.printJSON(struct {
+			Objects int64  `json:"objects"`
+			Digest  string `json:"digest"`
+		}{d.Objects, sum})
+	} else {
+		fmt.Fprintf(c.r.out, "%d objects, digest %s\n", d.Objects, sum)
+	}
+	return c.saw(d.Receipt)
+}
+
+func (r *run) outcomeCommand() *cobra.Command {
+	var age time.Duration
+	var lane string
+	cmd := &cobra.Command{
+		Use: "outcome ID", Short: "print what became of an operation: applied or not applied", Args: wantArgs(1, 1),
+		Long: `Asks what became of a write that ended with outcome unknown, by the id that its error named. An answer "not
+applied" also makes sure that it never will be. Ask the region that the write was sent to.`,
+	}
+	cmd.Flags().DurationVar(&age, "age", time.Hour, "how long ago the write was sent, at least: how far back to look")
+	cmd.Flags().StringVar(&lane, "lane", "", "lane that the write was sent to, as REGION.SLOT (default that of the node at --addr)")
+	cmd.RunE = r.data(func(args []string) (func(context.Context, *conn) error, error) {
+		id, err := kv.ParseOpID(args[0])
+		if err != nil {
+			return nil, err
+		}
+		of, err := parseLane(lane)
+		if err == nil && age < 0 {
+			err = kv.Errorf(kv.KindInvalid, "--age %s: want 0s or more", age)
+		}
+		attempt := kv.Attempt{ID: id, Retry: true, Age: age, Lane: of}
+		return func(ctx context.Context, c *conn) error { return c.outcome(ctx, attempt) }, err
+	})
+	return cmd
+}
+
+// parseLane reads REGION.SLOT; empty is the zero lane, which no node has.
+func parseLane(s string) (clock.Lane, error) {
+	if s == "" {
+		return clock.Lane{}, nil
+	}
+	region, slot, _ := strings.Cut(s, ".")
+	n, err := strconv.ParseUint(region, 10, 16)
+	m, err2 := strconv.ParseUint(slot, 10, 8)
+	if err != nil || err2 != nil || n == 0 || m > uint64(clock.MaxSlot) {
+		return clock.Lane{}, kv.Errorf(kv.KindInvalid, "--lane %q: want REGION.SLOT, as theriac status prints it", s)
+	}
+	return clock.Lane{Region: clock.Region(n), Slot: clock.Slot(m)}, nil
+}
+
+func (c *conn) outcome(ctx context.Context, a kv.Attempt) error {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	if a.Lane == (clock.Lane{}) {
+		status, err := c.svc.Status(ctx)
+		if err != nil {
+			return err
+		}
+		a.Lane = status.Lane
+	}
+	answer, err := c.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: a})
+	if err != nil {
+		return err
+	}
+	if c.r.json() {
+		c.r.printJSON(map[string]string{"outcome": answer.Outcome.String()})
+	} else {
+		fmt.Fprintln(c.r.out, answer.Outcome)
+	}
+	return c.saw(kv.Receipt{Token: answer.Token})
+}
+
+func (r *run) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "print what a node says of itself, the regions, their vectors and their lag", Args: wantArgs(0, 0),
+		RunE: r.data(func([]string) (func(context.Context, *conn) error, error) {
+			return func(ctx context.Context, c *conn) error {
+				ctx, cancel := c.limited(ctx)
+				defer cancel()
+				s, err := c.svc.Status(ctx)
+				if err != nil {
+					return err
+				}
+				if r.json() {
+					r.printJSON(statusDocument(s))
+				} else {
+					r.printStatus(s)
+				}
+				return nil
+			}, nil
+		}),
+	}
+}
+
+func (r *run) printStatus(s kv.Status) {
+	t := tabwriter.NewWriter(r.out, 0, 8, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"cluster", s.Cluster.String()}, {"region", s.Region}, {"lane", s.Lane.String()},
+		{"incarnation", fmt.Sprintf("%016x", s.Incarnation)}, {"version", s.Version}, {"state", s.State},
+		{"clients", s.Addresses.Client}, {"peers", s.Addresses.Peer}, {"gossip", s.Addresses.Gossip}, {"admin", s.Addresses.Admin},
+		{"exposed", s.Exposed.String()}, {"durable", s.Durable.String()}, {"stable", s.Stable.String()},
+		{"settled", s.Settled.String()}, {"horizon", s.Horizon.String()},
+		{"open transactions", strconv.Itoa(s.OpenTxns)}, {"log bytes", strconv.FormatInt(s.LogBytes, 10)},
+		{"pending removals", strconv.Itoa(s.Pending)},
+	} {
+		if row[1] != "" {
+			fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+		}
+	}
+	fmt.Fprintf(t, "\nREGION\tNAME\tCONNECTED\tLAG\tEXPOSED\tADDRESSES\tREPORTED\n")
+	for _, g := range s.Regions {
+		fmt.Fprintf(t, "%d\t%s\t%t\t%s\t%s\t%s\t%s\n", g.Region, g.Name, g.Connected, g.Lag.Round(time.Millisecond), g.Exposed,
+			dash(strings.Join(g.Addresses, ",")), g.Reported)
+	}
+	// The writer below remembers its error for Flush.
+	_ = t.Flush()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+type statusJSON struct {
+	Cluster     string            `json:"cluster"`
+	Region      string            `json:"region"`
+	Lane        string            `json:"lane"`
+	Incarnation string            `json:"incarnation"`
+	Version     string            `json:"version"`
+	State       string            `json:"state"`
+	Addresses   map[string]string `json:"addresses"`
+	Exposed     map[string]uint64 `json:"exposed"`
+	Durable     map[string]uint64 `json:"durable"`
+	Stable      map[string]uint64 `json:"stable"`
+	Settled     map[string]uint64 `json:"settled"`
+	Horizon     map[string]uint64 `json:"horizon"`
+	Regions     []regionJSON      `json:"regions"`
+	OpenTxns    int               `json:"open_transactions"`
+	LogBytes    int64             `json:"log_bytes"`
+	Pending     int               `json:"pending_removals"`
+}
+
+type regionJSON struct {
+	Region    uint16            `json:"region"`
+	Name      string            `json:"name"`
+	Addresses []string          `json:"addresses"`
+	Connected bool              `json:"connected"`
+	Exposed   uint64            `json:"exposed"`
+	LagMillis int64             `json:"lag_ms"`
+	Reported  map[string]uint64 `json:"reported"`
+}
+
+func statusDocument(s kv.Status) statusJSON {
+	out := statusJSON{
+		Cluster: s.Cluster.String(), Region: s.Region, Lane: s.Lane.String(), Incarnation: fmt.Sprintf("%016x", s.Incarnation),
+		Version: s.Version, State: s.State, Exposed: vectorJSON(s.Exposed), Durable: vectorJSON(s.Durable),
+		Addresses: map[string]string{"clients": s.Addresses.Client, "peers": s.Addresses.Peer, "gossip": s.Addresses.Gossip, "admin": s.Addresses.Admin},
+		Stable:    vectorJSON(s.Stable), Settled: vectorJSON(s.Settled), Horizon: vectorJSON(s.Horizon),
+		OpenTxns: s.OpenTxns, LogBytes: s.LogBytes, Pending: s.Pending, Regions: []regionJSON{},
+	}
+	for _, g := range s.Regions {
+		out.Regions = append(out.Regions, regionJSON{uint16(g.Region), g.Name, append([]string{}, g.Addresses...), g.Connected,
+			uint64(g.Exposed), g.Lag.Milliseconds(), vectorJSON(g.Reported)})
+	}
+	return out
+}
+
+// vectorJSON is a vector by region numbers.
+func vectorJSON(v clock.Vector) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, e := range v {
+		out[strconv.Itoa(int(e.Region))] = uint64(e.Time)
+	}
+	return out
+}
+
+// printReceipt prints how the last call was served, on stderr: it differs from call to call, and
+// answers should not.
+func (r *run) printReceipt(c kv.Receipt) error {
+	commit := ""
+	if !c.Commit.IsZero() {
+		commit = c.Commit.String()
+	}
+	var err error
+	if r.json() {
+		line, _ := json.Marshal(map[string]any{"receipt": map[string]any{"level": c.Level.String(), "region": c.Region, "lane": c.Lane.String(),
+			"snapshot": vectorJSON(c.Snapshot), "commit": commit, "token": c.Token.String()}}) // strings and numbers always marshal
+		_, err = fmt.Fprintf(r.app.Stderr, "%s\n", line)
+	} else {
+		_, err = fmt.Fprintf(r.app.Stderr, "receipt: level %s, region %s, lane %s, snapshot %s, commit %s, token %s\n",
+			c.Level, dash(c.Region), c.Lane, c.Snapshot, dash(commit), dash(c.Token.String()))
+	}
+	if err != nil {
+		return r.after(err)
+	}
+	return nil
+}
+
+func (r *run) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "print the version of this command", Args: wantArgs(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			r.running = true
+			fmt.Fprintf(r.out, "theriac %s (%s, %s/%s)\n", version(r.app.Version), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
+}
+
+// version is what the build was given, or else what the Go tools know of the source.
+func version(given string) string {
+	if given != "" {
+		return given
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/theriac-db/theriac/cmd/theriac/cli"
+)
+
+// version is the release, set by the linker: -ldflags "-X main.version=v0.1.0".
+var version string
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return newApp().Run(ctx, os.Args[1:])
+}
+
+// newApp is the command in its real surroundings.
+func newApp() *cli.App {
+	return &cli.App{
+		Stdin:    os.Stdin,
+		Stdout:   os.Stdout,
+		Stderr:   os.Stderr,
+		Env:      os.Environ(),
+		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Version:  version,
+	}
+}
