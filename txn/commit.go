@@ -125,7 +125,7 @@ type commit struct {
 	writes     *writeSet
 	snapshot   clock.Vector // nil: taken when the group forms (nothing was read before)
 	applied    bool         // a snapshot taken then includes what is applied, not only what is exposed
-	release    func()       // closes the snapshot; called once, after LocalApplied or when nothing is written; may be nil
+	open       Snapshot     // of snapshot; closed once, after LocalApplied or when nothing is written; may be nil
 	attempt    kv.Attempt
 	durability kv.Durability
 
@@ -280,9 +280,9 @@ func (w *commit) await(ctx context.Context) result {
 
 // let closes the commit's snapshot.
 func (w *commit) let() {
-	if w.release != nil {
-		w.release()
-		w.release = nil
+	if w.open != nil {
+		w.open.Close()
+		w.open = nil
 	}
 }
 

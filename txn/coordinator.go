@@ -104,27 +104,25 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 	}
 	var resp kv.Response
 	var at clock.Vector
-	var release func()
+	var open Snapshot
 	if len(req.Queries) > 0 || len(req.Ops) == 0 {
-		s, err := c.snapshots.Open(len(req.Ops) > 0, own)
-		if err != nil {
+		if open, err = c.snapshots.Open(len(req.Ops) > 0, own); err != nil {
 			return kv.Response{}, err
 		}
-		release = s.Close
-		at = nonNil(s.At())
+		at = nonNil(open.At())
 		v := view{store: c.store, at: at, own: c.lane.Region}
 		if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
-			release()
+			open.Close()
 			return kv.Response{}, err
 		}
 	}
 	resp.Receipt = c.receipt(&req.Options, at)
 	if len(req.Ops) == 0 {
-		release()
+		open.Close()
 		return resp, nil
 	}
 	w := newCommit(req.Options.Attempt, req.Options.Durability)
-	w.snapshot, w.applied, w.release = at, own, release
+	w.snapshot, w.applied, w.open = at, own, open
 	if err := c.buffer(w.writes, at, req.Ops); err != nil {
 		w.let()
 		return kv.Response{}, err
@@ -269,7 +267,7 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	}
 	t.ended = true // the commit closes the snapshot (invariant 3)
 	w := newCommit(o.Attempt, o.Durability)
-	w.writes, w.snapshot, w.release = &t.writes, at, t.snapshot.Close
+	w.writes, w.snapshot, w.open = &t.writes, at, t.snapshot
 	err = c.write(ctx, w, &r)
 	return r, err
 }

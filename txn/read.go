@@ -22,45 +22,43 @@ type view struct {
 
 // query answers one query.
 func (v *view) query(ctx context.Context, q *kv.Query) (kv.Value, error) {
-	if q.Kind == kv.QueryContains {
-		return v.contains(q)
-	}
-	// What a reset of the path would remove is what a query of it reads.
-	t, err := crdt.Resolve(kv.Op{Object: q.Object, Path: q.Path, Verb: kv.VerbReset})
+	typ, err := crdt.Address(q.Object, q.Path)
 	if err != nil {
 		return kv.Value{}, err
 	}
-	at := place{object: q.Object, path: string(kv.AppendPath(nil, t.Path))}
-	switch {
-	case q.Kind == kv.QueryPage:
-		return v.page(ctx, q, t, at)
-	case q.Kind != kv.QueryValue:
-		return kv.Value{}, kv.Errorf(kv.KindInvalid, "unknown kind of query %d", q.Kind)
-	case t.Below:
-		return v.collection(ctx, at, addressedType(q))
-	}
-	return v.leaf(at, t.Leaf)
-}
-
-// addressedType is the type of what a query's path leads to.
-func addressedType(q *kv.Query) kv.Type {
+	at := place{object: q.Object}
 	if len(q.Path) > 0 {
-		return q.Path[len(q.Path)-1].Type
+		at.path = string(kv.AppendPath(nil, q.Path))
 	}
-	return q.Type
+	switch q.Kind {
+	case kv.QueryContains:
+		return v.contains(q, at, typ)
+	case kv.QueryPage:
+		return v.page(ctx, q, at, typ)
+	case kv.QueryValue:
+		if crdt.IsCollection(typ) {
+			return v.collection(ctx, at, typ)
+		}
+		return v.leaf(at, typ)
+	}
+	return kv.Value{}, kv.Errorf(kv.KindInvalid, "unknown kind of query %d", q.Kind)
 }
 
 // contains tests a set's membership by reading one leaf.
-func (v *view) contains(q *kv.Query) (kv.Value, error) {
-	t, err := crdt.Resolve(kv.Op{Object: q.Object, Path: q.Path, Verb: kv.VerbAdd, Data: q.Data})
+func (v *view) contains(q *kv.Query, at place, typ kv.Type) (kv.Value, error) {
+	step, ok := crdt.Element(typ, q.Data)
+	if !ok {
+		return kv.Value{}, kv.Errorf(kv.KindInvalid, "whether a %s contains an element: only sets have elements", crdt.Name(typ))
+	}
+	if len(q.Data) > kv.MaxElement {
+		return kv.Value{}, kv.Errorf(kv.KindTooLarge, "element of %d bytes: at most %d", len(q.Data), kv.MaxElement)
+	}
+	at.path += string(kv.AppendPath(nil, kv.Path{step}))
+	got, err := v.leaf(at, step.Type)
 	if err != nil {
 		return kv.Value{}, err
 	}
-	got, err := v.leaf(place{object: q.Object, path: string(kv.AppendPath(nil, t.Path))}, t.Leaf)
-	if err != nil {
-		return kv.Value{}, err
-	}
-	return kv.Value{Type: addressedType(q), Present: got.Present, Flag: got.Present}, nil
+	return kv.Value{Type: typ, Present: got.Present, Flag: got.Present}, nil
 }
 
 // leaf reads one leaf.
@@ -149,9 +147,9 @@ func leafType(path string, o kv.Object) kv.Type {
 }
 
 // page reads up to q.Limit elements or fields, each field whole.
-func (v *view) page(ctx context.Context, q *kv.Query, t crdt.Target, at place) (kv.Value, error) {
-	if !t.Below {
-		return kv.Value{}, kv.Errorf(kv.KindInvalid, "paging through a %s: only sets and maps have pages", crdt.Name(t.Leaf))
+func (v *view) page(ctx context.Context, q *kv.Query, at place, typ kv.Type) (kv.Value, error) {
+	if !crdt.IsCollection(typ) {
+		return kv.Value{}, kv.Errorf(kv.KindInvalid, "paging through a %s: only sets and maps have pages", crdt.Name(typ))
 	}
 	if q.Limit < 1 || q.Limit > kv.MaxPage {
 		return kv.Value{}, kv.Errorf(kv.KindInvalid, "page of %d elements: ask for 1 to %d", q.Limit, kv.MaxPage)
@@ -159,7 +157,7 @@ func (v *view) page(ctx context.Context, q *kv.Query, t crdt.Target, at place) (
 	if len(q.After) > 0 && !bytes.HasPrefix(q.After, []byte(at.path)) {
 		return kv.Value{}, kv.Errorf(kv.KindInvalid, "page cursor of another object or path: pass on the Next of the page before")
 	}
-	p := pager{limit: q.Limit, root: len(at.path), collector: crdt.NewCollector(addressedType(q))}
+	p := pager{limit: q.Limit, root: len(at.path), collector: crdt.NewCollector(typ)}
 	err := v.each(ctx, at, string(q.After), func(path string, value kv.Value) (bool, error) {
 		if p.full(path) {
 			return false, nil

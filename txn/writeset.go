@@ -56,33 +56,12 @@ func (s *writeSet) prepare(ops []kv.Op) ([]write, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := checkExpectation(&ops[i]); err != nil {
-			return nil, err
-		}
 		out[i] = write{place: place{object: ops[i].Object}, target: t, expect: ops[i].Expect}
 		if len(t.Path) > 0 {
 			out[i].path = string(kv.AppendPath(nil, t.Path))
 		}
 	}
 	return out, s.room(out)
-}
-
-func checkExpectation(op *kv.Op) error {
-	if op.Expect == nil {
-		return nil
-	}
-	leaf := op.Type
-	if len(op.Path) > 0 {
-		leaf = op.Path[len(op.Path)-1].Type
-	}
-	if leaf != crdt.RegisterLWW || op.Verb != kv.VerbAssign {
-		return kv.Errorf(kv.KindInvalid, "compare-and-set on a %s (%s): only assigning a register-lww can be conditional",
-			crdt.Name(leaf), op.Verb)
-	}
-	if len(op.Expect.Value) > kv.MaxElement {
-		return kv.Errorf(kv.KindTooLarge, "expected value of %d bytes: at most %d", len(op.Expect.Value), kv.MaxElement)
-	}
-	return nil
 }
 
 // room refuses more than a transaction may hold.
