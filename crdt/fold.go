@@ -18,6 +18,16 @@ func Fold(leaf kv.Type, items []byte, at clock.Vector) (kv.Value, error) {
 	return r.fold(items, at)
 }
 
+// Present reports whether a leaf is present at a snapshot. Unlike Fold it answers for a counter whose
+// sum is beyond 64 bits too, so that one such counter does not make a listing fail.
+func Present(leaf kv.Type, items []byte, at clock.Vector) (bool, error) {
+	v, err := Fold(leaf, items, at)
+	if kv.KindOf(err) == kv.KindBound {
+		return true, nil
+	}
+	return v.Present, err
+}
+
 // coverRegions is how many regions fit without allocating.
 const coverRegions = 8
 
