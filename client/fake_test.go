@@ -154,7 +154,9 @@ func (f *faulty) Buckets(ctx context.Context) ([]kv.Bucket, error) {
 func down() error { return kv.Errorf(kv.KindUnavailable, "connection refused") }
 
 // cut is what a write fails with whose connection broke while it was under way.
-func cut() error { return kv.Errorf(kv.KindUnavailable, "connection reset").WithOutcome(kv.OutcomeUnknown) }
+func cut() error {
+	return kv.Errorf(kv.KindUnavailable, "connection reset").WithOutcome(kv.OutcomeUnknown)
+}
 
 // always fails every call.
 func always(err func() error) func(string, int) error {

@@ -31,6 +31,8 @@ const (
 	pingAfter        = 10 * time.Second      // of silence while calls wait; gRPC takes no less
 	pingTimeout      = 5 * time.Second       // until a silent connection counts as broken
 	bufferBytes      = 64 << 10              // read and write buffer of a connection
+	streamWindow     = 1 << 20               // bytes of one answer that may be under way unread
+	connWindow       = 4 << 20               // bytes of one connection that may be under way unread
 )
 
 // config is what Options set.
@@ -136,6 +138,8 @@ func (c *config) dial(addr string) (*grpc.ClientConn, error) {
 		grpc.WithNoProxy(),
 		grpc.WithReadBufferSize(bufferBytes),
 		grpc.WithWriteBufferSize(bufferBytes),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.WithConnectParams(grpc.ConnectParams{

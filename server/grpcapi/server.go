@@ -30,6 +30,8 @@ const (
 	pingTimeout      = 10 * time.Second // until a silent connection is closed
 	minClientPing    = 5 * time.Second  // clients that ping more often are disconnected
 	bufferBytes      = 64 << 10         // read and write buffer of a connection
+	streamWindow     = 1 << 20          // bytes of one call that may be under way unread
+	connWindow       = 4 << 20          // bytes of one connection that may be under way unread
 )
 
 // Config is what a door needs.
@@ -97,6 +99,8 @@ func options(cfg Config) []grpc.ServerOption {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.ReadBufferSize(bufferBytes),
 		grpc.WriteBufferSize(bufferBytes),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: minClientPing, PermitWithoutStream: true,
