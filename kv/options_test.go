@@ -2,9 +2,11 @@ package kv_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"testing"
 
@@ -73,6 +75,33 @@ func TestTokensOfOneClusterJoin(t *testing.T) {
 	})
 }
 
+func TestTokensTravelAsText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tok := drawToken(t)
+		text, err := tok.MarshalText()
+		require.NoError(t, err)
+		require.Equal(t, tok.String(), string(text))
+		var got kv.Token
+		require.NoError(t, got.UnmarshalText(text))
+		require.Equal(t, tok.Encode(), got.Encode())
+	})
+	var got kv.Token
+	require.ErrorIs(t, got.UnmarshalText([]byte("no base64!")), kv.ErrInvalid)
+	require.ErrorIs(t, got.UnmarshalText([]byte("AAAA")), kv.ErrInvalid)
+	require.NoError(t, got.UnmarshalText(nil))
+}
+
+// What has the right checksum may still be no token.
+func TestTokensWithAForeignInsideAreRefused(t *testing.T) {
+	for name, seen := range map[string]string{"region twice": "0201020002", "bytes behind": "0000", "no vector": "05"} {
+		b, err := hex.DecodeString("01" + "01020000000000000000000000000000" + seen)
+		require.NoError(t, err)
+		b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+		_, err = kv.DecodeToken(b)
+		require.ErrorIs(t, err, kv.ErrInvalid, name)
+	}
+}
+
 func FuzzDecodeToken(f *testing.F) {
 	f.Add(kv.Token{Cluster: kv.ClusterID{1}, Seen: clock.VectorOf(clock.Entry{Region: 1, Time: 5})}.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -119,6 +148,7 @@ func TestLevelsAndDurabilitiesParseAsTheyPrint(t *testing.T) {
 	require.Equal(t, "durability(9)", kv.Durability(9).String())
 	require.Equal(t, "outcome(9)", kv.Outcome(9).String())
 	require.Equal(t, "kind(99)", kv.Kind(99).String())
+	require.Equal(t, "too old", kv.KindTooOld.String())
 	require.True(t, kv.ClusterID{}.IsZero())
 }
 

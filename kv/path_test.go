@@ -119,3 +119,12 @@ func TestVerbsHaveNames(t *testing.T) {
 	require.Equal(t, "verb(0)", kv.Verb(0).String())
 	require.Equal(t, "verb(99)", kv.Verb(99).String())
 }
+
+func TestValuesFindTheirFieldsByNameAndType(t *testing.T) {
+	v := kv.Value{Fields: []kv.Field{{Name: "f", Value: kv.Value{Type: 1, Int: 1}}, {Name: "f", Value: kv.Value{Type: 2}}}}
+	got, ok := v.Field("f", 1)
+	require.True(t, ok)
+	require.EqualValues(t, 1, got.Int)
+	_, ok = v.Field("f", 3)
+	require.False(t, ok)
+}

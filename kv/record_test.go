@@ -84,6 +84,10 @@ func TestRecordsDecodeToWhatWasEncoded(t *testing.T) {
 		h, err := kv.DecodeHeader(b)
 		require.NoError(t, err)
 		require.Equal(t, r.Header, h)
+		h, rest, err := kv.SplitRecord(b)
+		require.NoError(t, err)
+		require.Equal(t, r.Header, h)
+		require.Equal(t, b, append(h.Append(nil), rest...), "a split record joins again")
 	})
 }
 
@@ -159,6 +163,8 @@ func TestDecodeRecordRefusesWhatIsNone(t *testing.T) {
 	}
 	_, err := kv.DecodeHeader(set(0, 2))
 	require.ErrorIs(t, err, kv.ErrCorrupt)
+	_, _, err = kv.SplitRecord(set(0, 2))
+	require.ErrorIs(t, err, kv.ErrCorrupt)
 }
 
 func TestIntervalsAreOpenBelowAndClosedAbove(t *testing.T) {
@@ -174,6 +180,8 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add((&kv.Record{Header: kv.Header{Time: 5, Kind: kv.RecordVoid}, Void: kv.Interval{From: 3, To: 4}}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, headerErr := kv.DecodeHeader(b)
+		_, _, splitErr := kv.SplitRecord(b)
+		require.Equal(t, headerErr == nil, splitErr == nil)
 		r, err := kv.DecodeRecord(b)
 		if err != nil {
 			require.ErrorIs(t, err, kv.ErrCorrupt)
