@@ -64,6 +64,7 @@ type Committer struct {
 
 	incarnation uint64 // of this process, named by first tries
 
+	stats   stats
 	refused atomic.Pointer[kv.Error] // why writes are refused; nil: they are not
 
 	mu      sync.Mutex
@@ -644,6 +645,7 @@ func (g *group) Durable(err error) {
 	if g.bound != 0 {
 		g.c.raiseBound(g.bound)
 	}
+	g.c.stats.count(len(g.commits))
 	g.c.publish(g.time, g.encoded)
 	g.c.exposure.LocalDurable(g.time)
 	g.noteIDs()

@@ -334,5 +334,13 @@ func TestManyCallersLoseNothing(t *testing.T) {
 	r.must(kv.Options{}, assign("fence", "durable"))
 	require.Equal(t, int64(callers*each), r.counter("all"))
 	require.Equal(t, int64(each), r.counter("3"))
+	stats := r.Stats()
+	require.Equal(t, uint64(callers*each+1), stats.Commits)
+	var groups uint64
+	for _, n := range stats.GroupSizes {
+		groups += n
+	}
+	require.Equal(t, stats.Groups, groups)
+	require.Zero(t, stats.Queued)
 	require.Zero(t, r.shell.openSnapshots())
 }
