@@ -87,15 +87,19 @@ func lowered(settled clock.Vector, all []entry, horizon clock.Vector) (clock.Vec
 // sorted decodes items that were checked before, in the order of dots, each dot once. Forgotten
 // items come first, and all of them: they are different ones.
 func sorted(items []byte) []entry {
-	var out []entry
+	n, _ := CountItems(items)
+	out := make([]entry, 0, n)
 	for cur := (cursor{src: items}); cur.next(); {
 		out = append(out, entry{dot: cur.dot, snapshot: cur.snapshot, op: cur.op})
 	}
 	return slices.CompactFunc(inOrder(out), func(a, b entry) bool { return a.dot == b.dot && !a.dot.IsZero() })
 }
 
-// inOrder sorts entries by their dots.
+// inOrder sorts entries by their dots. Most come in order already.
 func inOrder(entries []entry) []entry {
-	slices.SortStableFunc(entries, func(a, b entry) int { return a.dot.Compare(b.dot) })
+	byDot := func(a, b entry) int { return a.dot.Compare(b.dot) }
+	if !slices.IsSortedFunc(entries, byDot) {
+		slices.SortStableFunc(entries, byDot)
+	}
 	return entries
 }
