@@ -140,3 +140,8 @@ func CompactedBytes(ctx context.Context, dir, merger string, low, high []byte) (
 	}
 	return db.EstimateDiskUsage(low, high)
 }
+
+// String says how large the parts are.
+func (a *Add) String() string {
+	return fmt.Sprintf("log %d+%d, leaf %d+%d bytes", len(a.LogKey), len(a.Record), len(a.Leaf), len(a.Operand))
+}

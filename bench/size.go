@@ -1,0 +1,121 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/theriac-db/theriac/bench/limits"
+	"github.com/theriac-db/theriac/client"
+)
+
+// The leaves' part of a store's keys, and the name of its merger, as package storage has them.
+const (
+	mergerName = "theriac.concat.1"
+	dataFolder = "data"
+)
+
+var leavesFrom, leavesTo = []byte{0x10}, []byte{0x11}
+
+// sizeOfRemovedSet: what is left in files of a set whose elements were all removed.
+func sizeOfRemovedSet(ctx context.Context, e *Env) ([]Figure, error) {
+	fill := func(ctx context.Context, db *client.DB) error {
+		set := db.Set("gone")
+		batches := (e.Elements + loadBatch - 1) / loadBatch
+		for _, change := range []func(context.Context, []string, ...client.CallOption) error{set.AddAll, set.RemoveAll} {
+			err := each(ctx, batches, loaders, func(ctx context.Context, i int) error {
+				var elements []string
+				for j := i * loadBatch; j < min((i+1)*loadBatch, e.Elements); j++ {
+					elements = append(elements, element(j))
+				}
+				return change(ctx, elements, client.Applied())
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	perElement, err := settledSize(ctx, e, float64(e.Elements), 1, fill)
+	return one(alone(fmt.Sprintf("a set whose %s elements were removed one by one", number(float64(e.Elements))), "bytes an element",
+		perElement, atMostOurs(1), "files of the leaves after settling and compaction; the log is kept for an hour beside them"), err)
+}
+
+// sizeOfCounters: what a live counter takes in files. Keys are random bytes, so that they do not
+// compress.
+func sizeOfCounters(ctx context.Context, e *Env) ([]Figure, error) {
+	n := max(e.Many/5, 1)
+	random := rand.New(rand.NewPCG(1, 0))
+	keys := make([]string, n)
+	for i := range keys {
+		b := make([]byte, keySize)
+		for j := range b {
+			b[j] = byte(random.Uint32())
+		}
+		keys[i] = string(b)
+	}
+	fill := func(ctx context.Context, db *client.DB) error {
+		for range 10 {
+			if err := loadCounters(ctx, db, keys); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	perCounter, err := settledSize(ctx, e, float64(n), keySize+32, fill)
+	return one(alone(fmt.Sprintf("a live counter, %d-byte key, 10 adds", keySize), "bytes a counter",
+		perCounter, atMostOurs(keySize+32), "files of the leaves after settling and compaction; keys of random bytes"), err)
+}
+
+// settledSize fills a store, gives it time to settle and to forget, and measures the files of its
+// leaves, compacted, a thing. It looks again while they are larger than enough, until e.Settle is over.
+func settledSize(ctx context.Context, e *Env, things, enough float64, fill func(context.Context, *client.DB) error) (float64, error) {
+	dir := e.Dir + "/ours"
+	size := 0.0
+	wait, waited := e.Settle/8, time.Duration(0)
+	for waited < e.Settle {
+		err := withDB(ctx, e, dir, func(db *client.DB) error {
+			if waited == 0 {
+				if err := fill(ctx, db); err != nil {
+					return err
+				}
+			}
+			return idle(ctx, wait)
+		})
+		if err != nil {
+			return 0, err
+		}
+		bytes, err := limits.CompactedBytes(ctx, dir+"/"+dataFolder, mergerName, leavesFrom, leavesTo)
+		if err != nil {
+			return 0, err
+		}
+		if size = float64(bytes) / things; size <= enough {
+			break
+		}
+		waited += wait
+		wait *= 2
+	}
+	return size, nil
+}
+
+func withDB(ctx context.Context, e *Env, dir string, fn func(*client.DB) error) error {
+	db, stop, err := e.Open(ctx, dir, Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(db), stop())
+}
+
+// idle leaves the database alone for a while.
+func idle(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
