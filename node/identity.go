@@ -2,62 +2,61 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
-	"github.com/theriac-db/theriac/storage"
+	"github.com/theriac-db/theriac/replication"
+	"github.com/theriac-db/theriac/replication/causal"
 )
 
 // Version is the version of the software.
 const Version = "0.1.0"
 
-// identityKey is the metadata that says who this node is.
-const identityKey = "node/identity"
-
-// identity is who a node is, for good. Stored as JSON.
-type identity struct {
-	Cluster kv.ClusterID
-	Region  string
-	Lane    clock.Lane
-}
-
-// firstRegion is the founder's number.
-const firstRegion clock.Region = 1
-
-// identify finds out who this node is: from its store, or by founding a cluster.
-func (n *Node) identify(ctx context.Context) (identity, error) {
-	raw, err := n.store.Meta(identityKey)
-	if err != nil {
-		return identity{}, err
-	}
-	if raw == nil {
-		return n.found(ctx)
-	}
-	var id identity
-	if err := json.Unmarshal(raw, &id); err != nil {
-		return id, kv.Errorf(kv.KindCorrupt, "data folder %s: who this node is can't be read: %w", n.config.Dir, err)
-	}
-	if id.Region != n.config.Region {
-		return id, kv.Errorf(kv.KindInvalid, "data folder %s belongs to region %q, not to %q: start it with that name, or with another folder",
-			n.config.Dir, id.Region, n.config.Region)
-	}
-	return id, nil
-}
-
-// found makes this node the first of a new cluster.
-func (n *Node) found(ctx context.Context) (identity, error) {
-	id := identity{Region: n.config.Region, Lane: clock.Lane{Region: firstRegion}}
-	binary.BigEndian.PutUint64(id.Cluster[:8], n.config.Random())
-	binary.BigEndian.PutUint64(id.Cluster[8:], n.config.Random())
-	return id, n.remember(ctx, id)
-}
-
-func (n *Node) remember(ctx context.Context, id identity) error {
-	raw, err := json.Marshal(id)
+// identify finds out who this node is, and joins its cluster if it is new.
+func (n *Node) identify(ctx context.Context) error {
+	id, err := replication.Identify(ctx, replication.JoinConfig{
+		Name: n.config.Region, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses, Ask: n.config.Join,
+		Store: peerStore{Store: n.store}, Transport: n.config.Transport, Time: n.config.Time, Random: n.config.Random,
+		Logf: n.config.logf,
+	})
 	if err != nil {
 		return err
 	}
-	return n.submit(ctx, &metaJob{build: func(b *storage.Batch) { b.SetMeta(identityKey, raw) }})
+	n.identity, n.lane = id, clock.Lane{Region: id.Region}
+	n.exposure, err = replication.NewExposure(n.startState())
+	return err
+}
+
+// startState is what the store holds, as the machine wants it.
+func (n *Node) startState() causal.Start {
+	start := causal.Start{
+		Self: n.lane, Number: uint64(n.config.Time.Wall()), MaxSkew: n.config.Skew,
+		Recovering: n.recovering(),
+		Lanes:      []causal.Position{{Lane: n.lane, Held: n.store.Applied(n.lane), Durable: n.store.Applied(n.lane)}},
+	}
+	for lane := range n.store.Start().Applied {
+		if lane != n.lane {
+			t := n.store.Applied(lane)
+			start.Lanes = append(start.Lanes, causal.Position{Lane: lane, Held: t, Durable: t})
+		}
+	}
+	return start
+}
+
+// recovering tells whether the own lane may lack what others hold of it.
+func (n *Node) recovering() bool { return n.identity.Recovering || n.store.Start().Short }
+
+// becomeWritable refuses writes until the lane is complete, then starts it.
+func (n *Node) becomeWritable(ctx context.Context) error {
+	n.Refuse(kv.Errorf(kv.KindReadOnly, "this node does not have all of its region's own writes back yet"))
+	floor, err := n.replicator.WaitWritable(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.Coordinator.Start(ctx, floor); err != nil {
+		return err
+	}
+	n.config.logf("region %s (number %d) takes writes", n.identity.Name, n.lane.Region)
+	n.Refuse(nil)
+	return nil
 }

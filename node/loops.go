@@ -13,15 +13,18 @@ const (
 	cutsInterval     = 100 * time.Millisecond // telling the store what may be folded
 	expireInterval   = 5 * time.Second        // ending abandoned transactions
 	truncateInterval = 10 * time.Second       // dropping log records that nobody needs
+	// tickShare is how often within the skew bound the lane's safe time rises: twice within the
+	// quarter of it that timestamps are reserved ahead.
+	tickShare = 8
 )
 
 // every calls fn again and again until ctx ends.
-func (n *Node) every(ctx context.Context, d time.Duration, fn func()) {
+func (n *Node) every(ctx context.Context, d time.Duration, fn func(context.Context)) {
 	for {
 		fired, release := n.config.Time.NewTimer(d)
 		select {
 		case <-fired:
-			fn()
+			fn(ctx)
 		case <-ctx.Done():
 			release()
 			return
@@ -30,10 +33,10 @@ func (n *Node) every(ctx context.Context, d time.Duration, fn func()) {
 }
 
 // moveCuts lets the store fold what nobody can read any more.
-func (n *Node) moveCuts() { n.store.SetCuts(n.exposure.Cuts()) }
+func (n *Node) moveCuts(context.Context) { n.store.SetCuts(n.exposure.Cuts()) }
 
 // truncate drops log records that every region has on its disk and that are old, or too many.
-func (n *Node) truncate() {
+func (n *Node) truncate(ctx context.Context) {
 	everywhere := n.exposure.Everywhere()
 	old := clock.At(n.config.Time.Wall().Add(-n.config.LogAge))
 	upTo := map[clock.Lane]clock.Timestamp{}
@@ -46,42 +49,25 @@ func (n *Node) truncate() {
 	if len(upTo) == 0 {
 		return
 	}
-	job := &metaJob{build: func(b *storage.Batch) {
+	err := write(ctx, n.store, func(b *storage.Batch) error {
 		for lane, t := range upTo {
 			b.TruncateLog(lane, t)
 		}
-	}}
-	if err := n.submit(context.Background(), job); err != nil {
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
 		n.config.logf("truncating the log: %v", err)
 	}
 }
 
-// metaJob is a batch that only changes metadata.
-type metaJob struct {
-	build func(b *storage.Batch)
-	done  chan error
-}
+func (n *Node) expire(context.Context) { n.Expire() }
 
-func (j *metaJob) Build(b *storage.Batch) error {
-	j.build(b)
-	b.Sync()
-	return nil
-}
-
-func (j *metaJob) Applied() {}
-
-func (j *metaJob) Durable(err error) { j.done <- err }
-
-// submit runs a job and waits until it is durable.
-func (n *Node) submit(ctx context.Context, j *metaJob) error {
-	j.done = make(chan error, 1)
-	if err := n.store.Submit(ctx, j); err != nil {
-		return err
+// tick raises the lane's safe time while there is anybody to tell.
+func (n *Node) tick(ctx context.Context) {
+	if n.Refused() != nil || len(n.exposure.Members()) == 1 {
+		return
 	}
-	select {
-	case err := <-j.done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := n.Tick(ctx); err != nil && ctx.Err() == nil {
+		n.config.logf("raising the safe time: %v", err)
 	}
 }

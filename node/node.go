@@ -10,7 +10,6 @@ import (
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication"
-	"github.com/theriac-db/theriac/replication/causal"
 	"github.com/theriac-db/theriac/storage"
 	"github.com/theriac-db/theriac/txn"
 )
@@ -19,10 +18,13 @@ import (
 type Node struct {
 	*txn.Coordinator
 	config      Config
-	identity    identity
+	identity    replication.Identity
+	lane        clock.Lane
 	incarnation uint64
 	store       *storage.Store
 	exposure    *replication.Exposure
+	replicator  *replication.Replicator
+	peers       peerFacts
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -83,50 +85,76 @@ func (n *Node) after(d time.Duration, f func()) (stop func() bool) {
 func (n *Node) fatal(err error) {
 	if n.failed.CompareAndSwap(nil, &failure{err}) {
 		n.config.logf("no more writes are taken: %v", err)
+		if n.Coordinator != nil {
+			n.Refuse(kv.Errorf(kv.KindReadOnly, "this node takes no more writes: %w", err))
+		}
 		n.config.Fatal(err)
 	}
 }
 
 func (n *Node) start(ctx context.Context) error {
-	var err error
-	if n.identity, err = n.identify(ctx); err != nil {
-		return err
-	}
-	if n.exposure, err = replication.NewExposure(n.startState()); err != nil {
+	if err := n.identify(ctx); err != nil {
 		return err
 	}
 	n.Coordinator = txn.New(txn.Config{
 		CommitterConfig: txn.CommitterConfig{
-			Store: n.store, Lane: n.identity.Lane, Wall: n.config.Time.Wall, Skew: n.config.Skew,
-			Incarnation: n.incarnation,
+			Store: n.store, Lane: n.lane, Wall: n.config.Time.Wall, Skew: n.config.Skew,
+			Incarnation: n.incarnation, Publish: n.publish,
 		},
 		Snapshots: exposure{n.exposure},
 		Cluster:   n.identity.Cluster,
-		Region:    n.identity.Region,
+		Region:    n.identity.Name,
 		Mono:      n.config.Time.Monotonic,
 	})
-	if err := n.Coordinator.Start(ctx); err != nil {
+	if err := n.makeReplicator(); err != nil {
 		return err
 	}
 	background, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	n.running.Go(func() { n.every(background, cutsInterval, n.moveCuts) })
-	n.running.Go(func() { n.every(background, expireInterval, n.Expire) })
-	n.running.Go(func() { n.every(background, truncateInterval, n.truncate) })
-	return nil
+	n.runBackground(background)
+	if n.recovering() { // it serves reads meanwhile
+		n.running.Go(func() { n.report(background, n.becomeWritable(background)) })
+		return nil
+	}
+	return n.becomeWritable(ctx)
 }
 
-// startState is what the store holds, as the machine wants it.
-func (n *Node) startState() causal.Start {
-	start := causal.Start{Self: n.identity.Lane, Number: uint64(n.config.Time.Wall()), MaxSkew: n.config.Skew}
-	lanes := n.store.Start().Applied
-	if _, have := lanes[n.identity.Lane]; !have {
-		start.Lanes = append(start.Lanes, causal.Position{Lane: n.identity.Lane})
+func (n *Node) makeReplicator() (err error) {
+	applied := map[clock.Lane]clock.Timestamp{}
+	for _, lane := range n.exposure.Members() {
+		applied[lane] = n.store.Applied(lane)
 	}
-	for lane, t := range lanes {
-		start.Lanes = append(start.Lanes, causal.Position{Lane: lane, Held: t, Durable: t})
+	n.replicator, err = replication.New(replication.Config{
+		Identity: n.identity, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses,
+		Store: peerStore{n.store, n.exposure}, Exposure: n.exposure, Transport: n.config.Transport,
+		Time: n.config.Time, Random: n.config.Random, Applied: applied, Skew: n.config.Skew, Gone: n.config.Gone,
+		Hooks: n.hooks(),
+	})
+	return err
+}
+
+// publish hands a durable record of the own lane to the streams.
+func (n *Node) publish(t clock.Timestamp, encoded []byte) {
+	n.replicator.Publish(replication.Durable{Time: t, Encoded: encoded})
+}
+
+func (n *Node) runBackground(ctx context.Context) {
+	for _, loop := range []struct {
+		every time.Duration
+		fn    func(context.Context)
+	}{
+		{cutsInterval, n.moveCuts}, {expireInterval, n.expire}, {truncateInterval, n.truncate}, {n.config.Skew / tickShare, n.tick},
+	} {
+		n.running.Go(func() { n.every(ctx, loop.every, loop.fn) })
 	}
-	return start
+	n.running.Go(func() { n.report(ctx, n.replicator.Run(ctx)) })
+}
+
+// report stops writes after a failure that nobody else hears of.
+func (n *Node) report(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		n.fatal(err)
+	}
 }
 
 // Close stops the node in order.
@@ -174,12 +202,11 @@ func (x exposure) Open(mayWrite, applied bool) (txn.Snapshot, error) {
 func (n *Node) Status(context.Context) (kv.Status, error) {
 	horizon, settled := n.exposure.Cuts()
 	s := kv.Status{
-		Cluster: n.identity.Cluster, Region: n.identity.Region, Lane: n.identity.Lane, Incarnation: n.incarnation,
+		Cluster: n.identity.Cluster, Region: n.identity.Name, Lane: n.lane, Incarnation: n.incarnation,
 		Addresses: n.config.Addresses, Version: Version, State: n.state(),
 		Exposed: n.exposure.Exposed(), Durable: n.exposure.Durable(), Stable: n.exposure.Stable(),
-		Settled: settled, Horizon: horizon, OpenTxns: n.OpenTxns(),
+		Settled: settled, Horizon: horizon, OpenTxns: n.OpenTxns(), Pending: n.store.Stats().PendingRemoval,
 	}
-	s.Pending = n.store.Stats().PendingRemoval
 	for _, lane := range n.exposure.Members() {
 		s.LogBytes += n.store.LogStats(lane, n.config.LogBytes).Bytes
 	}
@@ -189,9 +216,6 @@ func (n *Node) Status(context.Context) (kv.Status, error) {
 
 // state is one line for people: whether the node serves, and why not.
 func (n *Node) state() string {
-	if f := n.failed.Load(); f != nil {
-		return "read-only: " + f.err.Error()
-	}
 	if refused := n.Refused(); refused != nil {
 		return refused.Kind.String() + ": " + refused.Message
 	}
@@ -201,13 +225,18 @@ func (n *Node) state() string {
 func (n *Node) regions() []kv.RegionStatus {
 	raw, now := n.exposure.Raw(), n.config.Time.Wall()
 	var out []kv.RegionStatus
-	for _, lane := range n.exposure.Members() {
-		t := raw.At(lane.Region)
-		out = append(out, kv.RegionStatus{
-			Region: lane.Region, Exposed: t, Lag: lag(now, t),
-			Connected: lane == n.identity.Lane, Name: n.identity.Region,
-			Reported: n.exposure.Durable(),
-		})
+	for _, p := range n.replicator.Status() {
+		t := raw.At(p.Region)
+		s := kv.RegionStatus{Region: p.Region, Name: p.Name, Connected: p.Connected, Exposed: t, Lag: lag(now, t)}
+		if p.Addresses.Client != "" {
+			s.Addresses = []string{p.Addresses.Client}
+		}
+		if report, ok := n.exposure.Reported(p.Region); ok {
+			s.Reported = report.Durable
+		} else if p.Region == n.lane.Region {
+			s.Reported = n.exposure.Durable()
+		}
+		out = append(out, s)
 	}
 	return out
 }

@@ -1,0 +1,108 @@
+package node
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+)
+
+// peerFacts is what replication has told of peers and traffic.
+type peerFacts struct {
+	mu                 sync.Mutex
+	faults             map[clock.Region]string
+	skew               map[clock.Region]time.Duration
+	sent, received     uint64 // records
+	bytesOut, bytesIn  uint64 // before compression
+	clockAhead, denied bool   // denied: this node refuses writes because of its clock
+}
+
+func (n *Node) hooks() replication.Hooks {
+	f := &n.peers
+	f.faults, f.skew = map[clock.Region]string{}, map[clock.Region]time.Duration{}
+	return replication.Hooks{
+		Connected: func(region clock.Region, up bool, err error) {
+			if up {
+				n.config.logf("region %d: connected", region)
+			} else {
+				n.config.logf("region %d: disconnected: %v", region, err)
+			}
+		},
+		Skew:       n.skewed,
+		ClockAhead: n.clockAhead,
+		Fault: func(region clock.Region, err error) {
+			f.mu.Lock()
+			f.faults[region] = err.Error()
+			f.mu.Unlock()
+			n.config.logf("region %d: %v", region, err)
+		},
+		Sent: func(records, bytes int) {
+			f.mu.Lock()
+			f.sent, f.bytesOut = f.sent+uint64(records), f.bytesOut+uint64(bytes)
+			f.mu.Unlock()
+		},
+		Received: func(records, bytes int) {
+			f.mu.Lock()
+			f.received, f.bytesIn = f.received+uint64(records), f.bytesIn+uint64(bytes)
+			f.mu.Unlock()
+		},
+		Logf: n.config.logf,
+	}
+}
+
+func (n *Node) skewed(region clock.Region, name string, ahead time.Duration) {
+	n.peers.mu.Lock()
+	n.peers.skew[region] = ahead
+	n.peers.mu.Unlock()
+	if ahead > 0 {
+		n.config.logf("region %d (%s): its clock is %v ahead, more than %v: its records wait; correct the clocks", region, name, ahead, n.config.Skew)
+	} else {
+		n.config.logf("region %d (%s): its clock is back within the bound", region, name)
+	}
+}
+
+// clockAhead refuses writes while most peers find this node's clock too far ahead.
+func (n *Node) clockAhead(ahead bool) {
+	n.peers.mu.Lock()
+	defer n.peers.mu.Unlock()
+	n.peers.clockAhead = ahead
+	switch {
+	case ahead && n.Refused() == nil:
+		n.peers.denied = true
+		n.config.logf("most regions find this node's clock more than %v ahead: no writes until it is corrected", n.config.Skew)
+		n.Refuse(kv.Errorf(kv.KindReadOnly, "most regions find this node's clock more than %v ahead: correct it, or write elsewhere", n.config.Skew))
+	case !ahead && n.peers.denied:
+		n.peers.denied = false
+		n.Refuse(nil)
+	}
+}
+
+// Alive is nil while the process can work.
+func (n *Node) Alive() error {
+	if f := n.failed.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// NotReady lists why the node does not serve clients in full. Empty: it does.
+func (n *Node) NotReady() []string {
+	var out []string
+	if refused := n.Refused(); refused != nil {
+		out = append(out, refused.Message)
+	}
+	n.peers.mu.Lock()
+	defer n.peers.mu.Unlock()
+	for region, ahead := range n.peers.skew {
+		if ahead > 0 {
+			out = append(out, fmt.Sprintf("region %d: its clock is %v ahead, so its records wait", region, ahead))
+		}
+	}
+	for _, fault := range n.peers.faults {
+		out = append(out, fault)
+	}
+	return out
+}
