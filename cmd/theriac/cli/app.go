@@ -101,6 +101,7 @@ A node with default settings and a first write:
 	r.client.Register(root.PersistentFlags())
 	root.AddGroup(&cobra.Group{ID: groupData, Title: "Data:"}, &cobra.Group{ID: groupWhole, Title: "Whole buckets and databases:"},
 		&cobra.Group{ID: groupNode, Title: "Nodes:"})
+	root.SetFlagErrorFunc(flagError)
 	r.addCommands(root)
 	completeFlags(root)
 	return root
@@ -182,6 +183,14 @@ func wantArgs(low, high int) cobra.PositionalArgs {
 		}
 		return kv.Errorf(kv.KindInvalid, "%d arguments; want: %s", len(args), cmd.UseLine())
 	}
+}
+
+// flagError explains an argument that was taken for a flag.
+func flagError(_ *cobra.Command, err error) error {
+	if strings.Contains(err.Error(), "unknown shorthand") {
+		return kv.Errorf(kv.KindInvalid, "%w; put -- before arguments that start with -", err)
+	}
+	return err
 }
 
 // The mask keeps pflag from reading a negative number as flags: theriac counter add likes -5. No

@@ -169,7 +169,13 @@ func (r *run) getOne(cmd *cobra.Command, v *verb, flags verbFlags, args []string
 	}
 	return func(ctx context.Context, c *conn) error {
 		p := r.newPrinter(s.query, "")
-		if err := c.read(ctx, s.query, p.page); err != nil {
+		page := func(v kv.Value) error {
+			if !v.Present && !p.json {
+				return nil
+			}
+			return p.page(v)
+		}
+		if err := c.read(ctx, s.query, page); err != nil {
 			return err
 		}
 		p.end()

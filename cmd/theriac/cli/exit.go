@@ -111,7 +111,7 @@ func (r *run) report(cmd *cobra.Command, err error) {
 }
 
 func (r *run) describe(cmd *cobra.Command, err error) failure {
-	f := failure{Command: cmd.CommandPath(), Message: strings.ReplaceAll(err.Error(), maskByte, "")}
+	f := failure{Command: cmd.CommandPath(), Message: err.Error()}
 	var e *kv.Error
 	if errors.As(err, &e) {
 		f.Kind = e.Kind.String()
@@ -123,6 +123,7 @@ func (r *run) describe(cmd *cobra.Command, err error) failure {
 	}
 	if errors.As(err, new(usageError)) {
 		f.Kind, f.Hint = kv.KindInvalid.String(), "see "+cmd.CommandPath()+" --help"
+		f.Message = strings.ReplaceAll(strings.ReplaceAll(f.Message, `\x00-`, "-"), maskByte, "") // what pflag saw masked
 	}
 	return f
 }

@@ -48,7 +48,7 @@ since it is one snapshot.`,
 func toFile(name string, write func(out *bufio.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
-		return kv.Errorf(kv.KindInvalid, "--file: %w", err)
+		return kv.Errorf(kv.KindInvalid, "--file %s: %w", name, errors.Unwrap(err)) // os.CreateTemp wraps with its own name
 	}
 	defer func() {
 		if err != nil {

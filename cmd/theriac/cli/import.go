@@ -100,7 +100,7 @@ func (c *conn) importLines(ctx context.Context, in io.Reader, size int64, s impo
 		im.print()
 		return nil
 	}
-	if im.at != (position{}) {
+	if im.operations > 0 {
 		fmt.Fprintf(c.r.app.Stderr, "import %s is complete up to line %d; run it again with --id %s to go on\n", words.Quote(s.id), im.at.lines, words.Quote(s.id))
 	}
 	return err
@@ -172,7 +172,7 @@ func (im *importer) line(ctx context.Context) error {
 	im.partial = ""
 	o, rounds, err := im.parse(text)
 	if err != nil {
-		return kv.Errorf(kv.KindOf(err), "line %d: %w", im.lines.count, err)
+		return im.refused(ctx, err)
 	}
 	if im.conflicts(o, len(rounds)) {
 		if err := im.flush(ctx); err != nil {
@@ -184,6 +184,15 @@ func (im *importer) line(ctx context.Context) error {
 	}
 	im.next = position{lines: im.lines.count}
 	return nil
+}
+
+// refused keeps what came before a line that is wrong, so that the import can go on with it corrected.
+func (im *importer) refused(ctx context.Context, err error) error {
+	if failed := im.flush(ctx); failed != nil {
+		return failed
+	}
+	im.c.r.writes = false // of what was written the position tells, and it is more than one outcome
+	return kv.Errorf(kv.KindOf(err), "line %d: %w", im.lines.count, err)
 }
 
 // parse reads a line and holds its operations to the rules of their types.

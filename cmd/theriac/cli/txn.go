@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -87,7 +88,7 @@ func (r *run) parseLine(line string) (statement, error) {
 	}
 	v, used := findVerb(text)
 	if v == nil {
-		return statement{}, kv.Errorf(kv.KindInvalid, "unknown verb %q; want one such as counter add", text[0])
+		return statement{}, kv.Errorf(kv.KindInvalid, "unknown verb %q; want one such as counter add", strings.Join(text[:min(len(text), 2)], " "))
 	}
 	var f verbFlags
 	bucket := string(r.client.BucketOrDefault())
