@@ -24,6 +24,10 @@ type Store interface {
 	// from the beginning), about maxBytes of it, and the next cursor (nil: that was all). The bytes
 	// are opaque to replication and belong to the caller.
 	ReadRange(ctx context.Context, shard int, after []byte, at clock.Vector, maxBytes int) (data, next []byte, err error)
+	// Short notes durably that the own lane may lack records which others hold; a start after it
+	// recovers. Recovered takes it back.
+	Short(ctx context.Context, reason string) error
+	Recovered(ctx context.Context) error
 	// ReadState returns what a bootstrap needs beside leaves, such as void intervals.
 	ReadState(ctx context.Context) ([]byte, error)
 }

@@ -97,8 +97,6 @@ const (
 	// Has a number; its reports count; takes no writes yet.
 	MemberState_MEMBER_STATE_JOINING MemberState = 1
 	MemberState_MEMBER_STATE_SERVING MemberState = 2
-	// Gave up joining; its number is not used again.
-	MemberState_MEMBER_STATE_ABANDONED MemberState = 3
 )
 
 // Enum value maps for MemberState.
@@ -107,13 +105,11 @@ var (
 		0: "MEMBER_STATE_UNSPECIFIED",
 		1: "MEMBER_STATE_JOINING",
 		2: "MEMBER_STATE_SERVING",
-		3: "MEMBER_STATE_ABANDONED",
 	}
 	MemberState_value = map[string]int32{
 		"MEMBER_STATE_UNSPECIFIED": 0,
 		"MEMBER_STATE_JOINING":     1,
 		"MEMBER_STATE_SERVING":     2,
-		"MEMBER_STATE_ABANDONED":   3,
 	}
 )
 
@@ -1843,9 +1839,7 @@ type Identity struct {
 	// Own records may be missing: take them from the others before writing.
 	Recovering bool `protobuf:"varint,5,opt,name=recovering,proto3" json:"recovering,omitempty"`
 	// Where to bootstrap from.
-	Source string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
-	// The cut that was loaded, for which the source holds its horizon; relative to 0.
-	Cut           []byte `protobuf:"bytes,7,opt,name=cut,proto3" json:"cut,omitempty"`
+	Source        string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1920,13 +1914,6 @@ func (x *Identity) GetSource() string {
 		return x.Source
 	}
 	return ""
-}
-
-func (x *Identity) GetCut() []byte {
-	if x != nil {
-		return x.Cut
-	}
-	return nil
 }
 
 var File_theriac_peer_v1_peer_proto protoreflect.FileDescriptor
@@ -2060,7 +2047,7 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"\n" +
 	"\n" +
 	"\bCutTaken\"\b\n" +
-	"\x06Joined\"\xb2\x01\n" +
+	"\x06Joined\"\xa0\x01\n" +
 	"\bIdentity\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\rR\x06region\x12\x12\n" +
@@ -2069,19 +2056,17 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"recovering\x18\x05 \x01(\bR\n" +
 	"recovering\x12\x16\n" +
-	"\x06source\x18\x06 \x01(\tR\x06source\x12\x10\n" +
-	"\x03cut\x18\a \x01(\fR\x03cut*x\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source*x\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PURPOSE_REPLICATE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_JOIN\x10\x02\x12\x15\n" +
 	"\x11PURPOSE_BOOTSTRAP\x10\x03\x12\x14\n" +
-	"\x10PURPOSE_ANNOUNCE\x10\x04*{\n" +
+	"\x10PURPOSE_ANNOUNCE\x10\x04*_\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x18\n" +
-	"\x14MEMBER_STATE_SERVING\x10\x02\x12\x1a\n" +
-	"\x16MEMBER_STATE_ABANDONED\x10\x032H\n" +
+	"\x14MEMBER_STATE_SERVING\x10\x022H\n" +
 	"\x04Peer\x12@\n" +
 	"\x06Stream\x12\x18.theriac.peer.v1.Message\x1a\x18.theriac.peer.v1.Message(\x010\x01B:Z8github.com/theriac-db/theriac/api/theriac/peer/v1;peerv1b\x06proto3"
 

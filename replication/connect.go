@@ -1,0 +1,441 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// dialMembers starts a goroutine for every region that has none yet. The caller holds mu.
+func (r *Replicator) dialMembers() {
+	_, list := r.registry.snapshot()
+	for _, m := range list {
+		if m.Region == r.self.Region || r.dialling[m.Region] {
+			continue
+		}
+		r.dialling[m.Region] = true
+		if m.Region > r.self.Region {
+			r.start(func(ctx context.Context) { r.keepDialling(ctx, m.Region) })
+		} else {
+			r.start(func(ctx context.Context) { r.keepAnnouncing(ctx, m.Region) })
+		}
+	}
+}
+
+// keepDialling connects to a region, for ever.
+func (r *Replicator) keepDialling(ctx context.Context, region clock.Region) {
+	b := backoff{random: r.c.Random}
+	told := faults{time: r.c.Time}
+	for ctx.Err() == nil {
+		m, _ := r.registry.find(region)
+		begun := r.c.Time.Monotonic()
+		err := r.dialOnce(ctx, m)
+		if ctx.Err() != nil {
+			return
+		}
+		if told.news(err) {
+			r.c.Hooks.logf("region %d (%s) at %s: %v; it is dialled again for ever", region, m.Name, m.Addresses.Peer, err)
+		}
+		if r.c.Time.Monotonic()-begun > StreamTimeout {
+			b.reset() // it was a stream, not an attempt
+		}
+		if !sleep(ctx, r.c.Time, b.next()) {
+			return
+		}
+	}
+}
+
+// backoff grows from RedialMin to RedialMax, with jitter.
+type backoff struct {
+	random func() uint64
+	last   time.Duration
+}
+
+func (b *backoff) next() time.Duration {
+	b.last = min(max(2*b.last, RedialMin), RedialMax)
+	half := b.last / 2
+	return half + time.Duration(b.random()%uint64(half))
+}
+
+func (b *backoff) reset() { b.last = 0 }
+
+// faults keeps a fault that persists from filling the log.
+type faults struct {
+	time Time
+	last string
+	at   time.Duration
+}
+
+func (f *faults) news(err error) bool {
+	now := f.time.Monotonic()
+	if err == nil || err.Error() == f.last && now-f.at < TellEvery {
+		return false
+	}
+	f.last, f.at = err.Error(), now
+	return true
+}
+
+// dialOnce connects to a region, and returns when the stream has ended.
+func (r *Replicator) dialOnce(ctx context.Context, m Member) error {
+	conn, err := r.dial(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := r.limit(conn)
+	hello := r.hello(peerv1.Purpose_PURPOSE_REPLICATE)
+	answer, err := greet(conn, hello)
+	if err == nil {
+		err = r.checkPeer(answer, m)
+	}
+	if err != nil {
+		stop()
+		return r.faulty(m.Region, err)
+	}
+	return r.attach(ctx, conn, m, answer, func(s *stream) (*peerv1.Hello, error) {
+		defer stop()
+		// What this node holds it says only now: from here on it takes nothing that an earlier
+		// incarnation of the peer sent, so that this is all that it ever had of it.
+		return answer, conn.Send(helloMessage(r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE))))
+	})
+}
+
+func (r *Replicator) dial(ctx context.Context, m Member) (Conn, error) {
+	if m.Addresses.Peer == "" {
+		return nil, kv.Errorf(kv.KindUnavailable, "no address known")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer, stop := r.c.Time.NewTimer(HandshakeTimeout)
+	defer stop()
+	go func() {
+		select {
+		case <-timer:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return r.c.Transport.Dial(ctx, m.Addresses.Peer)
+}
+
+// limit closes a connection whose handshake takes too long, unless stopped.
+func (r *Replicator) limit(conn Conn) (stop func()) {
+	ctx, cancel := context.WithCancel(r.context())
+	go func() {
+		if sleep(ctx, r.c.Time, HandshakeTimeout) || r.context().Err() != nil {
+			conn.Close()
+		}
+	}()
+	return cancel
+}
+
+// greet sends a hello and returns the answer.
+func greet(conn Conn, hello *peerv1.Hello) (*peerv1.Hello, error) {
+	if err := conn.Send(helloMessage(hello)); err != nil {
+		return nil, err
+	}
+	return receiveHello(conn)
+}
+
+func receiveHello(conn Conn) (*peerv1.Hello, error) {
+	m, err := conn.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if refused := m.GetRefused(); refused != nil {
+		return nil, refusal(refused)
+	}
+	if m.GetHello() == nil {
+		return nil, kv.Errorf(kv.KindCorrupt, "a stream that does not begin with a hello, but with %T", m.GetBody())
+	}
+	return m.GetHello(), nil
+}
+
+func helloMessage(h *peerv1.Hello) *peerv1.Message {
+	return &peerv1.Message{Body: &peerv1.Message_Hello{Hello: h}}
+}
+
+// refusal makes an error of a peer's refusal.
+func refusal(m *peerv1.Refused) error {
+	e := kv.Errorf(kv.Kind(m.GetKind()), "refused by the peer: %s", m.GetMessage())
+	if m.GetRetry() {
+		e.RetryAfter = RedialMax
+	}
+	return e
+}
+
+// refuse ends a stream with a reason.
+func refuse(conn Conn, err error) {
+	m := &peerv1.Refused{Kind: uint32(kv.KindOf(err)), Message: err.Error(), Retry: errors.Is(err, kv.ErrUnavailable)}
+	_ = conn.Send(&peerv1.Message{Body: &peerv1.Message_Refused{Refused: m}}) // it is closed either way
+}
+
+// hello says who this node is.
+func (r *Replicator) hello(purpose peerv1.Purpose) *peerv1.Hello {
+	return &peerv1.Hello{
+		ProtocolMin: ProtocolMin, ProtocolMax: ProtocolMax, Purpose: purpose,
+		Cluster: r.c.Identity.Cluster[:], Region: uint32(r.self.Region), Name: r.c.Identity.Name,
+		Incarnation: r.c.Incarnation, Addresses: addressesTo(r.c.Addresses), Members: r.registry.message(),
+		Recovering: r.c.Exposure.Recovering(),
+	}
+}
+
+// holding adds what this node holds.
+func (r *Replicator) holding(h *peerv1.Hello) *peerv1.Hello {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h.Reports = append(h.Reports, r.ownReport())
+	for _, l := range r.order {
+		_, safe := r.c.Exposure.Promise(l.lane)
+		out := r.out[l.lane]
+		out.mu.Lock()
+		end := out.end
+		out.mu.Unlock()
+		h.Lanes = append(h.Lanes, &peerv1.LanePosition{
+			Region: uint32(l.lane.Region), Slot: uint32(l.lane.Slot),
+			Applied: uint64(max(l.taken, end)), Durable: uint64(end), Safe: uint64(safe),
+		})
+		if report, ok := r.c.Exposure.Reported(l.lane.Region); ok {
+			h.Reports = append(h.Reports, reportTo(report))
+		}
+	}
+	return h
+}
+
+// checkProtocol refuses a peer that speaks no version that this node speaks.
+func checkProtocol(h *peerv1.Hello) error {
+	if h.GetProtocolMax() < ProtocolMin || h.GetProtocolMin() > ProtocolMax {
+		return kv.Errorf(kv.KindInvalid, "the peer speaks versions %d to %d of the protocol between regions, this node %d to %d: update the older one",
+			h.GetProtocolMin(), h.GetProtocolMax(), ProtocolMin, ProtocolMax)
+	}
+	return nil
+}
+
+func checkCluster(h *peerv1.Hello, cluster kv.ClusterID) error {
+	if string(h.GetCluster()) != string(cluster[:]) {
+		return kv.Errorf(kv.KindInvalid, "the peer belongs to cluster %x, this node to %s: correct the address or the data folder", h.GetCluster(), cluster)
+	}
+	return nil
+}
+
+// checkPeer judges the hello of a member. A newer list of regions in it is taken.
+func (r *Replicator) checkPeer(h *peerv1.Hello, want Member) error {
+	if err := errors.Join(checkProtocol(h), checkCluster(h, r.c.Identity.Cluster)); err != nil {
+		return kv.Errorf(kv.KindInvalid, "%w", err)
+	}
+	if err := r.adoptMembers(h.GetMembers()); err != nil {
+		return err
+	}
+	if h.GetRegion() != uint32(want.Region) || h.GetName() != want.Name {
+		return kv.Errorf(kv.KindInvalid, "the peer is region %d (%s) instead of region %d (%s)", h.GetRegion(), h.GetName(), want.Region, want.Name)
+	}
+	return nil
+}
+
+// faulty reports what no redialling mends.
+func (r *Replicator) faulty(region clock.Region, err error) error {
+	if errors.Is(err, kv.ErrInvalid) || errors.Is(err, kv.ErrCorrupt) {
+		r.c.Hooks.fault(region, err)
+	}
+	return err
+}
+
+// accept handles a connection that a peer has made.
+func (r *Replicator) accept(conn Conn) {
+	stop := r.limit(conn)
+	defer stop()
+	h, err := receiveHello(conn)
+	if err != nil {
+		return
+	}
+	switch h.GetPurpose() {
+	case peerv1.Purpose_PURPOSE_JOIN:
+		err = r.answerJoin(conn, h)
+	case peerv1.Purpose_PURPOSE_REPLICATE:
+		err = r.acceptStream(conn, h, stop)
+	case peerv1.Purpose_PURPOSE_BOOTSTRAP:
+		stop()
+		err = r.serveCut(conn, h)
+	case peerv1.Purpose_PURPOSE_ANNOUNCE:
+		err = r.acceptAnnouncement(conn, h)
+	default:
+		err = errors.Join(checkProtocol(h), kv.Errorf(kv.KindInvalid, "a stream for purpose %v", h.GetPurpose()))
+	}
+	if err != nil {
+		r.c.Hooks.logf("connection from %s (region %d, %s): %v", conn.Remote(), h.GetRegion(), h.GetName(), err)
+		refuse(conn, err)
+	}
+}
+
+// caller finds the member that a hello is from.
+func (r *Replicator) caller(h *peerv1.Hello) (Member, error) {
+	if err := errors.Join(checkProtocol(h), checkCluster(h, r.c.Identity.Cluster)); err != nil {
+		return Member{}, kv.Errorf(kv.KindInvalid, "%w", err)
+	}
+	m, ok := r.registry.find(clock.Region(h.GetRegion()))
+	if !ok {
+		if err := r.adoptMembers(h.GetMembers()); err != nil {
+			return Member{}, err
+		}
+		if m, ok = r.registry.find(clock.Region(h.GetRegion())); !ok {
+			return Member{}, kv.Errorf(kv.KindUnavailable, "region %d (%s) is not known here yet", h.GetRegion(), h.GetName())
+		}
+	}
+	return m, r.checkPeer(h, m)
+}
+
+func (r *Replicator) acceptStream(conn Conn, h *peerv1.Hello, stop func()) error {
+	m, err := r.caller(h)
+	if err != nil {
+		return err
+	}
+	if m.Region >= r.self.Region {
+		return kv.Errorf(kv.KindInvalid, "region %d dials region %d: the lower number dials", m.Region, r.self.Region)
+	}
+	if err := r.learnAddresses(m.Region, h); err != nil {
+		return err
+	}
+	err = r.attach(r.context(), conn, m, h, func(*stream) (*peerv1.Hello, error) {
+		defer stop()
+		return greet(conn, r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE)))
+	})
+	r.c.Hooks.logf("region %d (%s): %v", m.Region, m.Name, err)
+	return nil
+}
+
+func (r *Replicator) learnAddresses(region clock.Region, h *peerv1.Hello) error {
+	return r.SetAddresses(r.context(), region, addressesFrom(h.GetAddresses()))
+}
+
+// attach makes a connection the stream to a region, and runs it. finish completes the handshake and
+// returns what the peer says it holds; it runs when no other stream to the region is left.
+func (r *Replicator) attach(ctx context.Context, conn Conn, m Member, h *peerv1.Hello, finish func(*stream) (*peerv1.Hello, error)) error {
+	s := newStream(r, conn, m, h.GetIncarnation())
+	ctx, s.cancel = context.WithCancelCause(ctx)
+	defer s.cancel(nil)
+	if err := r.begin(s, finish); err != nil {
+		close(s.done)
+		return r.faulty(m.Region, err)
+	}
+	r.c.Hooks.connected(m.Region, true, nil)
+	err := s.run(ctx)
+	r.detach(s)
+	close(s.done)
+	r.c.Hooks.connected(m.Region, false, err)
+	return fmt.Errorf("stream ended: %w", err)
+}
+
+func (r *Replicator) begin(s *stream, finish func(*stream) (*peerv1.Hello, error)) error {
+	r.mu.Lock()
+	attaching := r.attaching[s.peer]
+	if attaching == nil {
+		attaching = new(sync.Mutex)
+		r.attaching[s.peer] = attaching
+	}
+	r.mu.Unlock()
+	attaching.Lock()
+	defer attaching.Unlock()
+	r.mu.Lock()
+	old := r.streams[s.peer]
+	r.mu.Unlock()
+	if old != nil {
+		old.fail(errors.New("replaced by a new connection"))
+		<-old.done
+	}
+	r.reincarnate(s)
+	h, err := finish(s)
+	if err != nil {
+		return err
+	}
+	// The dialer's acceptor says what it holds in its answer, the acceptor's dialer afterwards.
+	if err := r.met(s, h); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.streams[s.peer] = s
+	s.heard = r.c.Time.Monotonic()
+	r.mu.Unlock()
+	poke(r.planWake)
+	return nil
+}
+
+// reincarnate lets go of records that wait and came from an earlier incarnation of the region: it
+// may have lost them, and writes others in their place once it knows what everybody holds.
+func (r *Replicator) reincarnate(s *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if before, ok := r.incarnated[s.peer]; ok && before != s.incarnation {
+		if l := r.in[clock.Lane{Region: s.peer}]; l != nil {
+			l.restart()
+		}
+	}
+	r.incarnated[s.peer] = s.incarnation
+}
+
+// detach forgets a stream that has ended.
+func (r *Replicator) detach(s *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.streams[s.peer] == s {
+		delete(r.streams, s.peer)
+	}
+	for _, sub := range s.in {
+		s.forget(sub)
+	}
+	s.mu.Lock()
+	for _, o := range s.out {
+		s.dropOut(o)
+	}
+	s.mu.Unlock()
+	r.setBeatSkew(s.peer, 0)
+	r.judgeOwnClock()
+	poke(r.planWake)
+}
+
+// keepAnnouncing tells a region with a lower number where this node is while it does not dial.
+func (r *Replicator) keepAnnouncing(ctx context.Context, region clock.Region) {
+	told := faults{time: r.c.Time}
+	for sleep(ctx, r.c.Time, AnnounceEvery/2+time.Duration(r.c.Random()%uint64(AnnounceEvery))) {
+		r.mu.Lock()
+		connected := r.streams[region] != nil
+		r.mu.Unlock()
+		m, _ := r.registry.find(region)
+		if connected || m.Addresses.Peer == "" {
+			continue
+		}
+		if err := r.announce(ctx, m); err != nil && ctx.Err() == nil && told.news(err) {
+			r.c.Hooks.logf("region %d (%s) at %s: %v; it is told of this node again until it dials", region, m.Name, m.Addresses.Peer, err)
+		}
+	}
+}
+
+func (r *Replicator) announce(ctx context.Context, m Member) error {
+	conn, err := r.dial(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer r.limit(conn)()
+	answer, err := greet(conn, r.hello(peerv1.Purpose_PURPOSE_ANNOUNCE))
+	if err != nil {
+		return r.faulty(m.Region, err)
+	}
+	return r.faulty(m.Region, r.checkPeer(answer, m))
+}
+
+func (r *Replicator) acceptAnnouncement(conn Conn, h *peerv1.Hello) error {
+	m, err := r.caller(h)
+	if err != nil {
+		return err
+	}
+	if err := r.learnAddresses(m.Region, h); err != nil {
+		return err
+	}
+	return conn.Send(helloMessage(r.hello(peerv1.Purpose_PURPOSE_ANNOUNCE)))
+}

@@ -1,0 +1,217 @@
+package replication
+
+import (
+	"errors"
+	"strings"
+
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// maxName bounds a region's name, in bytes.
+const maxName = 64
+
+// answerJoin answers a node that asks who it is.
+func (r *Replicator) answerJoin(conn Conn, h *peerv1.Hello) error {
+	if err := checkProtocol(h); err != nil {
+		return err
+	}
+	if len(h.GetCluster()) > 0 {
+		if err := checkCluster(h, r.c.Identity.Cluster); err != nil {
+			return err
+		}
+	}
+	if h.GetName() == "" || len(h.GetName()) > maxName {
+		return kv.Errorf(kv.KindInvalid, "region name %.70q: want 1 to %d bytes", h.GetName(), maxName)
+	}
+	r.joining.Lock()
+	answer, err := r.decideJoin(h)
+	r.joining.Unlock()
+	if err != nil {
+		return err
+	}
+	return conn.Send(&peerv1.Message{Body: &peerv1.Message_JoinAnswer{JoinAnswer: answer}})
+}
+
+func later(message string) *peerv1.JoinAnswer {
+	return &peerv1.JoinAnswer{Result: peerv1.JoinAnswer_RESULT_LATER, Message: message}
+}
+
+func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
+	name := h.GetName()
+	m, exists := r.registry.named(name)
+	switch {
+	case exists && m.Region == r.self.Region:
+		return nil, kv.Errorf(kv.KindInvalid, "region name %q is this node's own: choose another, or stop the other node", name)
+	case exists && r.connected(m.Region) && r.incarnationOf(m.Region) != h.GetIncarnation():
+		return later("a node of region " + name + " is connected: stop it first"), nil
+	case exists && m.Serving:
+		// It lost its disk: whoever it asks may tell it its number.
+		if err := r.learnAddresses(m.Region, h); err != nil {
+			return nil, err
+		}
+		return r.granted(m, true), nil
+	case r.self.Region != founder:
+		f, _ := r.registry.find(founder)
+		return &peerv1.JoinAnswer{Result: peerv1.JoinAnswer_RESULT_ASK, Ask: f.Addresses.Peer,
+			Message: "region " + f.Name + " hands out numbers"}, nil
+	case r.recovery.running():
+		return later("the founder is recovering its own data"), nil
+	case exists:
+		if err := r.learnAddresses(m.Region, h); err != nil {
+			return nil, err
+		}
+		return r.grantOnceTold(m), nil
+	}
+	return r.handOut(h)
+}
+
+func (r *Replicator) granted(m Member, existed bool) *peerv1.JoinAnswer {
+	return &peerv1.JoinAnswer{
+		Result: peerv1.JoinAnswer_RESULT_GRANTED, Cluster: r.c.Identity.Cluster[:],
+		Region: uint32(m.Region), Members: r.registry.message(), Existed: existed,
+	}
+}
+
+// handOut gives a new region its number: on this node's disk first, one region at a time.
+func (r *Replicator) handOut(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
+	_, list := r.registry.snapshot()
+	for _, m := range list {
+		if !m.Serving {
+			return later("region " + m.Name + " has not finished joining, and one joins at a time"), nil
+		}
+	}
+	m, err := r.registry.add(r.context(), h.GetName(), addressesFrom(h.GetAddresses()))
+	if err != nil {
+		return nil, err
+	}
+	r.c.Hooks.logf("region %d (%s) joins", m.Region, m.Name)
+	if err := r.membersChanged(); err != nil {
+		return nil, err
+	}
+	return r.grantOnceTold(m), nil
+}
+
+// grantOnceTold lets a new region begin once every other one counts its reports.
+func (r *Replicator) grantOnceTold(m Member) *peerv1.JoinAnswer {
+	version, list := r.registry.snapshot()
+	var waiting []string
+	r.mu.Lock()
+	for _, o := range list {
+		if o.Region == m.Region || o.Region == r.self.Region {
+			continue
+		}
+		if s := r.streams[o.Region]; s == nil || s.members < version {
+			waiting = append(waiting, o.Name)
+		}
+	}
+	r.mu.Unlock()
+	if len(waiting) > 0 {
+		return later("telling the regions: " + strings.Join(waiting, ", "))
+	}
+	return r.granted(m, false)
+}
+
+func (r *Replicator) connected(region clock.Region) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.streams[region]
+	return s != nil && s.live(r.c.Time.Monotonic())
+}
+
+func (r *Replicator) incarnationOf(region clock.Region) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.incarnated[region]
+}
+
+// askToServe tells the founder that this region has caught up.
+func (r *Replicator) askToServe() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.streams[founder]; s != nil && len(s.control) == 0 {
+		s.queue(&peerv1.Message{Body: &peerv1.Message_Joined{Joined: &peerv1.Joined{}}})
+	}
+}
+
+// joined takes a newcomer's word that it has caught up.
+func (r *Replicator) joined(region clock.Region) error {
+	if r.self.Region != founder {
+		return kv.Errorf(kv.KindInvalid, "region %d asks region %d to count it as serving: only the founder does", region, r.self.Region)
+	}
+	news, err := r.registry.serve(r.context(), region)
+	if err != nil || !news {
+		return err
+	}
+	m, _ := r.registry.find(region)
+	r.c.Hooks.logf("region %d (%s) has joined", m.Region, m.Name)
+	return r.membersChanged()
+}
+
+// serveCut streams what is visible at a cut to a region without data.
+func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
+	m, err := r.caller(h)
+	if err != nil {
+		return err
+	}
+	if r.recovery.running() {
+		return kv.Errorf(kv.KindUnavailable, "this region is joining or recovering itself: ask another")
+	}
+	held, err := r.holds.open(r, m.Region)
+	if err != nil {
+		return err
+	}
+	defer r.holds.streamed(r, held)
+	r.c.Hooks.logf("sending region %d (%s) all data at %s", m.Region, m.Name, held.cut)
+	g := guardConn(r.context(), r.c.Time, conn)
+	defer g.stop()
+	if err := r.sendCut(conn, g, held.cut); err != nil {
+		return err
+	}
+	answer, err := conn.Recv()
+	if err == nil && answer.GetCutTaken() == nil {
+		err = errors.New("the newcomer answered something else")
+	}
+	return err
+}
+
+func (r *Replicator) sendCut(conn Conn, g *guard, at clock.Vector) error {
+	state, err := r.c.Store.ReadState(r.context())
+	if err != nil {
+		return err
+	}
+	cut := &peerv1.Cut{At: at.Append(nil, 0), State: state}
+	for _, e := range at {
+		cut.Lanes = append(cut.Lanes, &peerv1.LanePosition{Region: uint32(e.Region), Applied: uint64(e.Time), Durable: uint64(e.Time)})
+	}
+	if err := conn.Send(&peerv1.Message{Body: &peerv1.Message_Cut{Cut: cut}}); err != nil {
+		return err
+	}
+	for shard := range shards {
+		if err := r.sendShard(conn, g, shard, at); err != nil {
+			return err
+		}
+	}
+	return conn.Send(&peerv1.Message{Body: &peerv1.Message_Range{Range: &peerv1.Range{Last: true}}})
+}
+
+func (r *Replicator) sendShard(conn Conn, g *guard, shard int, at clock.Vector) error {
+	var cursor []byte
+	for {
+		data, next, err := r.c.Store.ReadRange(r.context(), shard, cursor, at, RangeBytes)
+		if err != nil {
+			return err
+		}
+		if len(data) > 0 {
+			part := &peerv1.Range{Shard: uint32(shard), Data: data}
+			if err := conn.Send(&peerv1.Message{Body: &peerv1.Message_Range{Range: part}}); err != nil {
+				return err
+			}
+		}
+		g.moved.Store(true)
+		if cursor = next; cursor == nil {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package replication
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// shards is the number of shards (design: xxh64 of bucket and key, mod 64).
+const shards = 64
+
+// Identity is who a node is. It is on the node's disk.
+type Identity struct {
+	Cluster kv.ClusterID
+	Region  clock.Region
+	Name    string
+	// Recovering says that the region existed before this store: causal.Start.Recovering must be
+	// set, and the node writes nothing until WaitWritable returns.
+	Recovering bool
+
+	loaded bool // the data is here
+}
+
+// JoinConfig says who asks to be somebody. All fields but Ask and Logf are required.
+type JoinConfig struct {
+	Name        string // of the region
+	Incarnation uint64 // of the store
+	Addresses   kv.Addresses
+	// Ask lists addresses of nodes of the cluster to join: their peer or their client ports. Empty:
+	// a node without identity founds a cluster.
+	Ask       []string
+	Store     Loader
+	Transport Transport
+	Time      Time
+	Random    func() uint64
+	Logf      func(format string, args ...any)
+}
+
+// Identify returns who this node is: what its disk says, or what the cluster that it asks to join
+// says, for as long as that takes. A node that has nobody to ask founds a cluster; one that was
+// told to join and reaches nobody keeps asking. When it returns, the store holds the data of a cut,
+// and everything later comes through the streams. It runs before an Exposure and a Replicator exist.
+//
+// It fails when ctx ends, when the disk does, and with kv.ErrInvalid when the cluster refuses the
+// node for good: another cluster, an unknown protocol, a name that is taken.
+func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
+	if c.Logf == nil {
+		c.Logf = func(string, ...any) {}
+	}
+	id, err := loadIdentity(c.Store)
+	switch {
+	case err != nil:
+		return Identity{}, err
+	case id.Region != 0 && id.Name != c.Name:
+		return Identity{}, kv.Errorf(kv.KindInvalid, "the data folder belongs to region %q, not %q: correct the name or the folder", id.Name, c.Name)
+	case id.Region == 0 && len(c.Ask) == 0:
+		return found(ctx, c)
+	case id.Region == 0:
+		if id, err = c.askAround(ctx); err != nil {
+			return Identity{}, err
+		}
+	}
+	if !id.loaded {
+		err = c.bootstrap(ctx, &id)
+	}
+	return id, err
+}
+
+func loadIdentity(store Meta) (Identity, error) {
+	b, err := store.Meta(identityKey)
+	if err != nil {
+		return Identity{}, fmt.Errorf("reading the node's identity: %w", err)
+	}
+	p := new(peerv1.Identity)
+	if err := proto.Unmarshal(b, p); err != nil || len(b) > 0 && len(p.GetCluster()) != len(kv.ClusterID{}) {
+		return Identity{}, kv.Errorf(kv.KindCorrupt, "the node's identity on disk is malformed")
+	}
+	id := Identity{Region: clock.Region(p.GetRegion()), Name: p.GetName(), Recovering: p.GetRecovering(), loaded: p.GetLoaded()}
+	copy(id.Cluster[:], p.GetCluster())
+	return id, nil
+}
+
+func (id Identity) save(ctx context.Context, store Meta) error {
+	b, err := proto.Marshal(&peerv1.Identity{
+		Cluster: id.Cluster[:], Region: uint32(id.Region), Name: id.Name, Recovering: id.Recovering, Loaded: id.loaded,
+	})
+	if err == nil {
+		err = store.SetMeta(ctx, identityKey, b)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the node's identity: %w", err)
+	}
+	return nil
+}
+
+// found makes a new cluster of this node's region alone.
+func found(ctx context.Context, c JoinConfig) (Identity, error) {
+	id := Identity{Region: founder, Name: c.Name, loaded: true}
+	binary.BigEndian.PutUint64(id.Cluster[:8], c.Random())
+	binary.BigEndian.PutUint64(id.Cluster[8:], c.Random())
+	g := &registry{store: c.Store}
+	if _, err := g.add(ctx, c.Name, c.Addresses); err != nil {
+		return Identity{}, err
+	}
+	return id, id.save(ctx, c.Store)
+}
+
+// askAround asks for a number until somebody gives one or refuses.
+func (c *JoinConfig) askAround(ctx context.Context) (Identity, error) {
+	b, told := backoff{random: c.Random}, faults{time: c.Time}
+	for i := 0; ; i++ {
+		address := c.Ask[i%len(c.Ask)]
+		answer, err := c.askFor(ctx, address)
+		if err == nil && answer.GetResult() == peerv1.JoinAnswer_RESULT_ASK && answer.GetAsk() != "" {
+			address = answer.GetAsk()
+			answer, err = c.askFor(ctx, address)
+		}
+		switch {
+		case errors.Is(err, kv.ErrInvalid):
+			return Identity{}, fmt.Errorf("joining through %s: %w", address, err)
+		case err == nil && answer.GetResult() == peerv1.JoinAnswer_RESULT_GRANTED:
+			return c.become(ctx, answer)
+		case err == nil:
+			b.reset()
+			err = errors.New(answer.GetMessage())
+		}
+		if told.news(err) {
+			c.Logf("joining through %s: %v; asking again until it works", address, err)
+		}
+		if !sleep(ctx, c.Time, b.next()) {
+			return Identity{}, fmt.Errorf("joining: %w (last: %v)", context.Cause(ctx), err)
+		}
+	}
+}
+
+func (c *JoinConfig) hello(purpose peerv1.Purpose) *peerv1.Hello {
+	return &peerv1.Hello{
+		ProtocolMin: ProtocolMin, ProtocolMax: ProtocolMax, Purpose: purpose,
+		Name: c.Name, Incarnation: c.Incarnation, Addresses: addressesTo(c.Addresses),
+	}
+}
+
+// dial connects within HandshakeTimeout; stop ends that limit, which otherwise closes conn.
+func (c *JoinConfig) dial(ctx context.Context, address string) (conn Conn, stop func(), err error) {
+	limit, cancel := context.WithCancel(ctx)
+	go func() {
+		if sleep(limit, c.Time, HandshakeTimeout) {
+			cancel()
+		}
+	}()
+	conn, err = c.Transport.Dial(limit, address)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	release := context.AfterFunc(limit, conn.Close)
+	return conn, func() { release(); cancel() }, nil
+}
+
+func (c *JoinConfig) askFor(ctx context.Context, address string) (*peerv1.JoinAnswer, error) {
+	conn, stop, err := c.dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer stop()
+	if err := conn.Send(helloMessage(c.hello(peerv1.Purpose_PURPOSE_JOIN))); err != nil {
+		return nil, err
+	}
+	m, err := conn.Recv()
+	switch {
+	case err != nil:
+		return nil, err
+	case m.GetRefused() != nil:
+		return nil, refusal(m.GetRefused())
+	case m.GetJoinAnswer() == nil:
+		return nil, kv.Errorf(kv.KindCorrupt, "%s answered %T to a question for a number", address, m.GetBody())
+	}
+	return m.GetJoinAnswer(), nil
+}
+
+// become writes down what the cluster says that this node is.
+func (c *JoinConfig) become(ctx context.Context, a *peerv1.JoinAnswer) (Identity, error) {
+	list, err := membersFrom(a.GetMembers())
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{Region: clock.Region(a.GetRegion()), Name: c.Name, Recovering: a.GetExisted()}
+	copy(id.Cluster[:], a.GetCluster())
+	g := &registry{store: c.Store}
+	if err := g.write(ctx, a.GetMembers().GetVersion(), list); err != nil {
+		return Identity{}, err
+	}
+	if m, ok := g.find(id.Region); !ok || m.Name != c.Name || id.Cluster.IsZero() {
+		return Identity{}, kv.Errorf(kv.KindInvalid, "a grant of region number %d that the list of regions does not bear out", a.GetRegion())
+	}
+	return id, id.save(ctx, c.Store)
+}
+
+// bootstrap loads the data of a cut from whichever region serves one.
+func (c *JoinConfig) bootstrap(ctx context.Context, id *Identity) error {
+	g, err := loadRegistry(c.Store)
+	if err != nil {
+		return err
+	}
+	_, list := g.snapshot()
+	b, told := backoff{random: c.Random}, faults{time: c.Time}
+	for i := 0; ; i++ {
+		m := list[i%len(list)]
+		if m.Region == id.Region {
+			if len(list) == 1 {
+				return kv.Errorf(kv.KindCorrupt, "no other region to take data from")
+			}
+			continue
+		}
+		err := c.loadFrom(ctx, m, id)
+		if err == nil {
+			id.loaded = true
+			return id.save(ctx, c.Store)
+		}
+		var disk diskError
+		if errors.As(err, &disk) {
+			return err
+		}
+		if told.news(err) {
+			c.Logf("taking data from region %d (%s) at %s: %v; trying on", m.Region, m.Name, m.Addresses.Peer, err)
+		}
+		if !sleep(ctx, c.Time, b.next()) {
+			return fmt.Errorf("bootstrap: %w (last: %v)", context.Cause(ctx), err)
+		}
+	}
+}
+
+// diskError is a failure of this node's own store, which no other region mends.
+type diskError struct{ error }
+
+func (d diskError) Unwrap() error { return d.error }
+
+func (c *JoinConfig) loadFrom(ctx context.Context, m Member, id *Identity) error {
+	conn, stop, err := c.dial(ctx, m.Addresses.Peer)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	h := c.hello(peerv1.Purpose_PURPOSE_BOOTSTRAP)
+	h.Cluster, h.Region = id.Cluster[:], uint32(id.Region)
+	if err := conn.Send(helloMessage(h)); err != nil {
+		stop()
+		return err
+	}
+	first, err := conn.Recv()
+	stop()
+	if err != nil {
+		return err
+	}
+	g := guardConn(ctx, c.Time, conn)
+	defer g.stop()
+	if first.GetRefused() != nil {
+		return refusal(first.GetRefused())
+	}
+	if first.GetCut() == nil {
+		return kv.Errorf(kv.KindCorrupt, "%T instead of a cut", first.GetBody())
+	}
+	if err := c.load(ctx, conn, g, first.GetCut()); err != nil {
+		return err
+	}
+	// The answer only lets the other end stop waiting: it holds the cut until this region reports.
+	_ = conn.Send(&peerv1.Message{Body: &peerv1.Message_CutTaken{CutTaken: &peerv1.CutTaken{}}})
+	return nil
+}
+
+func (c *JoinConfig) load(ctx context.Context, conn Conn, g *guard, cut *peerv1.Cut) error {
+	applied := map[clock.Lane]clock.Timestamp{}
+	for _, p := range cut.GetLanes() {
+		lane, err := laneFrom(p.GetRegion(), p.GetSlot())
+		if err != nil {
+			return err
+		}
+		applied[lane] = clock.Timestamp(p.GetApplied())
+	}
+	if err := c.Store.LoadBegin(ctx); err != nil {
+		return diskError{err}
+	}
+	for {
+		m, err := conn.Recv()
+		g.moved.Store(true)
+		switch r := m.GetRange(); {
+		case err != nil:
+			return err
+		case r == nil || r.GetShard() >= shards:
+			return kv.Errorf(kv.KindCorrupt, "%T instead of a range of a shard", m.GetBody())
+		case r.GetLast():
+			if err := c.Store.LoadEnd(ctx, cut.GetState(), applied); err != nil {
+				return diskError{err}
+			}
+			return nil
+		default:
+			if err := c.Store.LoadRange(ctx, int(r.GetShard()), r.GetData()); err != nil {
+				return diskError{err}
+			}
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package replication
+
+import "time"
+
+// Limits of replication. docs/reference/limits.md lists them.
+const (
+	// MaxMembers bounds the regions of a cluster, those that are still joining included.
+	MaxMembers = 256
+	// MaxRecord bounds an encoded log record, in bytes; also what the records of one message take
+	// when they are unpacked. It is well above what txn lets into one group.
+	MaxRecord = 64 << 20
+	// MaxPart is how much of packed records goes into one message, in bytes; the rest follows in
+	// further ones. Transports must carry messages of it plus 64 KiB.
+	MaxPart = 1 << 20
+	// BatchBytes is how much of a lane's log goes into one message, in bytes, where there is as
+	// much, and at most into one batch for the store. Larger batches compress better and cost the
+	// other lanes of the stream more waiting.
+	BatchBytes = 128 << 10
+	// LaneWindow is how many bytes of a lane's records a subscriber lets come before they are
+	// applied. It bounds what waits for a dependency. Bandwidth times delay: 27 MB/s at 150 ms.
+	LaneWindow = 4 << 20
+	// TailBytes is how much of a lane's newest records a sender keeps in memory, in bytes, so that
+	// a subscriber that keeps up costs no read of the log.
+	TailBytes = 8 << 20
+	// RangeBytes is how much of a shard goes into one message of a bootstrap, in bytes.
+	RangeBytes = 512 << 10
+
+	// HeartbeatEvery is how often a stream says that it is alive; with it go promises and reports.
+	HeartbeatEvery = 100 * time.Millisecond
+	// SilenceAfter is how long a region is silent before its lanes are asked of others.
+	SilenceAfter = 2 * time.Second
+	// StreamTimeout is how long a stream is silent before it is closed and dialled anew.
+	StreamTimeout = 5 * time.Second
+	// HandshakeTimeout bounds dialling and the exchange of hellos.
+	HandshakeTimeout = 5 * time.Second
+	// Patience is how long a record waits for a dependency before that is asked of its sender.
+	Patience = 150 * time.Millisecond
+	// RedialMin and RedialMax bound the wait between two attempts to reach a peer, before jitter of
+	// half to all of it.
+	RedialMin = 50 * time.Millisecond
+	RedialMax = 2 * time.Second
+	// AnnounceEvery is how often a node that waits to be dialled tells its address.
+	AnnounceEvery = 3 * time.Second
+	// BootstrapTimeout is how long a bootstrap may stand still before its connection is closed.
+	BootstrapTimeout = time.Minute
+	// HoldLimit is how long a cut is held for a newcomer that is not heard of.
+	HoldLimit = 10 * time.Minute
+	// MessageGap is how long a stream collects records between two messages that carry less than
+	// GapBytes of them. It halves what small groups cost in bytes and in time of both ends.
+	MessageGap = time.Millisecond
+	GapBytes   = 16 << 10
+	// TellEvery bounds how often a fault that persists is logged.
+	TellEvery = 30 * time.Second
+	// LaneRetry is how long a lane that a peer refused to serve is not asked of it again.
+	LaneRetry = 2 * time.Second
+)
+
+// Versions of the protocol that this node speaks.
+const (
+	ProtocolMin = 1
+	ProtocolMax = 1
+)

@@ -1,0 +1,280 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication/causal"
+)
+
+// recovery is the time until this node may write: while it joins, and while it takes back what
+// others hold of its own lane, since its disk lost that.
+//
+// It is over once every other region (but those that the operator names as gone) has said in a
+// handshake what it holds of this lane, all of that is on disk here, and E includes every report of
+// this region that any of them has counted: below those, others may have forgotten.
+type recovery struct {
+	mu     sync.Mutex
+	active bool
+	handed map[clock.Region]handed
+	floor  clock.Timestamp
+	done   chan struct{}
+	reason string // last told
+}
+
+// handed is what a region said in its handshake.
+type handed struct {
+	upTo clock.Timestamp // of this node's lane
+	see  clock.Vector    // what E must include
+}
+
+func (c *recovery) init(r *Replicator) {
+	c.handed, c.done = map[clock.Region]handed{}, make(chan struct{})
+	m, _ := r.registry.find(r.self.Region)
+	c.active = r.c.Exposure.Recovering() || !m.Serving
+	if !c.active {
+		close(c.done)
+	}
+}
+
+// WaitWritable returns once this node may write: at once unless it joins or recovers. The lane's
+// clock must begin above floor, which others have been promised. It fails when ctx ends.
+func (r *Replicator) WaitWritable(ctx context.Context) (floor clock.Timestamp, err error) {
+	select {
+	case <-r.recovery.done:
+		r.recovery.mu.Lock()
+		defer r.recovery.mu.Unlock()
+		return r.recovery.floor, nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("waiting until region %q may write: %w", r.c.Identity.Name, context.Cause(ctx))
+	}
+}
+
+// met takes what a peer says that it holds.
+func (r *Replicator) met(s *stream, h *peerv1.Hello) error {
+	if err := r.takeReports(h.GetReports()); err != nil {
+		return err
+	}
+	var said handed
+	var floor clock.Timestamp
+	for _, p := range h.GetLanes() {
+		lane, err := laneFrom(p.GetRegion(), p.GetSlot())
+		if err != nil {
+			return err
+		}
+		if lane == r.self {
+			said.upTo, floor = clock.Timestamp(p.GetApplied()), clock.Timestamp(p.GetSafe())
+		}
+	}
+	for _, p := range h.GetReports() {
+		report, err := reportFrom(p)
+		if err != nil {
+			return err
+		}
+		if report.Region == r.self.Region {
+			said.see = said.see.Join(report.Durable).Join(report.Floor)
+			floor = max(floor, report.Safe)
+		} else if report.Region == s.peer && !r.c.Exposure.Recovering() && r.recovery.running() {
+			said.see = said.see.Join(report.Durable) // a newcomer catches up first
+		}
+	}
+	if r.recovery.running() {
+		r.recovery.hear(s.peer, said, floor)
+		return nil
+	}
+	return r.checkShort(s, said)
+}
+
+func (c *recovery) running() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active
+}
+
+func (c *recovery) hear(from clock.Region, said handed, floor clock.Timestamp) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handed[from] = said
+	c.floor = max(c.floor, floor)
+}
+
+// checkShort stops this node when a peer holds more of its lane, or of its reports, than it does.
+func (r *Replicator) checkShort(s *stream, said handed) error {
+	have := r.c.Exposure.Applied()
+	if said.upTo <= have.At(r.self.Region) && have.Includes(said.see) {
+		return nil
+	}
+	err := kv.Errorf(kv.KindLost, "region %d (%s) holds this region's writes up to %s and its reports up to %s, but only %s is here: the data folder lost something; restart this node, and it takes back what the others hold",
+		s.peer, s.name, said.upTo, said.see, have)
+	if e := r.c.Store.Short(r.context(), err.Error()); e != nil {
+		return e
+	}
+	r.c.Hooks.writable(false, err.Message)
+	r.mu.Lock()
+	r.short = err
+	r.mu.Unlock()
+	poke(r.planWake)
+	return err
+}
+
+// review ends the recovery when nothing is missing any more. Only the planner calls it.
+func (c *recovery) review(ctx context.Context, r *Replicator) error {
+	if !c.running() {
+		return nil
+	}
+	if reason := c.missing(r); reason != "" {
+		c.tell(r, reason)
+		return nil
+	}
+	if r.c.Exposure.Recovering() {
+		if err := c.takeOver(ctx, r); err != nil {
+			return err
+		}
+	}
+	if m, _ := r.registry.find(r.self.Region); !m.Serving {
+		r.askToServe()
+		c.tell(r, "the founder counts this region as serving")
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = false
+	close(c.done)
+	r.c.Hooks.writable(true, "")
+	return nil
+}
+
+// takeOver ends the machine's recovery: this node writes its lane from here on.
+func (c *recovery) takeOver(ctx context.Context, r *Replicator) error {
+	if err := r.c.Store.Recovered(ctx); err != nil {
+		return fmt.Errorf("noting that the recovery is over: %w", err)
+	}
+	identity := r.c.Identity
+	identity.Recovering = false
+	if err := identity.save(ctx, r.c.Store); err != nil {
+		return err
+	}
+	r.c.Exposure.Recovered()
+	return nil
+}
+
+func (c *recovery) tell(r *Replicator, reason string) {
+	if reason != c.reason {
+		c.reason = reason
+		r.c.Hooks.writable(false, "waiting until "+reason)
+	}
+}
+
+// missing says what the recovery waits for; empty: nothing.
+func (c *recovery) missing(r *Replicator) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, list := r.registry.snapshot()
+	recovering := r.c.Exposure.Recovering()
+	exposed, durable := r.c.Exposure.Exposed(), r.ownEnd()
+	var silent []string
+	for _, m := range list {
+		if m.Region == r.self.Region || slices.Contains(r.c.Gone, m.Name) || !recovering && m.Region != founder {
+			continue
+		}
+		said, ok := c.handed[m.Region]
+		switch {
+		case !ok:
+			silent = append(silent, m.Name)
+		case said.upTo > durable:
+			return fmt.Sprintf("this region's own writes up to %s, which region %q holds, are here (now: %s)", said.upTo, m.Name, durable)
+		case !exposed.Includes(said.see):
+			return fmt.Sprintf("what region %q knows is here: %s (now: %s)", m.Name, said.see, exposed)
+		}
+	}
+	if len(silent) > 0 {
+		return "these regions have said what they hold: " + strings.Join(silent, ", ")
+	}
+	if recovering && r.takenOwn() != durable {
+		return "records of the own lane are on disk"
+	}
+	return ""
+}
+
+// ownEnd is the last record of the own lane on disk.
+func (r *Replicator) ownEnd() clock.Timestamp {
+	_, list := r.self, r.c.Exposure.Durable()
+	return list.At(r.self.Region)
+}
+
+// takenOwn is the last record of the own lane that came from others.
+func (r *Replicator) takenOwn() clock.Timestamp {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.in[r.self].taken
+}
+
+// holds are the cuts that this node holds open for newcomers.
+type holds struct {
+	mu   sync.Mutex
+	list []*heldCut
+}
+
+type heldCut struct {
+	region    clock.Region
+	hold      *causal.Hold
+	cut       clock.Vector
+	streaming bool
+	until     int64 // monotonic nanoseconds, once not streaming
+}
+
+// open holds a cut for a region, instead of an earlier one that is not being streamed any more.
+func (h *holds) open(r *Replicator, region clock.Region) (*heldCut, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.list {
+		if c.region == region && c.streaming {
+			return nil, kv.Errorf(kv.KindUnavailable, "region %d is being sent a cut already", region)
+		}
+	}
+	cut := r.c.Exposure.Exposed()
+	hold, err := r.c.Exposure.Hold(cut)
+	if err != nil {
+		return nil, err
+	}
+	c := &heldCut{region: region, hold: hold, cut: cut, streaming: true}
+	h.list = append(h.list, c)
+	return c, nil
+}
+
+func (h *holds) streamed(r *Replicator, c *heldCut) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.streaming = false
+	c.until = int64(r.c.Time.Monotonic() + HoldLimit)
+}
+
+// review releases the cuts of regions that have reported them, or have not been heard of too long.
+func (h *holds) review(r *Replicator) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := int64(r.c.Time.Monotonic())
+	h.list = slices.DeleteFunc(h.list, func(c *heldCut) bool {
+		report, ok := r.c.Exposure.Reported(c.region)
+		over := !c.streaming && (now > c.until || ok && report.Durable.Includes(c.cut))
+		if over {
+			r.c.Exposure.Release(c.hold)
+		}
+		return over
+	})
+}
+
+func (h *holds) releaseAll(r *Replicator) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.list {
+		r.c.Exposure.Release(c.hold)
+	}
+	h.list = nil
+}

@@ -1,0 +1,241 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication/causal"
+)
+
+// Config says what a Replicator is and works with. All fields but Gone and Hooks are required.
+type Config struct {
+	// Identity is what Identify returned.
+	Identity Identity
+	// Incarnation is the store's.
+	Incarnation uint64
+	// Addresses are this node's own, told to the others.
+	Addresses kv.Addresses
+	Store     Store
+	Exposure  *Exposure
+	Transport Transport
+	Time      Time
+	// Random draws random bits, for jitter. Safe for concurrent use.
+	Random func() uint64
+	// Applied is the store's applied vector at its start, all of it durable.
+	Applied map[clock.Lane]clock.Timestamp
+	// Skew is the bound of the Exposure's machine (causal.Start.MaxSkew). 0: causal.DefaultMaxSkew.
+	Skew time.Duration
+	// Gone names regions that the operator says are gone: a recovery does not wait for them.
+	Gone []string
+	// Hooks tell the node what happens.
+	Hooks Hooks
+}
+
+// Replicator keeps one node in touch with the other regions. It is safe for concurrent use.
+type Replicator struct {
+	c        Config
+	self     clock.Lane
+	registry *registry
+
+	applyWake, planWake chan struct{}
+	recovery            recovery
+	holds               holds
+
+	reportMu sync.Mutex
+	report   *peerv1.RegionReport
+	reported time.Duration
+
+	joining sync.Mutex // one question for a number is answered at a time
+
+	mu         sync.Mutex
+	ctx        context.Context // of Run; nil before
+	in         map[clock.Lane]*inLane
+	out        map[clock.Lane]*outLane
+	order      []*inLane // of all lanes, by lane
+	turn       int
+	nextSub    uint32
+	streams    map[clock.Region]*stream
+	attaching  map[clock.Region]*sync.Mutex // one stream to a region begins at a time
+	dialling   map[clock.Region]bool
+	counted    uint64 // version of the list whose regions' reports all count here
+	incarnated map[clock.Region]uint64
+	skewed     map[clock.Region]skew
+	clockAhead bool
+	running    sync.WaitGroup
+	short      error // ends Run
+}
+
+// New builds a Replicator; Run runs it. Every member region is added to the Exposure.
+func New(c Config) (*Replicator, error) {
+	if c.Skew == 0 {
+		c.Skew = causal.DefaultMaxSkew
+	}
+	registry, err := loadRegistry(c.Store)
+	if err != nil {
+		return nil, err
+	}
+	r := &Replicator{
+		c: c, self: clock.Lane{Region: c.Identity.Region}, registry: registry,
+		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1),
+		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
+		attaching: map[clock.Region]*sync.Mutex{},
+		dialling:  map[clock.Region]bool{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
+	}
+	r.recovery.init(r)
+	if _, ok := registry.find(r.self.Region); !ok {
+		return nil, kv.Errorf(kv.KindCorrupt, "region %d (%s) is not in its own list of regions", r.self.Region, c.Identity.Name)
+	}
+	return r, r.addLanes()
+}
+
+// addLanes makes a lane of every member that has none yet.
+func (r *Replicator) addLanes() error {
+	version, list := r.registry.snapshot()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range list {
+		lane := m.Lane()
+		if r.in[lane] != nil {
+			continue
+		}
+		if err := r.c.Exposure.AddRegion(lane); err != nil {
+			return err
+		}
+		t := r.c.Applied[lane]
+		l := &inLane{lane: lane, applied: t, taken: t, tail: t, subs: map[*stream]*inSub{}}
+		r.in[lane], r.out[lane] = l, newOutLane(t)
+		r.order = append(r.order, l)
+	}
+	r.counted = max(r.counted, version)
+	slices.SortFunc(r.order, func(a, b *inLane) int { return a.lane.Compare(b.lane) })
+	return nil
+}
+
+func (r *Replicator) outLane(l clock.Lane) *outLane {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out[l]
+}
+
+// Publish tells that records of the own lane are on disk, in order; they go to the other regions.
+// The committer calls it from the store's syncer goroutine, before it tells the Exposure; what is
+// not published is noticed with the next heartbeat and read from the log. It does not block. The
+// bytes are kept and must not change.
+func (r *Replicator) Publish(records ...Durable) {
+	r.outLane(r.self).publish(records)
+}
+
+// Run replicates until ctx ends, which is no error, or until this node can't go on: the store
+// refused a record, or a peer holds more of this node's own lane than it does (kv.ErrLost; the
+// store has been told that it is short, so a restart recovers).
+func (r *Replicator) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r.mu.Lock()
+	r.ctx = ctx
+	r.mu.Unlock()
+	var wait sync.WaitGroup
+	part := func(run func(context.Context) error) {
+		wait.Go(func() {
+			if err := run(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	part(r.applyRecords)
+	part(r.planForEver)
+	part(func(ctx context.Context) error { return r.c.Transport.Serve(ctx, r.accept) })
+	<-ctx.Done()
+	wait.Wait()
+	r.running.Wait()
+	r.holds.releaseAll(r)
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("replication: %w", err)
+	}
+	return nil
+}
+
+// start runs a goroutine that Run waits for.
+func (r *Replicator) start(run func(context.Context)) {
+	ctx := r.ctx
+	r.running.Go(func() { run(ctx) })
+}
+
+// adoptMembers takes a list of regions from a peer.
+func (r *Replicator) adoptMembers(m *peerv1.Members) error {
+	news, err := r.registry.adopt(r.context(), m)
+	if err != nil || !news {
+		return err
+	}
+	return r.membersChanged()
+}
+
+// membersChanged acts on a new list: the machine counts the reports of new regions before any
+// heartbeat says that this node has the list.
+func (r *Replicator) membersChanged() error {
+	if err := r.addLanes(); err != nil {
+		return err
+	}
+	m := &peerv1.Message{Body: &peerv1.Message_Members{Members: r.registry.message()}}
+	r.mu.Lock()
+	for _, s := range r.streams {
+		if s.members < m.GetMembers().GetVersion() {
+			s.queue(m)
+		}
+	}
+	r.mu.Unlock()
+	poke(r.planWake)
+	poke(r.applyWake)
+	return nil
+}
+
+func (r *Replicator) context() context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ctx
+}
+
+// SetAddresses says where a region's node is, as gossip has learned it.
+func (r *Replicator) SetAddresses(ctx context.Context, region clock.Region, a kv.Addresses) error {
+	news, err := r.registry.setAddresses(ctx, region, a)
+	if news {
+		poke(r.planWake)
+	}
+	return err
+}
+
+// PeerStatus is what a Replicator knows of one region.
+type PeerStatus struct {
+	Member
+	Connected bool // the direct stream lives
+	Waiting   int  // bytes of its lane that wait for a dependency or for the clock
+	Ahead     time.Duration
+}
+
+// Status describes all regions, the own one included, by number.
+func (r *Replicator) Status() []PeerStatus {
+	_, list := r.registry.snapshot()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.c.Time.Monotonic()
+	out := make([]PeerStatus, 0, len(list))
+	for _, m := range list {
+		p := PeerStatus{Member: m, Connected: m.Region == r.self.Region}
+		if s := r.streams[m.Region]; s != nil {
+			p.Connected = s.live(now)
+		}
+		if l := r.in[m.Lane()]; l != nil {
+			p.Waiting = l.bytes
+		}
+		p.Ahead = max(r.skewed[m.Region].record, r.skewed[m.Region].beat)
+		out = append(out, p)
+	}
+	return out
+}
