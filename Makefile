@@ -1,13 +1,13 @@
 # A bare `make` lists the targets.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash -o pipefail
-# How long make fuzz runs each target, which benchmarks make bench runs and how often (6 or more for
-# make bench-compare), and the two files that make bench-compare reads.
+# How long make fuzz runs each target; which Go benchmarks of which packages make bench-compare runs,
+# how often, and the commit that it compares with.
 FUZZTIME ?= 30s
 BENCH ?= .
-COUNT ?= 1
-OLD ?= bench.old.txt
-NEW ?= bench.new.txt
+PKG ?= ./...
+COUNT ?= 6
+OLD ?= HEAD
 
 .PHONY: help build demo test race lint fmt generate fuzz bench bench-compare cover
 
@@ -38,11 +38,11 @@ generate: ## regenerate the protobuf code (needs protoc, Debian package protobuf
 fuzz: ## fuzz every decoder for FUZZTIME each (default 30s)
 	.ci/run fuzz-for $(FUZZTIME)
 
-bench: ## run the benchmarks, each beside its limit (BENCH=pattern, COUNT=n)
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 2h ./...
+bench: ## measure the figures of docs/benchmarks.md, each beside its limit, and write them there
+	go run ./bench/cmd -write docs/benchmarks.md
 
-bench-compare: ## compare two outputs of make bench: OLD=file NEW=file
-	go tool benchstat $(OLD) $(NEW)
+bench-compare: ## Go benchmarks of commit OLD (default HEAD) and of this tree: BENCH=pattern PKG=./crdt COUNT=6
+	.ci/run compare '$(OLD)' '$(BENCH)' '$(COUNT)' $(PKG)
 
 cover: ## write bin/cover.html: which statements the tests of all packages run
 	mkdir -p bin && go test -coverpkg=./... -coverprofile=bin/cover.out ./... && go tool cover -html=bin/cover.out -o bin/cover.html
