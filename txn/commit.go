@@ -529,12 +529,15 @@ func (c *Committer) check(w *commit, applied clock.Vector) error {
 			return err
 		}
 	}
+	v := view{store: c.store, at: applied, own: c.lane.Region, mine: w.writes}
 	for i := range w.writes.writes {
 		e := &w.writes.writes[i]
 		if e.dead || e.target.Below || !crdt.NeedsCheck(e.target.Leaf, e.target.Op) {
 			continue
 		}
-		current, err := c.store.Value(leafOf(e.place), applied)
+		e.dead = true // what the operation meets: all the others of its transaction included
+		current, err := v.leaf(e.place, e.target.Leaf)
+		e.dead = false
 		if err != nil {
 			return err
 		}

@@ -112,6 +112,7 @@ func (v *view) each(ctx context.Context, at place, after string, fn func(path st
 		if err != nil || !value.Present {
 			return true, err
 		}
+		own(&value)
 		return fn(path, value)
 	}
 	stopped := false
@@ -136,6 +137,14 @@ func (v *view) each(ctx context.Context, at place, after string, fn func(path st
 		stopped, mine = !more, mine[1:]
 	}
 	return err
+}
+
+// own copies what a folded value shares with the items of a scan, which move on.
+func own(v *kv.Value) {
+	v.Bytes = bytes.Clone(v.Bytes)
+	for i := range v.List {
+		v.List[i] = bytes.Clone(v.List[i])
+	}
 }
 
 // leafType is the type of the last step of an encoded path, or the object's.

@@ -270,6 +270,31 @@ func TestCounterOverflowIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	require.Equal(t, "", r.text("r"))
 }
 
+func TestOverflowCountsTheTransactionsOwnIncrements(t *testing.T) {
+	r := fresh(t)
+	_, err := r.Do(t.Context(), kv.Request{Ops: []kv.Op{increment("n", 1<<62), increment("n", 1<<62)}})
+	require.ErrorIs(t, err, kv.ErrBound)
+	r.must(kv.Options{}, increment("n", 1<<62), increment("n", -1<<62))
+	r.must(kv.Options{}, increment("n", 1<<62))
+	r.must(kv.Options{}, kv.Op{Object: object("n", crdt.Counter), Verb: kv.VerbReset}, increment("n", 1<<62))
+	require.Equal(t, int64(1<<62), r.counter("n"))
+}
+
+func TestMapOfRegistersKeepsItsBytes(t *testing.T) {
+	r := fresh(t)
+	m := object("m", crdt.Map)
+	var ops []kv.Op
+	for i := range 200 {
+		ops = append(ops, kv.Op{Object: m, Path: kv.Path{{Name: fmt.Sprintf("f%03d", i), Type: crdt.RegisterLWW}}, Verb: kv.VerbAssign, Data: fmt.Appendf(nil, "value %03d", i)})
+	}
+	r.must(kv.Options{}, ops...)
+	v := r.read(kv.Query{Object: m})
+	require.Len(t, v.Fields, 200)
+	for i, f := range v.Fields {
+		require.Equal(t, fmt.Sprintf("value %03d", i), string(f.Value.Bytes))
+	}
+}
+
 func TestTokensOfOthersAreRefused(t *testing.T) {
 	r := fresh(t)
 	seen := clock.VectorOf(clock.Entry{Region: 1, Time: 5})

@@ -21,20 +21,13 @@ func threeRegions(t *testing.T) *Cluster {
 	return c
 }
 
-// converged waits until all regions have one digest.
-func converged(t *testing.T, c *Cluster) {
+func converged(t *testing.T, c *Cluster) client.Digest {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		var first client.Digest
-		for i, r := range c.Regions() {
-			d, err := c.DB(r).Digest(t.Context(), "")
-			if err != nil || i > 0 && d.Sum != first.Sum {
-				return false
-			}
-			first = d
-		}
-		return true
-	}, 20*time.Second, 5*time.Millisecond, "the regions do not converge")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	d, err := c.Converge(ctx)
+	require.NoError(t, err)
+	return d
 }
 
 func TestWritesReachEveryRegion(t *testing.T) {

@@ -142,21 +142,14 @@ func eventually(ctx context.Context, what string, fn func() (bool, error)) (time
 	return 0, broken("%s within %v", what, patience)
 }
 
-// converge waits until all regions have one digest.
+// converge waits until all regions include what each of them has, and have one digest.
 func (t *tour) converge(ctx context.Context) (time.Duration, error) {
-	return eventually(ctx, "all regions hold the same content", func() (bool, error) {
-		var first client.Digest
-		for i, r := range regions {
-			d, err := t.db(r).Digest(ctx, "")
-			if err != nil {
-				return false, err
-			}
-			if i == 0 {
-				first = d
-			} else if d.Sum != first.Sum {
-				return false, nil
-			}
+	patient, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return timed(func() error {
+		if _, err := t.cluster.Converge(patient); err != nil {
+			return broken("all regions hold the same content within %v: %v", patience, err)
 		}
-		return true, nil
+		return nil
 	})
 }
