@@ -135,6 +135,10 @@ func (c *Cluster) Regions() []string { return c.options.Regions }
 // client.ErrUnavailable.
 func (c *Cluster) DB(name string) *client.DB { return c.region(name).db }
 
+// Service is what a region's DB talks to, for a server in front of the region. Like the DB it stays
+// valid over Crash and Restart.
+func (c *Cluster) Service(name string) kv.Service { return c.region(name).door }
+
 func (c *Cluster) region(name string) *region {
 	c.mu.Lock()
 	defer c.mu.Unlock()

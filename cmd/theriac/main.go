@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/theriac-db/theriac/cmd/theriac/cli"
+	"github.com/theriac-db/theriac/cmd/theriac/config"
+	"github.com/theriac-db/theriac/cmd/theriac/demo"
+	"github.com/theriac-db/theriac/cmd/theriac/serve"
 )
 
 // version is the release, set by the linker: -ldflags "-X main.version=v0.1.0".
@@ -31,5 +36,9 @@ func newApp() *cli.App {
 		Env:      os.Environ(),
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Version:  version,
+		Serve: func(ctx context.Context, c config.Serve, stdout io.Writer) error {
+			return serve.Run(ctx, c, stdout, os.Stderr)
+		},
+		Commands: func() []*cobra.Command { return []*cobra.Command{demo.Command(os.Stdout)} },
 	}
 }

@@ -1,0 +1,37 @@
+package serve
+
+import (
+	"github.com/theriac-db/theriac/node"
+	"github.com/theriac-db/theriac/server/admin"
+	"github.com/theriac-db/theriac/storage"
+	"github.com/theriac-db/theriac/txn"
+)
+
+// snapshot translates what the node counts into what the admin port shows.
+func snapshot(s node.Stats, writable bool) admin.Snapshot {
+	out := admin.Snapshot{
+		Region: s.Region, Cluster: s.Cluster.String(), Version: node.Version, Ready: s.Ready, Writable: writable,
+		LogBytes: s.LogBytes, StoreBytes: int64(s.Store.DiskBytes), PendingRemovals: s.Store.PendingRemoval,
+		OpenTransactions: s.OpenTxns, Commits: s.Txn.Commits, Groups: s.Txn.Groups, GroupSize: groupSizes(s.Txn),
+		Queues: []admin.QueueSnapshot{
+			{Name: "commit", Length: s.Txn.Queued, Capacity: txn.MaxQueued},
+			{Name: "store", Length: s.Store.Queued, Capacity: storage.QueuedJobs},
+		},
+		Caches: []admin.CacheSnapshot{{Name: "leaf", Bytes: s.Store.CacheBytes, Hits: s.Store.CacheHits, Misses: s.Store.CacheMisses}},
+	}
+	for _, r := range s.Regions {
+		out.Regions = append(out.Regions, admin.RegionSnapshot{
+			Name: r.Name, Connected: r.Connected, Lag: r.Lag.Seconds(),
+			Exposed: float64(r.Exposed.Wall()) / 1e6, Skew: r.Ahead.Seconds(),
+		})
+	}
+	return out
+}
+
+func groupSizes(s txn.Stats) admin.Histogram {
+	h := admin.Histogram{Counts: s.GroupSizes[:], Sum: float64(s.Commits)}
+	for _, bound := range txn.GroupBounds {
+		h.Bounds = append(h.Bounds, float64(bound))
+	}
+	return h
+}

@@ -1,0 +1,192 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/theriac-db/theriac/cmd/theriac/config"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/node"
+	"github.com/theriac-db/theriac/replication/grpctransport"
+	"github.com/theriac-db/theriac/server/admin"
+	"github.com/theriac-db/theriac/server/grpcapi"
+)
+
+// stopTimeout bounds an orderly stop; what is then not done is left to recovery.
+const stopTimeout = 30 * time.Second
+
+// server is one node with its doors.
+type server struct {
+	config config.Serve
+	log    io.Writer
+
+	clients, peers, gossip, admins net.Listener
+	addresses                      kv.Addresses
+
+	transport *grpctransport.Transport
+	node      *node.Node
+	door      *grpcapi.Server
+	operators *admin.Server
+
+	running sync.WaitGroup
+	broken  chan error // buffered; the first failure that ends the process
+}
+
+// Run runs a node until ctx ends or the node fails. It prints the ready line on stdout and log lines
+// on log.
+func Run(ctx context.Context, c config.Serve, stdout, log io.Writer) error {
+	s := &server{config: c, log: log, broken: make(chan error, 1)}
+	defer s.stop()
+	for _, step := range []func(context.Context) error{s.listen, s.makeTransport, s.startNode, s.openDoors} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := io.WriteString(stdout, config.ReadyLine(c.Region, s.addresses)); err != nil {
+		return fmt.Errorf("printing the ready line: %w", err)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.broken:
+		return err
+	}
+}
+
+// fail ends Run.
+func (s *server) fail(err error) {
+	select {
+	case s.broken <- err:
+	default:
+	}
+}
+
+// listen binds all ports before anything else happens, so that one in use is found first.
+func (s *server) listen(context.Context) error {
+	c := &s.config
+	for _, l := range []struct {
+		flag, address string
+		to            *net.Listener
+	}{
+		{"listen", c.Listen, &s.clients}, {"peer-listen", c.PeerListen, &s.peers}, {"admin-listen", c.AdminListen, &s.admins},
+	} {
+		bound, err := net.Listen("tcp", l.address)
+		if err != nil {
+			return kv.Errorf(kv.KindUnavailable, "--%s %s can't be bound: %w; choose another address, or port 0", l.flag, l.address, err)
+		}
+		*l.to = bound
+	}
+	bound := kv.Addresses{
+		Client: s.clients.Addr().String(), Peer: s.peers.Addr().String(), Gossip: c.GossipListen, Admin: s.admins.Addr().String(),
+	}
+	var err error
+	s.addresses, err = c.Advertised(bound)
+	return err
+}
+
+func (s *server) makeTransport(context.Context) error {
+	host, _, err := net.SplitHostPort(s.config.Listen)
+	if err != nil {
+		return kv.Errorf(kv.KindInvalid, "--listen %s: %w", s.config.Listen, err)
+	}
+	accept, dial, err := s.peerTLS()
+	if err != nil {
+		return err
+	}
+	s.transport, err = grpctransport.New(grpctransport.Config{
+		Listener: s.peers, ServerTLS: accept, ClientTLS: dial, LocalHost: host,
+	})
+	return err
+}
+
+// peerTLS is how nodes know each other; nil for both: plaintext.
+func (s *server) peerTLS() (accept, dial *tls.Config, err error) {
+	if s.config.Insecure {
+		return nil, nil, nil
+	}
+	if accept, err = s.config.TLS.Listener(true); err != nil {
+		return nil, nil, err
+	}
+	dial, err = s.config.TLS.Dialer()
+	return accept, dial, err
+}
+
+func (s *server) startNode(ctx context.Context) error {
+	c := &s.config
+	var err error
+	s.node, err = node.Start(ctx, node.Config{
+		Region: c.Region, Dir: c.Data, Join: c.Join, Gone: c.Gone, Addresses: s.addresses, Transport: s.transport,
+		Skew: c.MaxSkew, LogAge: c.LogAge, LogBytes: int64(c.LogSize),
+		CacheBytes: int64(c.CacheSize), LeafCacheBytes: int64(c.LeafCacheSize), MemTableBytes: int64(c.MemTableSize),
+		Log: s.log, Fatal: s.fail,
+	})
+	return err
+}
+
+func (s *server) openDoors(context.Context) error {
+	var clientTLS, adminTLS *tls.Config
+	if !s.config.Insecure {
+		var err error
+		if clientTLS, err = s.config.TLS.Listener(false); err != nil {
+			return err
+		}
+		if adminTLS, err = s.config.TLS.Listener(true); err != nil {
+			return err
+		}
+	}
+	s.door = grpcapi.New(grpcapi.Config{Service: s.node, TLS: clientTLS})
+	s.transport.Register(s.door)
+	s.door.SetServing(true)
+	s.operators = admin.New(admin.Config{
+		Health: s.node, Status: s.node, Metrics: admin.NewRegistry(admin.NewCollector(s.metrics)), TLS: adminTLS,
+		Logf: func(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) },
+	})
+	s.serve("clients", func() error { return s.door.Serve(s.clients) })
+	s.serve("admin", func() error { return s.operators.Serve(s.admins) })
+	return nil
+}
+
+func (s *server) metrics() admin.Snapshot { return snapshot(s.node.Stats(), s.node.Refused() == nil) }
+
+// serve runs a door; one that ends by itself ends the server.
+func (s *server) serve(what string, run func() error) {
+	s.running.Go(func() {
+		if err := run(); err != nil {
+			s.fail(fmt.Errorf("the %s port failed: %w", what, err))
+		}
+	})
+}
+
+// stop closes what was opened: doors first, so that calls under way are answered.
+func (s *server) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if s.door != nil {
+		s.door.SetServing(false)
+		s.door.Stop(ctx)
+	}
+	var err error
+	if s.operators != nil {
+		err = s.operators.Shutdown(ctx)
+	}
+	if s.node != nil {
+		err = errors.Join(err, s.node.Close(ctx))
+	}
+	for _, l := range []net.Listener{s.clients, s.peers, s.admins} {
+		if l != nil {
+			if e := l.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	s.running.Wait()
+	if err != nil {
+		fmt.Fprintf(s.log, "stopping: %v\n", err)
+	}
+}
