@@ -74,11 +74,11 @@ func Open(ctx context.Context, addresses string, opts ...Option) (*DB, error) {
 		return nil, err
 	}
 	endpoints := make([]*endpoint, 0, len(addrs))
-	var conns []*grpc.ClientConn
+	var remotes []*remote
 	closeAll := func() error {
 		var errs []error
-		for _, c := range conns {
-			errs = append(errs, c.Close())
+		for _, r := range remotes {
+			errs = append(errs, r.close())
 		}
 		return errors.Join(errs...)
 	}
@@ -87,8 +87,8 @@ func Open(ctx context.Context, addresses string, opts ...Option) (*DB, error) {
 		if err != nil {
 			return nil, errors.Join(kv.Errorf(kv.KindInvalid, "address %q: %w", addr, err), closeAll())
 		}
-		conns = append(conns, conn)
 		r := newRemote(addr, conn)
+		remotes = append(remotes, r)
 		endpoints = append(endpoints, &endpoint{svc: r, ready: r.ready})
 	}
 	router := newRouter(endpoints, cfg.policy)

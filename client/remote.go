@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -27,10 +28,20 @@ type remote struct {
 	addr string
 	conn *grpc.ClientConn
 	api  pb.DatabaseClient
+	pipe *pipe
 }
 
 func newRemote(addr string, conn *grpc.ClientConn) *remote {
-	return &remote{addr: addr, conn: conn, api: pb.NewDatabaseClient(conn)}
+	r := &remote{addr: addr, conn: conn, api: pb.NewDatabaseClient(conn)}
+	r.pipe = newPipe(r.api)
+	return r
+}
+
+// close ends the connection and what runs on it.
+func (r *remote) close() error {
+	err := r.conn.Close()
+	r.pipe.close()
+	return err
 }
 
 // ready reports whether a call would find a connection. If not it has one made.
@@ -44,22 +55,18 @@ func (r *remote) ready() bool {
 	return false
 }
 
-// rpc is one call on its way: what fails it is told apart by how far it came.
+// rpc is one call, for its errors.
 type rpc struct {
 	remote *remote
 	name   string
 	writes bool
-	peer   peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent
 }
 
-// failed translates the error of a call. A write that got as far as a stream, and whose answer is
+// failed translates the error of a call. A write that may have reached the node, and whose answer is
 // not theriac's own, may have happened.
-func (c *rpc) failed(ctx context.Context, err error) error {
+func (c *rpc) failed(ctx context.Context, err error, sent bool) error {
 	if e, ok := convert.DecodeError(err); ok {
-		if e.Kind == kv.KindDeadline && ctx.Err() != nil {
-			e.Err = ctx.Err()
-		}
-		return e
+		return ended(ctx, e)
 	}
 	st := status.Convert(err)
 	e := &kv.Error{
@@ -67,13 +74,34 @@ func (c *rpc) failed(ctx context.Context, err error) error {
 		Message: fmt.Sprintf("%s at %s: %s", c.name, c.remote.addr, st.Message()),
 		Err:     err,
 	}
-	if c.writes && c.peer.Addr != nil {
+	if c.writes && sent {
 		e.Outcome = kv.OutcomeUnknown
 	}
 	if ctx.Err() != nil {
 		e.Kind, e.Err = kv.KindDeadline, ctx.Err()
 	}
 	return e
+}
+
+// piped translates the error of a call that went through the pipe.
+func (c *rpc) piped(ctx context.Context, err error) error {
+	var lost *lostError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &lost):
+		return c.failed(ctx, lost.err, lost.sent)
+	}
+	return ended(ctx, err)
+}
+
+// ended lets errors.Is find why the caller's context ended in a node's answer that it did.
+func ended(ctx context.Context, err error) error {
+	var e *kv.Error
+	if errors.As(err, &e) && e.Kind == kv.KindDeadline && ctx.Err() != nil {
+		e.Err = ctx.Err()
+	}
+	return err
 }
 
 // kindOfCode is for statuses that theriac did not make: gRPC's own, or a proxy's.
@@ -100,9 +128,8 @@ func (c *rpc) damaged(err error) error {
 	return e
 }
 
-// checkSize refuses a request that no server takes, before it is sent. The exact size costs a walk,
-// so a cheap upper bound goes first.
-func checkSize(m proto.Message, ops []kv.Op, queries []kv.Query) error {
+// maxSize is an upper bound of a request's bytes, cheap to compute.
+func maxSize(ops []kv.Op, queries []kv.Query) int {
 	const plain = 1024 // more than a message's fixed parts and one step's
 	bound := plain
 	for i := range ops {
@@ -122,6 +149,12 @@ func checkSize(m proto.Message, ops []kv.Op, queries []kv.Query) error {
 			bound += len(s.Name)
 		}
 	}
+	return bound
+}
+
+// checkSize refuses a request that no server takes, before it is sent. The exact size costs a walk,
+// so it is asked only when the upper bound is beyond the limit.
+func checkSize(m proto.Message, bound int) error {
 	if bound <= maxRequest {
 		return nil
 	}
@@ -136,13 +169,14 @@ func (r *remote) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 	if err != nil {
 		return kv.Response{}, err
 	}
-	if err := checkSize(m, req.Ops, req.Queries); err != nil {
+	bound := maxSize(req.Ops, req.Queries)
+	if err := checkSize(m, bound); err != nil {
 		return kv.Response{}, err
 	}
 	c := rpc{remote: r, name: "Do", writes: len(req.Ops) > 0}
-	answer, err := r.api.Do(ctx, m, grpc.Peer(&c.peer))
+	answer, err := r.do(ctx, &c, &req, m, bound)
 	if err != nil {
-		return kv.Response{}, c.failed(ctx, err)
+		return kv.Response{}, err
 	}
 	resp, err := convert.DecodeResponse(answer)
 	if err != nil {
@@ -151,12 +185,43 @@ func (r *remote) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 	return resp, nil
 }
 
+// do sends a request through the pipe if it is fit for it, else in a call of its own.
+func (r *remote) do(ctx context.Context, c *rpc, req *kv.Request, m *pb.DoRequest, bound int) (*pb.DoResponse, error) {
+	if bound <= maxPiped && small(req.Queries) && r.pipe.usable(ctx) {
+		answer, err := r.pipe.do(ctx, m, bound)
+		if err == nil || !errors.Is(err, errNoPipe) {
+			return answer, c.piped(ctx, err)
+		}
+	}
+	var p peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent
+	answer, err := r.api.Do(ctx, m, grpc.Peer(&p))
+	if err != nil {
+		return nil, c.failed(ctx, err, p.Addr != nil)
+	}
+	return answer, nil
+}
+
+// small reports whether the answers to queries are: a large one would hold up others in the pipe.
+func small(queries []kv.Query) bool {
+	for i := range queries {
+		q := &queries[i]
+		t := q.Type
+		if len(q.Path) > 0 {
+			t = q.Path[len(q.Path)-1].Type
+		}
+		if q.Kind != kv.QueryContains && t >= TypeSetAW {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *remote) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
 	c := rpc{remote: r, name: "Begin"}
 	m := &pb.BeginRequest{Options: convert.EncodeOptions(b.Options), ReadOnly: b.ReadOnly}
 	answer, err := r.api.Begin(ctx, m)
 	if err != nil {
-		return 0, kv.Receipt{}, c.failed(ctx, err)
+		return 0, kv.Receipt{}, c.failed(ctx, err, true)
 	}
 	receipt, err := convert.DecodeReceipt(answer.GetReceipt())
 	if err != nil {
@@ -175,13 +240,13 @@ func (r *remote) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries 
 		return nil, err
 	}
 	m := &pb.ExecuteRequest{Transaction: uint64(id), Operations: operations, Queries: asked}
-	if err := checkSize(m, ops, queries); err != nil {
+	if err := checkSize(m, maxSize(ops, queries)); err != nil {
 		return nil, err
 	}
 	c := rpc{remote: r, name: "Execute"}
 	answer, err := r.api.Execute(ctx, m)
 	if err != nil {
-		return nil, c.failed(ctx, err)
+		return nil, c.failed(ctx, err, true)
 	}
 	values, err := convert.DecodeValues(answer.GetValues())
 	if err != nil {
@@ -193,9 +258,10 @@ func (r *remote) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries 
 func (r *remote) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
 	c := rpc{remote: r, name: "Commit", writes: true}
 	m := &pb.CommitRequest{Transaction: uint64(id), Options: convert.EncodeOptions(o)}
-	answer, err := r.api.Commit(ctx, m, grpc.Peer(&c.peer))
+	var p peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent
+	answer, err := r.api.Commit(ctx, m, grpc.Peer(&p))
 	if err != nil {
-		return kv.Receipt{}, c.failed(ctx, err)
+		return kv.Receipt{}, c.failed(ctx, err, p.Addr != nil)
 	}
 	receipt, err := convert.DecodeReceipt(answer.GetReceipt())
 	if err != nil {
@@ -207,7 +273,7 @@ func (r *remote) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 func (r *remote) Abort(ctx context.Context, id kv.TxnID) error {
 	c := rpc{remote: r, name: "Abort"}
 	if _, err := r.api.Abort(ctx, &pb.AbortRequest{Transaction: uint64(id)}); err != nil {
-		return c.failed(ctx, err)
+		return c.failed(ctx, err, true)
 	}
 	return nil
 }
@@ -220,7 +286,7 @@ func (r *remote) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, err
 	c := rpc{remote: r, name: "Keys"}
 	answer, err := r.api.Keys(ctx, m)
 	if err != nil {
-		return kv.KeysPage{}, c.failed(ctx, err)
+		return kv.KeysPage{}, c.failed(ctx, err, true)
 	}
 	page, err := convert.DecodeKeysPage(answer, req.Bucket)
 	if err != nil {
@@ -233,7 +299,7 @@ func (r *remote) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.Outcome
 	c := rpc{remote: r, name: "Outcome"}
 	answer, err := r.api.Outcome(ctx, &pb.OutcomeRequest{Attempt: convert.EncodeAttempt(req.Attempt)})
 	if err != nil {
-		return kv.OutcomeAnswer{}, c.failed(ctx, err)
+		return kv.OutcomeAnswer{}, c.failed(ctx, err, true)
 	}
 	outcome, err := convert.DecodeOutcome(answer)
 	if err != nil {
@@ -247,7 +313,7 @@ func (r *remote) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, e
 	m := &pb.DigestRequest{Options: convert.EncodeOptions(req.Options), Bucket: string(req.Bucket)}
 	answer, err := r.api.Digest(ctx, m)
 	if err != nil {
-		return kv.Digest{}, c.failed(ctx, err)
+		return kv.Digest{}, c.failed(ctx, err, true)
 	}
 	digest, err := convert.DecodeDigest(answer)
 	if err != nil {
@@ -260,7 +326,7 @@ func (r *remote) Status(ctx context.Context) (kv.Status, error) {
 	c := rpc{remote: r, name: "Status"}
 	answer, err := r.api.Status(ctx, &pb.StatusRequest{})
 	if err != nil {
-		return kv.Status{}, c.failed(ctx, err)
+		return kv.Status{}, c.failed(ctx, err, true)
 	}
 	s, err := convert.DecodeStatus(answer)
 	if err != nil {
@@ -273,7 +339,7 @@ func (r *remote) Buckets(ctx context.Context) ([]kv.Bucket, error) {
 	c := rpc{remote: r, name: "Buckets"}
 	answer, err := r.api.Buckets(ctx, &pb.BucketsRequest{})
 	if err != nil {
-		return nil, c.failed(ctx, err)
+		return nil, c.failed(ctx, err, true)
 	}
 	buckets := make([]kv.Bucket, len(answer.GetBuckets()))
 	for i, b := range answer.GetBuckets() {

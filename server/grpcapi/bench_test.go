@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -115,6 +116,27 @@ func BenchmarkAdd(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkAddAlone is the time of one call when there is no other: what pipes must not make worse.
+func BenchmarkAddAlone(b *testing.B) {
+	lis := listen(b)
+	start(b, lis, grpcapi.Config{Service: newInstant()})
+	for name, ctx := range map[string]context.Context{
+		"piped": ctx,
+		"own":   metadata.AppendToOutgoingContext(ctx, "a", "b"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			db, err := client.Open(ctx, lis.Addr().String(), client.Insecure())
+			require.NoError(b, err)
+			defer db.Close()
+			for b.Loop() {
+				if err := db.Counter("counter/0123456789ab").Add(ctx, 1); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkTranslate is the cost of the messages alone, both ways and on both sides.

@@ -14,45 +14,55 @@ import (
 // which costs nothing where nothing is configured.
 type door struct {
 	pb.UnimplementedDatabaseServer
-	cfg  Config
-	open *openTable
+	cfg      Config
+	open     *openTable
+	stopping chan struct{} // closed when the server stops
 }
 
 func (d *door) Do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) {
-	req, err := convert.DecodeRequest(m)
+	resp, err := d.do(ctx, m)
 	if err != nil {
 		return nil, convert.EncodeError(err)
+	}
+	return resp, nil
+}
+
+// do is Do for both ways that it is called: alone, and in a pipe.
+func (d *door) do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) {
+	req, err := convert.DecodeRequest(m)
+	if err != nil {
+		return nil, err
 	}
 	access, err := d.authenticate(ctx, req.Options.Level)
 	if err != nil {
-		return nil, convert.EncodeError(err)
+		return nil, err
 	}
 	if err := d.authorize(ctx, access, req.Ops, req.Queries); err != nil {
-		return nil, convert.EncodeError(err)
+		return nil, err
 	}
 	resp, err := d.cfg.Service.Do(ctx, req)
 	if err != nil {
-		return nil, convert.EncodeError(err)
+		return nil, err
 	}
-	return checkSize(convert.EncodeResponse(resp), resp.Values, len(req.Ops) > 0)
+	answer := convert.EncodeResponse(resp)
+	return answer, checkSize(answer, resp.Values, len(req.Ops) > 0)
 }
 
 // checkSize refuses an answer that no client takes. The exact size costs a walk over the answer, so
 // it is asked only when the cheap upper bound is beyond the limit.
-func checkSize[M proto.Message](m M, values []kv.Value, wrote bool) (M, error) {
+func checkSize(m proto.Message, values []kv.Value, wrote bool) error {
 	if convert.MaxValuesSize(values)+answerOverhead <= MaxAnswer {
-		return m, nil
+		return nil
 	}
 	size := proto.Size(m)
 	if size <= MaxAnswer {
-		return m, nil
+		return nil
 	}
 	err := kv.Errorf(kv.KindTooLarge, "answer of %d bytes: the limit is %d; page through large values", size, MaxAnswer)
 	if wrote {
 		err = err.WithOutcome(kv.Applied)
 	}
-	var none M
-	return none, convert.EncodeError(err)
+	return err
 }
 
 // answerOverhead is more than a receipt takes.
@@ -105,7 +115,11 @@ func (d *door) Execute(ctx context.Context, m *pb.ExecuteRequest) (*pb.ExecuteRe
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}
-	return checkSize(&pb.ExecuteResponse{Values: convert.EncodeValues(values)}, values, false)
+	answer := &pb.ExecuteResponse{Values: convert.EncodeValues(values)}
+	if err := checkSize(answer, values, false); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return answer, nil
 }
 
 func (d *door) Commit(ctx context.Context, m *pb.CommitRequest) (*pb.CommitResponse, error) {

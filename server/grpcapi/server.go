@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -78,14 +79,21 @@ type Server struct {
 	cfg    Config
 	grpc   *grpc.Server
 	health *health.Server
+	door   *door
+	stop   sync.Once
 }
 
 // New makes a door that serves nothing yet. Its health is NOT_SERVING until SetServing.
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
-	s := &Server{cfg: cfg, grpc: grpc.NewServer(options(cfg)...), health: health.NewServer()}
+	s := &Server{
+		cfg:    cfg,
+		grpc:   grpc.NewServer(options(cfg)...),
+		health: health.NewServer(),
+		door:   &door{cfg: cfg, open: newOpenTable(maxOpen), stopping: make(chan struct{})},
+	}
 	s.SetServing(false)
-	pb.RegisterDatabaseServer(s.grpc, &door{cfg: cfg, open: newOpenTable(maxOpen)})
+	pb.RegisterDatabaseServer(s.grpc, s.door)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	return s
@@ -133,6 +141,7 @@ func (s *Server) Serve(lis net.Listener) error {
 // cancelled then. It returns when all have ended.
 func (s *Server) Stop(ctx context.Context) {
 	s.health.Shutdown()
+	s.stop.Do(func() { close(s.door.stopping) })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -1488,6 +1488,7 @@ func (x *Field) GetValue() *Value {
 	return nil
 }
 
+// DoRequest asks for a one-shot transaction.
 type DoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Options       *Options               `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
@@ -1548,6 +1549,7 @@ func (x *DoRequest) GetOperations() []*Operation {
 	return nil
 }
 
+// DoResponse answers it.
 type DoResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Values        []*Value               `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"` // one for each query, in their order
@@ -1600,6 +1602,7 @@ func (x *DoResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// BeginRequest opens a transaction.
 type BeginRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Options       *Options               `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`                    // level and token; durability and attempt are Commit's
@@ -1652,6 +1655,7 @@ func (x *BeginRequest) GetReadOnly() bool {
 	return false
 }
 
+// BeginResponse names it.
 type BeginResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Transaction   uint64                 `protobuf:"fixed64,1,opt,name=transaction,proto3" json:"transaction,omitempty"` // never 0; names it on this node only
@@ -1704,6 +1708,7 @@ func (x *BeginResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// ExecuteRequest brings operations and queries to a transaction.
 type ExecuteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Transaction   uint64                 `protobuf:"fixed64,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
@@ -1764,6 +1769,7 @@ func (x *ExecuteRequest) GetQueries() []*Query {
 	return nil
 }
 
+// ExecuteResponse answers the queries.
 type ExecuteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Values        []*Value               `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"` // one for each query, in their order
@@ -1808,6 +1814,7 @@ func (x *ExecuteResponse) GetValues() []*Value {
 	return nil
 }
 
+// CommitRequest ends a transaction by writing.
 type CommitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Transaction   uint64                 `protobuf:"fixed64,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
@@ -1860,6 +1867,7 @@ func (x *CommitRequest) GetOptions() *Options {
 	return nil
 }
 
+// CommitResponse says that it was written.
 type CommitResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Receipt       *Receipt               `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
@@ -1904,6 +1912,7 @@ func (x *CommitResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// AbortRequest ends a transaction without writing.
 type AbortRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Transaction   uint64                 `protobuf:"fixed64,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
@@ -1948,6 +1957,7 @@ func (x *AbortRequest) GetTransaction() uint64 {
 	return 0
 }
 
+// AbortResponse says that it has ended.
 type AbortResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1984,6 +1994,7 @@ func (*AbortResponse) Descriptor() ([]byte, []int) {
 	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{25}
 }
 
+// KeysRequest asks for a page of a listing.
 type KeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Transaction   uint64                 `protobuf:"fixed64,1,opt,name=transaction,proto3" json:"transaction,omitempty"` // at whose snapshot to list; default 0: a snapshot of its own
@@ -2121,6 +2132,7 @@ func (x *ListedObject) GetType() Type {
 	return Type_TYPE_UNSPECIFIED
 }
 
+// KeysResponse is a page of a listing.
 type KeysResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Objects       []*ListedObject        `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"` // in the order of (key, type)
@@ -2181,6 +2193,7 @@ func (x *KeysResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// OutcomeRequest asks what became of an operation.
 type OutcomeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attempt       *Attempt               `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"` // id, age_micros and lane are used
@@ -2225,6 +2238,7 @@ func (x *OutcomeRequest) GetAttempt() *Attempt {
 	return nil
 }
 
+// OutcomeResponse says it.
 type OutcomeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       WriteOutcome           `protobuf:"varint,1,opt,name=outcome,proto3,enum=theriac.v1.WriteOutcome" json:"outcome,omitempty"` // WRITE_OUTCOME_NOT_APPLIED or WRITE_OUTCOME_APPLIED
@@ -2285,6 +2299,7 @@ func (x *OutcomeResponse) GetToken() []byte {
 	return nil
 }
 
+// DigestRequest asks for a digest.
 type DigestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Options       *Options               `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
@@ -2337,6 +2352,7 @@ func (x *DigestRequest) GetBucket() string {
 	return ""
 }
 
+// DigestResponse is equal in two regions exactly if their content is.
 type DigestResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sum           []byte                 `protobuf:"bytes,1,opt,name=sum,proto3" json:"sum,omitempty"`          // 16 bytes; docs/formats/digest.md says of what
@@ -2397,6 +2413,7 @@ func (x *DigestResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// StatusRequest asks a node for its status.
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2433,6 +2450,7 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{33}
 }
 
+// StatusResponse is what a node says of itself and the cluster.
 type StatusResponse struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Cluster          []byte                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`           // 16 bytes: the cluster's id
@@ -2759,6 +2777,7 @@ func (x *RegionStatus) GetReported() *Vector {
 	return nil
 }
 
+// BucketsRequest asks for the buckets.
 type BucketsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2795,6 +2814,7 @@ func (*BucketsRequest) Descriptor() ([]byte, []int) {
 	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{37}
 }
 
+// BucketsResponse lists them.
 type BucketsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Buckets       []string               `protobuf:"bytes,1,rep,name=buckets,proto3" json:"buckets,omitempty"` // names, in byte order
@@ -2839,6 +2859,251 @@ func (x *BucketsResponse) GetBuckets() []string {
 	return nil
 }
 
+// PipeRequest brings calls, and ends some.
+type PipeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calls         []*PipeCall            `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`                 // at most 1024
+	Cancelled     []uint64               `protobuf:"varint,2,rep,packed,name=cancelled,proto3" json:"cancelled,omitempty"` // ids of calls that nobody waits for any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PipeRequest) Reset() {
+	*x = PipeRequest{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PipeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PipeRequest) ProtoMessage() {}
+
+func (x *PipeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PipeRequest.ProtoReflect.Descriptor instead.
+func (*PipeRequest) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *PipeRequest) GetCalls() []*PipeCall {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *PipeRequest) GetCancelled() []uint64 {
+	if x != nil {
+		return x.Cancelled
+	}
+	return nil
+}
+
+// PipeCall is one call of Do.
+type PipeCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // not of another call under way on this stream
+	Request       *DoRequest             `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	TimeoutMicros uint64                 `protobuf:"varint,3,opt,name=timeout_micros,json=timeoutMicros,proto3" json:"timeout_micros,omitempty"` // microseconds until the caller's deadline; default 0: none
+	Cancellable   bool                   `protobuf:"varint,4,opt,name=cancellable,proto3" json:"cancellable,omitempty"`                          // its id may come in PipeRequest.cancelled. default: false, which costs less
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PipeCall) Reset() {
+	*x = PipeCall{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PipeCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PipeCall) ProtoMessage() {}
+
+func (x *PipeCall) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PipeCall.ProtoReflect.Descriptor instead.
+func (*PipeCall) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *PipeCall) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PipeCall) GetRequest() *DoRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *PipeCall) GetTimeoutMicros() uint64 {
+	if x != nil {
+		return x.TimeoutMicros
+	}
+	return 0
+}
+
+func (x *PipeCall) GetCancellable() bool {
+	if x != nil {
+		return x.Cancellable
+	}
+	return false
+}
+
+// PipeResponse brings answers.
+type PipeResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Answers []*PipeAnswer          `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// The server is about to stop: half-close this stream, and send further calls elsewhere.
+	Closing       bool `protobuf:"varint,2,opt,name=closing,proto3" json:"closing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PipeResponse) Reset() {
+	*x = PipeResponse{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PipeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PipeResponse) ProtoMessage() {}
+
+func (x *PipeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PipeResponse.ProtoReflect.Descriptor instead.
+func (*PipeResponse) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *PipeResponse) GetAnswers() []*PipeAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *PipeResponse) GetClosing() bool {
+	if x != nil {
+		return x.Closing
+	}
+	return false
+}
+
+// PipeAnswer answers one call.
+type PipeAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`            // of the call
+	Response      *DoResponse            `protobuf:"bytes,2,opt,name=response,proto3" json:"response,omitempty"` // set when the call succeeded
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`   // else why it failed, for people
+	Error         *ErrorDetail           `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`       // and for programs
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PipeAnswer) Reset() {
+	*x = PipeAnswer{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PipeAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PipeAnswer) ProtoMessage() {}
+
+func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PipeAnswer.ProtoReflect.Descriptor instead.
+func (*PipeAnswer) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *PipeAnswer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PipeAnswer) GetResponse() *DoResponse {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *PipeAnswer) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *PipeAnswer) GetError() *ErrorDetail {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // ErrorDetail is in the details of every status that theriac returns.
 type ErrorDetail struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -2852,7 +3117,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2864,7 +3129,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2877,7 +3142,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{39}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -3087,7 +3352,24 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\breported\x18\a \x01(\v2\x12.theriac.v1.VectorR\breported\"\x10\n" +
 	"\x0eBucketsRequest\"+\n" +
 	"\x0fBucketsResponse\x12\x18\n" +
-	"\abuckets\x18\x01 \x03(\tR\abuckets\"\xbd\x01\n" +
+	"\abuckets\x18\x01 \x03(\tR\abuckets\"W\n" +
+	"\vPipeRequest\x12*\n" +
+	"\x05calls\x18\x01 \x03(\v2\x14.theriac.v1.PipeCallR\x05calls\x12\x1c\n" +
+	"\tcancelled\x18\x02 \x03(\x04R\tcancelled\"\x94\x01\n" +
+	"\bPipeCall\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\arequest\x18\x02 \x01(\v2\x15.theriac.v1.DoRequestR\arequest\x12%\n" +
+	"\x0etimeout_micros\x18\x03 \x01(\x04R\rtimeoutMicros\x12 \n" +
+	"\vcancellable\x18\x04 \x01(\bR\vcancellable\"Z\n" +
+	"\fPipeResponse\x120\n" +
+	"\aanswers\x18\x01 \x03(\v2\x16.theriac.v1.PipeAnswerR\aanswers\x12\x18\n" +
+	"\aclosing\x18\x02 \x01(\bR\aclosing\"\x99\x01\n" +
+	"\n" +
+	"PipeAnswer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
+	"\bresponse\x18\x02 \x01(\v2\x16.theriac.v1.DoResponseR\bresponse\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12-\n" +
+	"\x05error\x18\x04 \x01(\v2\x17.theriac.v1.ErrorDetailR\x05error\"\xbd\x01\n" +
 	"\vErrorDetail\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.theriac.v1.ErrorKindR\x04kind\x122\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x18.theriac.v1.WriteOutcomeR\aoutcome\x12,\n" +
@@ -3135,7 +3417,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\fWriteOutcome\x12\x1d\n" +
 	"\x19WRITE_OUTCOME_NOT_APPLIED\x10\x00\x12\x19\n" +
 	"\x15WRITE_OUTCOME_APPLIED\x10\x01\x12\x19\n" +
-	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\x85\x05\n" +
+	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\xc4\x05\n" +
 	"\bDatabase\x123\n" +
 	"\x02Do\x12\x15.theriac.v1.DoRequest\x1a\x16.theriac.v1.DoResponse\x12<\n" +
 	"\x05Begin\x12\x18.theriac.v1.BeginRequest\x1a\x19.theriac.v1.BeginResponse\x12B\n" +
@@ -3146,7 +3428,8 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\aOutcome\x12\x1a.theriac.v1.OutcomeRequest\x1a\x1b.theriac.v1.OutcomeResponse\x12?\n" +
 	"\x06Digest\x12\x19.theriac.v1.DigestRequest\x1a\x1a.theriac.v1.DigestResponse\x12?\n" +
 	"\x06Status\x12\x19.theriac.v1.StatusRequest\x1a\x1a.theriac.v1.StatusResponse\x12B\n" +
-	"\aBuckets\x12\x1a.theriac.v1.BucketsRequest\x1a\x1b.theriac.v1.BucketsResponseB8Z6github.com/theriac-db/theriac/api/theriac/v1;theriacv1b\x06proto3"
+	"\aBuckets\x12\x1a.theriac.v1.BucketsRequest\x1a\x1b.theriac.v1.BucketsResponse\x12=\n" +
+	"\x04Pipe\x12\x17.theriac.v1.PipeRequest\x1a\x18.theriac.v1.PipeResponse(\x010\x01B8Z6github.com/theriac-db/theriac/api/theriac/v1;theriacv1b\x06proto3"
 
 var (
 	file_theriac_v1_theriac_proto_rawDescOnce sync.Once
@@ -3161,7 +3444,7 @@ func file_theriac_v1_theriac_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_v1_theriac_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_theriac_v1_theriac_proto_goTypes = []any{
 	(Type)(0),               // 0: theriac.v1.Type
 	(Level)(0),              // 1: theriac.v1.Level
@@ -3207,7 +3490,11 @@ var file_theriac_v1_theriac_proto_goTypes = []any{
 	(*RegionStatus)(nil),    // 41: theriac.v1.RegionStatus
 	(*BucketsRequest)(nil),  // 42: theriac.v1.BucketsRequest
 	(*BucketsResponse)(nil), // 43: theriac.v1.BucketsResponse
-	(*ErrorDetail)(nil),     // 44: theriac.v1.ErrorDetail
+	(*PipeRequest)(nil),     // 44: theriac.v1.PipeRequest
+	(*PipeCall)(nil),        // 45: theriac.v1.PipeCall
+	(*PipeResponse)(nil),    // 46: theriac.v1.PipeResponse
+	(*PipeAnswer)(nil),      // 47: theriac.v1.PipeAnswer
+	(*ErrorDetail)(nil),     // 48: theriac.v1.ErrorDetail
 }
 var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	1,  // 0: theriac.v1.Options.level:type_name -> theriac.v1.Level
@@ -3261,33 +3548,40 @@ var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	41, // 48: theriac.v1.StatusResponse.regions:type_name -> theriac.v1.RegionStatus
 	40, // 49: theriac.v1.StatusResponse.addresses:type_name -> theriac.v1.Addresses
 	5,  // 50: theriac.v1.RegionStatus.reported:type_name -> theriac.v1.Vector
-	3,  // 51: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
-	4,  // 52: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
-	21, // 53: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
-	23, // 54: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
-	25, // 55: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
-	27, // 56: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
-	29, // 57: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
-	31, // 58: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
-	34, // 59: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
-	36, // 60: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
-	38, // 61: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
-	42, // 62: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
-	22, // 63: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
-	24, // 64: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
-	26, // 65: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
-	28, // 66: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
-	30, // 67: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
-	33, // 68: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
-	35, // 69: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
-	37, // 70: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
-	39, // 71: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
-	43, // 72: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
-	63, // [63:73] is the sub-list for method output_type
-	53, // [53:63] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	45, // 51: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
+	21, // 52: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
+	47, // 53: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
+	22, // 54: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
+	48, // 55: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
+	3,  // 56: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
+	4,  // 57: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
+	21, // 58: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
+	23, // 59: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
+	25, // 60: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
+	27, // 61: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
+	29, // 62: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
+	31, // 63: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
+	34, // 64: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
+	36, // 65: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
+	38, // 66: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
+	42, // 67: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
+	44, // 68: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
+	22, // 69: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
+	24, // 70: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
+	26, // 71: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
+	28, // 72: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
+	30, // 73: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
+	33, // 74: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
+	35, // 75: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
+	37, // 76: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
+	39, // 77: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
+	43, // 78: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
+	46, // 79: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
+	69, // [69:80] is the sub-list for method output_type
+	58, // [58:69] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_theriac_v1_theriac_proto_init() }
@@ -3315,7 +3609,7 @@ func file_theriac_v1_theriac_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_v1_theriac_proto_rawDesc), len(file_theriac_v1_theriac_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   40,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,7 @@ const (
 	Database_Digest_FullMethodName  = "/theriac.v1.Database/Digest"
 	Database_Status_FullMethodName  = "/theriac.v1.Database/Status"
 	Database_Buckets_FullMethodName = "/theriac.v1.Database/Buckets"
+	Database_Pipe_FullMethodName    = "/theriac.v1.Database/Pipe"
 )
 
 // DatabaseClient is the client API for Database service.
@@ -78,6 +79,11 @@ type DatabaseClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 	// Buckets lists the buckets that exist.
 	Buckets(ctx context.Context, in *BucketsRequest, opts ...grpc.CallOption) (*BucketsResponse, error)
+	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
+	// at the same time and are answered in any order. At most 1024 are under way on a stream; the
+	// server reads no further until one is answered. A client that half-closes the stream still gets
+	// its answers; a stream that breaks leaves the outcome of its calls unknown.
+	Pipe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PipeRequest, PipeResponse], error)
 }
 
 type databaseClient struct {
@@ -188,6 +194,19 @@ func (c *databaseClient) Buckets(ctx context.Context, in *BucketsRequest, opts .
 	return out, nil
 }
 
+func (c *databaseClient) Pipe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PipeRequest, PipeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Database_ServiceDesc.Streams[0], Database_Pipe_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PipeRequest, PipeResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Database_PipeClient = grpc.BidiStreamingClient[PipeRequest, PipeResponse]
+
 // DatabaseServer is the server API for Database service.
 // All implementations must embed UnimplementedDatabaseServer
 // for forward compatibility.
@@ -219,6 +238,11 @@ type DatabaseServer interface {
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	// Buckets lists the buckets that exist.
 	Buckets(context.Context, *BucketsRequest) (*BucketsResponse, error)
+	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
+	// at the same time and are answered in any order. At most 1024 are under way on a stream; the
+	// server reads no further until one is answered. A client that half-closes the stream still gets
+	// its answers; a stream that breaks leaves the outcome of its calls unknown.
+	Pipe(grpc.BidiStreamingServer[PipeRequest, PipeResponse]) error
 	mustEmbedUnimplementedDatabaseServer()
 }
 
@@ -258,6 +282,9 @@ func (UnimplementedDatabaseServer) Status(context.Context, *StatusRequest) (*Sta
 }
 func (UnimplementedDatabaseServer) Buckets(context.Context, *BucketsRequest) (*BucketsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Buckets not implemented")
+}
+func (UnimplementedDatabaseServer) Pipe(grpc.BidiStreamingServer[PipeRequest, PipeResponse]) error {
+	return status.Error(codes.Unimplemented, "method Pipe not implemented")
 }
 func (UnimplementedDatabaseServer) mustEmbedUnimplementedDatabaseServer() {}
 func (UnimplementedDatabaseServer) testEmbeddedByValue()                  {}
@@ -460,6 +487,13 @@ func _Database_Buckets_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Database_Pipe_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DatabaseServer).Pipe(&grpc.GenericServerStream[PipeRequest, PipeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Database_PipeServer = grpc.BidiStreamingServer[PipeRequest, PipeResponse]
+
 // Database_ServiceDesc is the grpc.ServiceDesc for Database service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -508,6 +542,13 @@ var Database_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Database_Buckets_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Pipe",
+			Handler:       _Database_Pipe_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "theriac/v1/theriac.proto",
 }

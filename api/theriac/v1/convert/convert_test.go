@@ -279,6 +279,7 @@ func TestErrorsComeBack(t *testing.T) {
 		got, ok := DecodeError(EncodeError(want))
 		require.True(t, ok)
 		require.Equal(t, want, got)
+		require.Equal(t, want, DecodeFailure(EncodeFailure(want)))
 	})
 }
 
@@ -316,9 +317,9 @@ func TestWrappedAndForeignErrorsAreTranslated(t *testing.T) {
 }
 
 func TestDetailsOfNewerServersAreTakenWithCare(t *testing.T) {
-	e := decodeDetail("m", &pb.ErrorDetail{Kind: 1000, Outcome: 7, RetryAfterMicros: math.MaxUint64, OperationId: []byte{1}})
+	e := DecodeFailure("m", &pb.ErrorDetail{Kind: 1000, Outcome: 7, RetryAfterMicros: math.MaxUint64, OperationId: []byte{1}})
 	require.Equal(t, &kv.Error{Message: "m", Outcome: kv.OutcomeUnknown}, e)
-	require.Equal(t, kv.Kind(200), decodeDetail("m", &pb.ErrorDetail{Kind: 200}).Kind)
+	require.Equal(t, kv.Kind(200), DecodeFailure("m", &pb.ErrorDetail{Kind: 200}).Kind)
 }
 
 func TestMalformedMessagesAreRefused(t *testing.T) {
@@ -484,7 +485,7 @@ func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 		"BeginResponse": 2, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 2, "CommitResponse": 1,
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
 		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 16, "Addresses": 4, "RegionStatus": 7,
-		"BucketsResponse": 1, "ErrorDetail": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
+		"BucketsResponse": 1, "ErrorDetail": 4, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
 	}
 	messages := pb.File_theriac_v1_theriac_proto.Messages()
 	for i := range messages.Len() {
@@ -518,7 +519,7 @@ func FuzzDecode(f *testing.F) {
 		decodeAs(t, raw, &pb.StatusResponse{}, func(m *pb.StatusResponse) error { _, err := DecodeStatus(m); return err })
 		var detail pb.ErrorDetail
 		if proto.Unmarshal(raw, &detail) == nil {
-			decodeDetail("m", &detail)
+			DecodeFailure("m", &detail)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package convert
 import (
 	"errors"
 	"math"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -46,15 +47,24 @@ func code(e *kv.Error) codes.Code {
 // EncodeError makes the status of an error. An error that is no *kv.Error is a fault of ours; what
 // became of a write is then unknown.
 func EncodeError(err error) error {
+	e, message, detail := encodeFailure(err)
+	st, failed := status.New(code(e), message).WithDetails(detail)
+	if failed != nil {
+		panic("convert: a generated message can't be packed: " + failed.Error())
+	}
+	return st.Err()
+}
+
+// EncodeFailure makes the parts of an error that travels inside an answer.
+func EncodeFailure(err error) (string, *pb.ErrorDetail) {
+	_, message, detail := encodeFailure(err)
+	return strings.ToValidUTF8(message, "\uFFFD"), detail // a field of a message takes nothing else
+}
+
+func encodeFailure(err error) (*kv.Error, string, *pb.ErrorDetail) {
 	var e *kv.Error
 	if !errors.As(err, &e) {
 		e = &kv.Error{Kind: kv.KindUnavailable, Outcome: kv.OutcomeUnknown}
-	}
-	detail := &pb.ErrorDetail{
-		Kind:             pb.ErrorKind(e.Kind),
-		Outcome:          pb.WriteOutcome(e.Outcome),
-		RetryAfterMicros: micros(e.RetryAfter),
-		OperationId:      encodeID(e.ID),
 	}
 	message := e.Message // Error() repeats the outcome, which the detail holds
 	if e != err {        //nolint:errorlint // asks whether e was wrapped, not what it is
@@ -63,11 +73,12 @@ func EncodeError(err error) error {
 	if message == "" {
 		message = e.Kind.String()
 	}
-	st, failed := status.New(code(e), message).WithDetails(detail)
-	if failed != nil {
-		panic("convert: a generated message can't be packed: " + failed.Error())
+	return e, message, &pb.ErrorDetail{
+		Kind:             pb.ErrorKind(e.Kind),
+		Outcome:          pb.WriteOutcome(e.Outcome),
+		RetryAfterMicros: micros(e.RetryAfter),
+		OperationId:      encodeID(e.ID),
 	}
-	return st.Err()
 }
 
 // DecodeError finds theriac's error in the error of a call; false when there is none, because the
@@ -79,13 +90,14 @@ func DecodeError(err error) (*kv.Error, bool) {
 	}
 	for _, d := range st.Details() {
 		if detail, ok := d.(*pb.ErrorDetail); ok {
-			return decodeDetail(st.Message(), detail), true
+			return DecodeFailure(st.Message(), detail), true
 		}
 	}
 	return nil, false
 }
 
-func decodeDetail(message string, m *pb.ErrorDetail) *kv.Error {
+// DecodeFailure reads an error that travelled inside an answer.
+func DecodeFailure(message string, m *pb.ErrorDetail) *kv.Error {
 	e := &kv.Error{Message: message, Outcome: kv.OutcomeUnknown}
 	if m.Kind > 0 && m.Kind <= math.MaxUint8 {
 		e.Kind = kv.Kind(m.Kind)

@@ -119,6 +119,12 @@ func decodeID(b []byte) (kv.OpID, error) {
 	return id, nil
 }
 
+// EncodeDuration gives microseconds, rounded up; 0 for none.
+func EncodeDuration(d time.Duration) uint64 { return micros(d) }
+
+// DecodeDuration reads microseconds.
+func DecodeDuration(micros uint64) (time.Duration, error) { return duration(micros) }
+
 // micros rounds up, so that an age is never told as less than it is.
 func micros(d time.Duration) uint64 {
 	if d <= 0 {
