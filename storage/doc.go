@@ -58,12 +58,14 @@
 //
 // # Witness
 //
-//	offset 0     slot A: version 1 | incarnation 8 | number 8 | crc32c 4
+//	offset 0     slot A: version 1 | incarnation 8 | number 8
+//	                     | 2 * (manifest number 8, length 8, crc32c 4) | crc32c 4
 //	offset 4096  slot B: the same
 //
 // Slot A and B are written in turn, one pwrite each, after the sync and before anybody is told; the
-// file is synced within WitnessSyncDelay. Pebble's replay may take a damaged synced record for a torn
-// tail and drop it in silence; then the number found is below the witness's, and Open refuses. This
-// is exact after a process was killed. It is blind only when a power cut takes the witness's last
-// 100 ms and, together with it, the last group is damaged.
+// file is synced within WitnessSyncDelay. Pebble's replay may take a damaged synced record of its log
+// for a torn tail and drop it, and what follows, in silence; then the number found is below the
+// witness's, and Open refuses. A damaged manifest is found by its checksum, before Pebble opens it.
+// This is exact after a process was killed. It is blind only when a power cut takes the witness's
+// last 100 ms and, together with it, what was written in them is damaged.
 package storage

@@ -54,7 +54,7 @@ func (s *Store) readFailed(what string, err error) error {
 		}
 		return err
 	}
-	if errors.Is(err, pebble.ErrCorruption) {
+	if pebble.IsCorruptionError(err) {
 		e := kv.Errorf(kv.KindCorrupt, "storage: read %s in %s: %w", what, s.cfg.Dir, err)
 		s.fail(e)
 		return e

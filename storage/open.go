@@ -21,7 +21,8 @@ type Store struct {
 
 	start   Start
 	failed  atomic.Pointer[failure]
-	broken  atomic.Bool // Pebble can't even be closed
+	running atomic.Bool // opened: errors are for fail, not for who opens
+	guard   lifeguard
 	cuts    atomic.Pointer[cuts]
 	cache   *leafCache
 	pending pendingTable
@@ -39,12 +40,18 @@ type Store struct {
 	tidyDue chan struct{}
 	stop    context.CancelFunc
 	stopped context.Context // ends the keeper and the chores' submitters
-	done    sync.WaitGroup  // writer, syncer
+	written chan struct{}   // the writer has ended
+	drain   chan struct{}   // closed: the syncer is to answer what it has and end
+	done    sync.WaitGroup  // syncer
 	keeper  sync.WaitGroup
 
-	writer  writer   // the writer goroutine's own
-	witness *witness // written by the syncer
-	syncErr error    // the syncer's own: the sync that failed
+	writer    writer   // the writer goroutine's own
+	witness   *witness // under testimony.mu once running
+	testimony struct {
+		mu sync.Mutex
+		testimony
+	}
+	syncErr error // the syncer's own: the sync that failed
 }
 
 // Start is what Open found.
@@ -84,6 +91,8 @@ func newStore(c Config, lock *pebble.Lock) *Store {
 		cfg: c, lock: lock, cache: newLeafCache(c.LeafCacheBytes),
 		queue: make(chan Job, QueuedJobs), chores: make(chan Job, 1), synced: make(chan syncItem, SyncsInFlight),
 		syncDue: make(chan struct{}, 1), tidyDue: make(chan struct{}, 1),
+		written: make(chan struct{}), drain: make(chan struct{}),
+		guard: lifeguard{stranded: make(chan struct{}), rescued: make(chan struct{})},
 	}
 	s.cuts.Store(&cuts{})
 	s.stopped, s.stop = context.WithCancel(context.Background())
@@ -95,7 +104,7 @@ func (s *Store) giveUp(cause error) error {
 	if s.witness != nil {
 		cause = errors.Join(cause, s.witness.file.Close())
 	}
-	if s.db != nil && !s.broken.Load() {
+	if s.db != nil {
 		if err := s.db.Close(); err != nil {
 			s.cfg.Logf("storage: close %s after a failed open: %v", s.cfg.Dir, err)
 		}
@@ -111,6 +120,12 @@ func (s *Store) open() error {
 	said, turn, found, err := readWitness(s.cfg.FS, s.cfg.FS.PathJoin(s.cfg.Dir, witnessName))
 	if err != nil {
 		return err
+	}
+	if found {
+		if err := checkManifests(&s.cfg, &said); err != nil {
+			return err
+		}
+		s.testimony.testimony = said
 	}
 	if err := s.openPebble(found); err != nil {
 		return err
@@ -176,8 +191,21 @@ func (s *Store) judge(said testimony, turn int, found bool) error {
 	if err != nil {
 		return kv.Errorf(kv.KindUnavailable, "storage: open %s in %s: %w", witnessName, s.cfg.Dir, err)
 	}
-	s.witness = w
+	if err := s.swear(w); err != nil {
+		return kv.Errorf(kv.KindUnavailable, "storage: write %s in %s: %w", witnessName, s.cfg.Dir, err)
+	}
 	return nil
+}
+
+// swear takes a witness file into use: it now says what Open found.
+func (s *Store) swear(w *witness) error {
+	s.testimony.mu.Lock()
+	s.witness = w
+	s.testimony.mu.Unlock()
+	err := s.testify(func(t *testimony) {
+		t.incarnation, t.number = s.writer.state.incarnation, s.writer.state.number
+	})
+	return errors.Join(err, w.sync())
 }
 
 // create finishes a new store: its first batch, out of the first log (which replay trusts too much,
@@ -214,8 +242,11 @@ func (s *Store) turnShort(reason string) error {
 func (s *Store) rotateAndWitness() error {
 	err := s.db.Flush()
 	if err == nil {
+		var w *witness
 		st := &s.writer.state
-		s.witness, err = createWitness(s.cfg.FS, s.cfg.Dir, testimony{st.incarnation, st.number})
+		if w, err = createWitness(s.cfg.FS, s.cfg.Dir, &testimony{incarnation: st.incarnation, number: st.number}); err == nil {
+			err = s.swear(w)
+		}
 	}
 	if err != nil {
 		return kv.Errorf(kv.KindUnavailable, "storage: create the witness of %s: %w", s.cfg.Dir, err)
@@ -254,15 +285,18 @@ func (s *Store) read(key []byte) (value []byte, found bool, err error) {
 // run starts the goroutines.
 func (s *Store) run() {
 	s.writer.init(s)
-	s.done.Add(2)
+	s.running.Store(true)
+	s.done.Add(1)
 	go s.write()
+	go s.rescue()
 	go s.sync()
 	s.keeper.Add(1)
 	go s.keep()
 }
 
 // Close ends the background work, writes and syncs what was submitted before, and closes the store.
-// Jobs submitted later are refused. It must not be called from a Job.
+// Jobs submitted later are refused. It must not be called from a Job. A store that has failed can't
+// be closed properly: the error says so, and only the end of the process frees the folder.
 func (s *Store) Close() error {
 	s.submit.Lock()
 	if s.closed {
@@ -274,10 +308,12 @@ func (s *Store) Close() error {
 	s.stop()
 	s.keeper.Wait()
 	close(s.queue)
+	<-s.guard.rescued
+	close(s.drain)
 	s.done.Wait()
-	err := errors.Join(s.witness.sync(), s.witness.file.Close())
-	if !s.broken.Load() && s.Failed() == nil {
-		err = errors.Join(err, s.db.Close())
+	if s.Failed() != nil { // Pebble may hold locks for ever; what is in memory must not be written
+		return errors.Join(s.Failed(), s.witness.file.Close())
 	}
-	return errors.Join(err, s.lock.Close())
+	s.running.Store(false)
+	return errors.Join(s.witness.sync(), s.witness.file.Close(), s.db.Close(), s.lock.Close())
 }

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,7 +20,7 @@ const (
 // damaged record in the middle of a log.
 func (s *Store) options(lock *pebble.Lock) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          s.cfg.FS,
+		FS:                          watchedFS{s.cfg.FS, s},
 		Lock:                        lock,
 		CacheSize:                   s.cfg.CacheBytes,
 		MemTableSize:                uint64(s.cfg.MemTableBytes),
@@ -64,11 +63,9 @@ func (l pebbleLogger) Infof(string, ...any) {}
 
 func (l pebbleLogger) Errorf(format string, args ...any) { l.s.cfg.Logf("pebble: "+format, args...) }
 
-// Fatalf must not return; Pebble is not usable any more. It ends the calling goroutine, which runs
-// its deferred functions: the writer's refuse all jobs from then on. The process lives on for reads
-// and to say what happened.
+// Fatalf must not return; Pebble is not usable any more. See watch.go for what becomes of the caller.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	l.s.broken.Store(true)
-	l.s.fail(fmt.Errorf("pebble: "+format, args...))
-	runtime.Goexit()
+	err := fmt.Errorf("pebble: "+format, args...)
+	l.s.strandIfRunning(err)
+	panic(err) // openPebble recovers it
 }

@@ -17,7 +17,7 @@ const (
 	witnessName    = "WITNESS"
 	witnessVersion = 1
 	witnessSlot    = 4096 // distance of the slots: two sectors never share a page
-	witnessLen     = 1 + 8 + 8 + 4
+	witnessLen     = 1 + 8 + 8 + manifestMarks*manifestMarkLen + 4
 )
 
 // witness is the file that remembers how much was synced. See the package comment.
@@ -33,20 +33,51 @@ type witness struct {
 type testimony struct {
 	incarnation uint64
 	number      uint64
+	manifests   [manifestMarks]manifestMark // newest first
 }
 
-func (t testimony) encode(b *[witnessLen]byte) {
+func (t *testimony) encode(b *[witnessLen]byte) {
 	b[0] = witnessVersion
 	binary.BigEndian.PutUint64(b[1:], t.incarnation)
 	binary.BigEndian.PutUint64(b[9:], t.number)
-	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[:17], castagnoli))
+	for i, m := range t.manifests {
+		m.put(b[17+i*manifestMarkLen:])
+	}
+	binary.BigEndian.PutUint32(b[witnessLen-4:], crc32.Checksum(b[:witnessLen-4], castagnoli))
 }
 
-func decodeTestimony(b []byte) (testimony, bool) {
-	if b[0] != witnessVersion || crc32.Checksum(b[:17], castagnoli) != binary.BigEndian.Uint32(b[17:]) {
+func decodeTestimony(b *[witnessLen]byte) (t testimony, ok bool) {
+	if b[0] != witnessVersion || crc32.Checksum(b[:witnessLen-4], castagnoli) != binary.BigEndian.Uint32(b[witnessLen-4:]) {
 		return testimony{}, false
 	}
-	return testimony{binary.BigEndian.Uint64(b[1:]), binary.BigEndian.Uint64(b[9:])}, true
+	t.incarnation, t.number = binary.BigEndian.Uint64(b[1:]), binary.BigEndian.Uint64(b[9:])
+	for i := range t.manifests {
+		t.manifests[i] = getManifestMark(b[17+i*manifestMarkLen:])
+	}
+	return t, true
+}
+
+// newer reports whether t was written after u: numbers and manifests only grow.
+func (t *testimony) newer(u *testimony) bool {
+	a, b := t.manifests[0], u.manifests[0]
+	switch {
+	case t.number != u.number:
+		return t.number > u.number
+	case a.number != b.number:
+		return a.number > b.number
+	}
+	return a.length > b.length
+}
+
+// testify changes what the witness says and writes it, once the store is open.
+func (s *Store) testify(change func(*testimony)) error {
+	s.testimony.mu.Lock()
+	defer s.testimony.mu.Unlock()
+	change(&s.testimony.testimony)
+	if s.witness == nil {
+		return nil
+	}
+	return s.witness.write(&s.testimony.testimony)
 }
 
 // readWitness returns what the witness file of a folder says. found is false when there is no file.
@@ -67,7 +98,7 @@ func readWitness(fsys FS, path string) (t testimony, turn int, found bool, err e
 		if _, err := f.ReadAt(b[:], int64(slot)*witnessSlot); err != nil && !errors.Is(err, io.EOF) {
 			return testimony{}, 0, false, kv.Errorf(kv.KindUnavailable, "storage: read witness %s: %w", path, err)
 		}
-		if s, ok := decodeTestimony(b[:]); ok && (!valid || s.number > t.number) {
+		if s, ok := decodeTestimony(&b); ok && (!valid || s.newer(&t)) {
 			t, turn, valid = s, 1-slot, true
 		}
 	}
@@ -78,7 +109,7 @@ func readWitness(fsys FS, path string) (t testimony, turn int, found bool, err e
 }
 
 // createWitness writes a new witness file, both slots, and syncs it. It replaces an old one.
-func createWitness(fsys FS, dir string, t testimony) (*witness, error) {
+func createWitness(fsys FS, dir string, t *testimony) (*witness, error) {
 	path := fsys.PathJoin(dir, witnessName)
 	tmp := path + ".tmp"
 	f, err := fsys.Create(tmp, vfs.WriteCategoryUnspecified)
@@ -110,8 +141,8 @@ func openWitness(fsys FS, dir string, turn int) (*witness, error) {
 	return &witness{path: path, file: f, turn: turn}, nil
 }
 
-// write records that everything up to t.number is synced. Only the syncer calls it.
-func (w *witness) write(t testimony) error {
+// write puts a testimony into the older slot.
+func (w *witness) write(t *testimony) error {
 	t.encode(&w.buf)
 	if _, err := w.file.WriteAt(w.buf[:], int64(w.turn)*witnessSlot); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -62,8 +63,10 @@ type writer struct {
 	bytes     int   // their size
 	stopTimer func() bool
 	triggers  *triggers
-	current   Job // for the failure path: whom to answer
-	finished  bool
+
+	mu       sync.Mutex
+	current  Job // being built or committed; for the lifeguard
+	finished bool
 }
 
 func (w *writer) init(s *Store) {
@@ -73,9 +76,7 @@ func (w *writer) init(s *Store) {
 
 // write is the writer goroutine.
 func (s *Store) write() {
-	defer s.done.Done()
-	defer close(s.synced)
-	defer s.refuseRest()
+	defer close(s.written)
 	for {
 		job, ok := s.nextJob()
 		if !ok {
@@ -89,22 +90,50 @@ func (s *Store) write() {
 		s.runJob(syncJob{})
 	}
 	s.stopSyncTimer()
-	s.writer.finished = true
 }
 
-// refuseRest runs also when Pebble ended the writer goroutine (see pebbleLogger.Fatalf): whoever is
-// queued, or will be, gets an answer.
-func (s *Store) refuseRest() {
-	if s.writer.finished || s.Failed() == nil { // the latter: a bug's panic is under way
-		return
+// begin notes the job that the writer is at.
+func (w *writer) begin(j Job) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current = j
+}
+
+// finish ends what begin began. It is false when the lifeguard has answered the job meanwhile.
+func (w *writer) finish() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	mine := w.current != nil
+	w.current = nil
+	return mine
+}
+
+// hold keeps a job until a later one is synced.
+func (w *writer) hold(j Job) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unsynced = append(w.unsynced, j)
+}
+
+// release is the jobs that were held.
+func (w *writer) release() []Job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	jobs := w.unsynced
+	w.unsynced = nil
+	return jobs
+}
+
+// takeUnanswered is, for the lifeguard, the jobs that a stranded writer has not handed to the syncer.
+func (w *writer) takeUnanswered() []Job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	jobs := w.unsynced
+	if w.current != nil {
+		jobs = append(jobs, w.current)
 	}
-	s.stopSyncTimer()
-	if j := s.writer.current; j != nil {
-		s.answer(j, s.failed.Load().err.WithOutcome(kv.OutcomeUnknown))
-	}
-	for j := range s.queue {
-		s.answer(j, s.failed.Load().err)
-	}
+	w.unsynced, w.current = nil, nil
+	return jobs
 }
 
 // nextJob is the next thing to do: what was submitted first, with a chore every few jobs or when
@@ -165,7 +194,7 @@ func (s *Store) runJob(j Job) {
 		return
 	}
 	w := &s.writer
-	w.current = j
+	w.begin(j)
 	b := &w.batch
 	b.begin()
 	err := j.Build(b)
@@ -174,12 +203,12 @@ func (s *Store) runJob(j Job) {
 	}
 	if err != nil {
 		b.drop()
-		w.current = nil
-		s.answer(j, err)
+		if w.finish() {
+			s.answer(j, err)
+		}
 		return
 	}
 	s.commit(b, j)
-	w.current = nil
 }
 
 // makeRoomForRemovals finishes the oldest pending removals when there are too many.
@@ -200,9 +229,11 @@ func (s *Store) commit(b *Batch, j Job) {
 	s.cache.begin(b.leaves)
 	err := s.apply(b.pb, b.sync)
 	s.cache.end(b.leaves, err == nil)
+	if !w.finish() {
+		return
+	}
 	if err != nil {
-		e := s.fail(err).WithOutcome(kv.OutcomeUnknown)
-		s.answer(j, e)
+		s.answer(j, s.fail(err).WithOutcome(kv.OutcomeUnknown))
 		return
 	}
 	b.committed()
@@ -210,35 +241,23 @@ func (s *Store) commit(b *Batch, j Job) {
 	b.pb = nil
 	j.Applied()
 	if b.sync {
-		s.synced <- syncItem{job: j, number: w.state.number, batch: pb, earlier: w.unsynced}
-		w.unsynced, w.bytes = nil, 0
+		s.synced <- syncItem{job: j, number: w.state.number, batch: pb, earlier: w.release()}
+		w.bytes = 0
 		s.stopSyncTimer()
 		return
 	}
 	pb.Close() // never fails once committed
-	w.unsynced = append(w.unsynced, j)
+	w.hold(j)
 	w.bytes += size
 	s.startSyncTimer()
 }
 
-// apply commits a Pebble batch. Pebble panics when it can't write its log.
-func (s *Store) apply(b *pebble.Batch, sync bool) (err error) {
-	returned := false
-	defer func() {
-		if p := recover(); p != nil {
-			s.broken.Store(true)
-			err = fmt.Errorf("write to the log: %v", p)
-		} else if !returned {
-			s.broken.Store(true) // Pebble is ending this goroutine
-		}
-	}()
+// apply commits a Pebble batch.
+func (s *Store) apply(b *pebble.Batch, sync bool) error {
 	if sync {
-		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
-	} else {
-		err = s.db.Apply(b, pebble.NoSync)
+		return s.db.ApplyNoSyncWait(b, pebble.Sync)
 	}
-	returned = true
-	return err
+	return s.db.Apply(b, pebble.NoSync)
 }
 
 func (s *Store) startSyncTimer() {
@@ -265,9 +284,8 @@ func poke(c chan<- struct{}) {
 // answer hands a job that was not written to the syncer. Once the store has failed, nothing more
 // will be synced, and those that wait for it are answered too.
 func (s *Store) answer(j Job, err error) {
-	if f := s.failed.Load(); f != nil && len(s.writer.unsynced) > 0 {
-		s.synced <- syncItem{earlier: s.writer.unsynced, err: f.err.WithOutcome(kv.OutcomeUnknown)}
-		s.writer.unsynced = nil
+	if f := s.failed.Load(); f != nil {
+		s.synced <- syncItem{earlier: s.writer.release(), err: f.err.WithOutcome(kv.OutcomeUnknown)}
 	}
 	s.synced <- syncItem{job: j, err: err}
 }
@@ -284,17 +302,30 @@ type syncItem struct {
 // sync is the syncer goroutine: it waits for the syncs in order, writes the witness, and answers.
 func (s *Store) sync() {
 	defer s.done.Done()
-	for item := range s.synced {
-		err := item.err
-		if item.batch != nil {
-			err = s.makeDurable(item)
+	for {
+		select {
+		case item := <-s.synced:
+			s.settle(item)
+		case <-s.drain: // nobody sends any more
+			for len(s.synced) > 0 {
+				s.settle(<-s.synced)
+			}
+			return
 		}
-		for _, j := range item.earlier {
-			j.Durable(err)
-		}
-		if item.job != nil {
-			item.job.Durable(err)
-		}
+	}
+}
+
+// settle makes an item durable and answers its jobs.
+func (s *Store) settle(item syncItem) {
+	err := item.err
+	if item.batch != nil {
+		err = s.makeDurable(item)
+	}
+	for _, j := range item.earlier {
+		j.Durable(err)
+	}
+	if item.job != nil {
+		item.job.Durable(err)
 	}
 }
 
@@ -309,7 +340,7 @@ func (s *Store) makeDurable(item syncItem) error {
 		return s.failSync(fmt.Errorf("sync of the log: %w", err))
 	}
 	item.batch.Close() // never fails once committed
-	if err := s.witness.write(testimony{s.start.Incarnation, item.number}); err != nil {
+	if err := s.testify(func(t *testimony) { t.number = item.number }); err != nil {
 		return s.failSync(fmt.Errorf("write %s: %w", s.witness.path, err))
 	}
 	return nil
