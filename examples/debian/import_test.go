@@ -126,4 +126,3 @@ func requireCutOff(t *testing.T, cluster *embedded.Cluster, region string, seen 
 	require.Error(t, err, "the region that is cut off claims to have seen the import")
 	require.NoError(t, db.Counter("own").Add(t.Context(), 1))
 }
-
