@@ -29,7 +29,7 @@ const (
 	reconnectFirst   = 50 * time.Millisecond // pause before the second try to connect
 	reconnectLongest = 1 * time.Second       // pauses grow up to it
 	pingAfter        = 10 * time.Second      // of silence while calls wait; gRPC takes no less
-	pingTimeout      = 5 * time.Second       // until a silent connection counts as broken
+	pingTimeout      = 3 * time.Second       // until a connection counts as broken that acknowledges nothing
 	bufferBytes      = 64 << 10              // read and write buffer of a connection
 	streamWindow     = 1 << 20               // bytes of one answer that may be under way unread
 	connWindow       = 4 << 20               // bytes of one connection that may be under way unread

@@ -364,6 +364,13 @@ func TestLostCommitIsAskedFor(t *testing.T) {
 		require.EqualValues(t, 1, counter(t, r.db, "c"))
 		require.Equal(t, 1, r.us.count("Commit"))
 	})
+	inBubble(t, "not applied, with an id of the caller's", func(t *testing.T, r *regions) {
+		r.eu.before = only("Commit", 1, cut)
+		err := r.db.Update(ctx, readAndAdd, WithOpID(NewOpID()))
+		require.ErrorIs(t, err, ErrUnavailable)
+		require.Equal(t, OutcomeNotApplied, OutcomeOf(err))
+		require.Equal(t, 1, r.eu.count("Begin"), "the id is spent, so only the caller can go on")
+	})
 	inBubble(t, "never known", func(t *testing.T, r *regions) {
 		r.eu.after = only("Commit", 1, cut)
 		r.eu.before = only("Outcome", 1000, down)

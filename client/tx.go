@@ -106,6 +106,10 @@ func (tx *Tx) repeatable(err error) bool {
 	if errors.Is(err, ErrAborted) {
 		return true
 	}
+	var e *kv.Error
+	if errors.As(tx.broken, &e) && !e.ID.IsZero() && e.ID == tx.call.Attempt.ID {
+		return false // the id that the caller gave is denied for good
+	}
 	// fn may have wrapped or replaced the error, so ask what broke the transaction.
 	switch kv.KindOf(tx.broken) {
 	case kv.KindUnavailable, kv.KindNotFound, kv.KindOverloaded:

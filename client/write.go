@@ -212,7 +212,9 @@ func (r *router) askCommit(ctx context.Context, t openTxn, id OpID, s sent, firs
 		return kv.Receipt{}, err
 	}
 	if answer.Outcome == kv.NotApplied {
-		return kv.Receipt{}, kv.Errorf(kv.KindUnavailable, "the commit was lost on its way and will not happen: %w", first)
+		lost := kv.Errorf(kv.KindUnavailable, "the commit was lost on its way and will not happen: %w", first)
+		lost.ID = id // which can't be used again
+		return kv.Receipt{}, lost
 	}
 	receipt := t.receipt
 	receipt.Commit = answer.Commit

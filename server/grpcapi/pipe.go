@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -17,6 +18,7 @@ import (
 // Limits of one pipe.
 const (
 	maxPipeCalls = 1024      // under way; the stream is read no further beyond
+	maxIdle      = 64        // workers that wait for a call; others end
 	batchAnswers = 256       // in one message
 	batchBytes   = 256 << 10 // after which a message takes no further answer
 )
@@ -33,6 +35,7 @@ type pipe struct {
 	work    chan piped    // to a worker that is idle
 	answers chan answered // has room for every slot, so that workers never wait
 	workers sync.WaitGroup
+	idle    atomic.Int32 // workers that wait
 
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelFunc // of cancellable calls under way
@@ -119,11 +122,17 @@ func (p *pipe) dispatch(c *pb.PipeCall) {
 	}
 }
 
-// worker runs a first call, then others until the pipe ends.
+// worker runs a first call, then others until the pipe ends or enough workers wait.
 func (p *pipe) worker(w piped) {
 	defer p.workers.Done()
-	for more := true; more; w, more = <-p.work {
+	for more := true; more; {
 		p.answers <- p.run(w)
+		if p.idle.Add(1) > maxIdle {
+			p.idle.Add(-1)
+			return
+		}
+		w, more = <-p.work
+		p.idle.Add(-1)
 	}
 }
 
