@@ -140,11 +140,11 @@ func size(v kv.Value) int {
 
 func splitList(v kv.Value, limit int) []kv.Value {
 	var out []kv.Value
-	start, sum := 0, 0
+	start, sum := 0, perEntry
 	for i, e := range v.List {
 		if i > start && sum+perEntry+len(e) > limit {
 			out = append(out, kv.Value{Type: v.Type, Present: true, List: v.List[start:i]})
-			start, sum = i, 0
+			start, sum = i, perEntry
 		}
 		sum += perEntry + len(e)
 	}
@@ -154,13 +154,13 @@ func splitList(v kv.Value, limit int) []kv.Value {
 func splitFields(v kv.Value, limit int) []kv.Value {
 	var out []kv.Value
 	var fields []kv.Field
-	sum := 0
+	sum := perEntry
 	for _, f := range v.Fields {
 		for _, piece := range Split(f.Value, limit) {
 			n := len(f.Name) + size(piece)
 			if len(fields) > 0 && sum+n > limit {
 				out = append(out, kv.Value{Type: v.Type, Present: true, Fields: fields})
-				fields, sum = nil, 0
+				fields, sum = nil, perEntry
 			}
 			fields = append(fields, kv.Field{Name: f.Name, Value: piece})
 			sum += n
