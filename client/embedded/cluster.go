@@ -2,10 +2,12 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,25 +38,29 @@ type ClusterOptions struct {
 }
 
 // Cluster is several regions in this process, on a network of their own. Its methods are safe for
-// concurrent use, one Crash, Restart or Close of a region at a time.
+// concurrent use.
 type Cluster struct {
-	options ClusterOptions
+	options ClusterOptions // but for Regions
 	time    replication.Time
 	network *memtransport.Network
 
 	mu      sync.Mutex
 	random  *rand.Rand
+	names   []string // the founder first; replaced, never changed
 	regions map[string]*region
 }
 
-// region is one site of a Cluster; service changes with every restart.
+// region is one site of a Cluster.
 type region struct {
 	name string
+	db   *client.DB
+	door *door
+
+	mu   sync.Mutex // held while it starts or ends
 	fs   vfs.FS
 	mem  *vfs.MemFS // nil: on disk
 	node *node.Node // nil while it is down
-	db   *client.DB
-	door *door
+	wire *wire      // of node
 }
 
 // StartCluster starts all regions and returns once each serves.
@@ -70,51 +76,65 @@ func StartCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
 		options: o, time: clock, network: memtransport.New(clock),
 		random: rand.New(rand.NewPCG(o.Seed, 0)), regions: map[string]*region{},
 	}
-	c.setDelays()
 	for _, name := range o.Regions {
-		r := &region{name: name, fs: vfs.Default, door: &door{region: name}}
-		if o.Dir == "" {
-			r.mem = vfs.NewCrashableMem()
-			r.fs = r.mem
-		}
-		r.db = client.New(r.door)
-		c.regions[name] = r
-		if err := c.start(ctx, r); err != nil {
-			c.Close()
-			return nil, fmt.Errorf("starting region %s: %w", name, err)
+		if err := c.Add(ctx, name); err != nil {
+			return nil, errors.Join(err, c.Close())
 		}
 	}
 	return c, nil
 }
 
-func (c *Cluster) setDelays() {
+// Add starts a new region, which joins the cluster while the others go on, and returns once it
+// serves. A region that could not be started in time is not part of the cluster; the others may
+// have given it a number, which adding it again under the same name takes up.
+func (c *Cluster) Add(ctx context.Context, name string) error {
+	r := &region{name: name, fs: vfs.Default, door: &door{region: name}}
+	if c.options.Dir == "" {
+		r.mem = vfs.NewCrashableMem()
+		r.fs = r.mem
+	}
+	r.db = client.New(r.door)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	others := c.Regions()
+	if slices.Contains(others, name) {
+		return kv.Errorf(kv.KindInvalid, "region %s is part of the cluster already", name)
+	}
+	c.setDelays(name, others)
+	if err := c.start(ctx, r, others); err != nil {
+		return fmt.Errorf("starting region %s: %w", name, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.names = append(slices.Clone(c.names), name)
+	c.regions[name] = r
+	return nil
+}
+
+func (c *Cluster) setDelays(name string, others []string) {
 	if c.options.RoundTrip == nil {
 		return
 	}
-	for _, a := range c.options.Regions {
-		for _, b := range c.options.Regions {
-			if a != b {
-				c.network.SetDelay(a, b, c.options.RoundTrip(a, b)/2)
-			}
-		}
+	for _, other := range others {
+		d := c.options.RoundTrip(name, other) / 2
+		c.network.SetDelay(name, other, d)
+		c.network.SetDelay(other, name, d)
 	}
 }
 
-// start starts a region's node over what its file system holds.
-func (c *Cluster) start(ctx context.Context, r *region) error {
+// start starts a region's node over what its file system holds. Without anything there it joins the
+// others, or founds the cluster if there are none. The caller holds r.mu.
+func (c *Cluster) start(ctx context.Context, r *region, others []string) error {
+	w := &wire{Transport: c.network.Node(r.name)}
 	config := node.Config{
 		Region:    r.name,
+		Join:      others,
 		Dir:       path.Join(c.options.Dir, r.name),
 		FS:        r.fs,
 		Time:      c.time,
-		Transport: c.network.Node(r.name),
+		Transport: w,
 		Addresses: node.Addresses{Peer: r.name},
 		Log:       c.options.Log,
-	}
-	for _, other := range c.options.Regions {
-		if other != r.name && r.name != c.options.Regions[0] {
-			config.Join = append(config.Join, other)
-		}
 	}
 	if c.options.Adjust != nil {
 		c.options.Adjust(&config)
@@ -123,13 +143,17 @@ func (c *Cluster) start(ctx context.Context, r *region) error {
 	if err != nil {
 		return err
 	}
-	r.node = n
+	r.node, r.wire = n, w
 	r.door.open(n)
 	return nil
 }
 
 // Regions lists the regions' names, the founder first.
-func (c *Cluster) Regions() []string { return c.options.Regions }
+func (c *Cluster) Regions() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.names)
+}
 
 // DB is a region's database. It stays valid over Crash and Restart; calls in between fail with
 // client.ErrUnavailable.
@@ -162,21 +186,34 @@ func (c *Cluster) Isolate(name string) { c.others(name, c.Cut) }
 func (c *Cluster) Rejoin(name string) { c.others(name, c.Heal) }
 
 func (c *Cluster) others(name string, do func(a, b string)) {
-	for _, other := range c.options.Regions {
-		if other != name {
-			do(name, other)
-		}
+	for _, other := range c.besides(name) {
+		do(name, other)
 	}
 }
 
+// besides lists all regions but one.
+func (c *Cluster) besides(name string) []string {
+	return slices.DeleteFunc(c.Regions(), func(other string) bool { return other == name })
+}
+
 // Crash ends a region as a power cut would: what it has not synced may be gone. On disk it is a kill
-// of the process that is simulated: what was written stays.
+// of the process that is simulated: what was written stays. Calls under way fail, their outcome
+// unknown.
 func (c *Cluster) Crash(name string) {
 	r := c.region(name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.crash(r)
+}
+
+// crash is Crash. What clients and peers learn of the region they learn before the state of its disk
+// is fixed, so that nothing they know of can be missing there. The caller holds r.mu.
+func (c *Cluster) crash(r *region) {
 	if r.node == nil {
 		return
 	}
 	r.door.shut()
+	r.wire.cut()
 	var after *vfs.MemFS
 	if r.mem != nil {
 		c.mu.Lock()
@@ -192,8 +229,10 @@ func (c *Cluster) Crash(name string) {
 
 // LoseDisk ends a region and empties its disk.
 func (c *Cluster) LoseDisk(name string) error {
-	c.Crash(name)
 	r := c.region(name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.crash(r)
 	if r.mem != nil {
 		r.mem = vfs.NewCrashableMem()
 		r.fs = r.mem
@@ -202,29 +241,47 @@ func (c *Cluster) LoseDisk(name string) error {
 	return r.fs.RemoveAll(path.Join(c.options.Dir, name))
 }
 
-// Restart starts a region that has crashed, and returns once it serves.
+// Stop ends a region in order: nothing is lost, and what was promised is kept.
+func (c *Cluster) Stop(ctx context.Context, name string) error {
+	return c.stop(ctx, c.region(name))
+}
+
+func (c *Cluster) stop(ctx context.Context, r *region) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.node == nil {
+		return nil
+	}
+	n := r.node
+	r.node = nil
+	err := n.Close(ctx) // calls under way are answered
+	r.door.shut()
+	if err != nil {
+		return fmt.Errorf("stopping region %s: %w", r.name, err)
+	}
+	return nil
+}
+
+// Restart starts a region that was stopped or has crashed, and returns once it serves; after
+// LoseDisk it serves reads first, and writes once it has all of its own back. A region whose restart
+// failed may be restarted again.
 func (c *Cluster) Restart(ctx context.Context, name string) error {
 	r := c.region(name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.node != nil {
 		return kv.Errorf(kv.KindInvalid, "region %s is running", name)
 	}
-	return c.start(ctx, r)
+	return c.start(ctx, r, c.besides(name))
 }
 
 // Close stops all regions in order.
 func (c *Cluster) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	var first error
-	for _, r := range c.regions {
-		if r.node == nil {
-			continue
-		}
-		r.door.shut()
-		if err := r.node.Close(ctx); err != nil && first == nil {
-			first = fmt.Errorf("stopping region %s: %w", r.name, err)
-		}
-		r.node = nil
+	var all []error
+	for _, name := range c.Regions() {
+		all = append(all, c.stop(ctx, c.region(name)))
 	}
-	return first
+	return errors.Join(all...)
 }

@@ -40,8 +40,8 @@ func (c *Cluster) Converge(ctx context.Context) (client.Digest, error) {
 // running lists the regions that are up.
 func (c *Cluster) running() []string {
 	var out []string
-	for _, name := range c.options.Regions {
-		if _, err := c.region(name).door.get(); err == nil {
+	for _, name := range c.Regions() {
+		if c.region(name).door.service.Load() != nil {
 			out = append(out, name)
 		}
 	}
