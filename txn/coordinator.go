@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -103,6 +104,11 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 		return kv.Response{}, err
 	}
 	var resp kv.Response
+	if len(req.Ops) == 0 && !own {
+		if values, at, ok := c.peek(req.Queries); ok {
+			return kv.Response{Values: values, Receipt: c.receipt(&req.Options, at)}, nil
+		}
+	}
 	var at clock.Vector
 	var open Snapshot
 	if len(req.Queries) > 0 || len(req.Ops) == 0 {
@@ -143,6 +149,30 @@ func (v *view) queries(ctx context.Context, qs []kv.Query) ([]kv.Value, error) {
 		}
 	}
 	return out, nil
+}
+
+// peek answers queries of single leaves without opening a snapshot. The horizon never passes the
+// exposed vector; so when that is the same after the reads as before them, nothing was folded
+// beyond it in between. Otherwise, and for anything that scans, ok is false.
+func (c *Coordinator) peek(qs []kv.Query) (values []kv.Value, at clock.Vector, ok bool) {
+	for i := range qs {
+		if q := &qs[i]; q.Kind != kv.QueryValue || len(q.Path) != 0 || crdt.IsCollection(q.Type) {
+			return nil, nil, false
+		}
+	}
+	at = c.snapshots.Exposed()
+	values = make([]kv.Value, len(qs))
+	for i := range qs {
+		typ, err := crdt.Address(qs[i].Object, nil)
+		if err != nil {
+			return nil, nil, false // the long way says what is wrong
+		}
+		v := view{store: c.store, at: at}
+		if values[i], err = v.leaf(place{object: qs[i].Object}, typ); err != nil {
+			return nil, nil, false
+		}
+	}
+	return values, at, c.snapshots.Exposed().Equal(at)
 }
 
 // buffer adds operations to a write set, all or none. A compare-and-set on what the transaction
