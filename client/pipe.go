@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,9 +113,12 @@ func (p *pipe) do(ctx context.Context, m *pb.DoRequest, bound int) (*pb.DoRespon
 			return nil, &lostError{err, false}
 		}
 		resp, err := l.do(ctx, m, bound)
+		if err == nil {
+			return resp, nil
+		}
 		var lost *lostError
 		if !errors.As(err, &lost) || ctx.Err() != nil {
-			return resp, err
+			return nil, err
 		}
 		p.line.CompareAndSwap(l, nil)
 		if status.Code(lost.err) == codes.Unimplemented {
@@ -278,6 +282,7 @@ func (l *line) send() {
 	for {
 		select {
 		case c := <-l.queue:
+			runtime.Gosched() // callers that are about to queue do so, and share the message
 			l.gather(&m, c)
 			if len(m.Calls) == 0 && len(m.Cancelled) == 0 {
 				continue

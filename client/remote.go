@@ -86,10 +86,7 @@ func (c *rpc) failed(ctx context.Context, err error, sent bool) error {
 // piped translates the error of a call that went through the pipe.
 func (c *rpc) piped(ctx context.Context, err error) error {
 	var lost *lostError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &lost):
+	if errors.As(err, &lost) {
 		return c.failed(ctx, lost.err, lost.sent)
 	}
 	return ended(ctx, err)
@@ -189,8 +186,11 @@ func (r *remote) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 func (r *remote) do(ctx context.Context, c *rpc, req *kv.Request, m *pb.DoRequest, bound int) (*pb.DoResponse, error) {
 	if bound <= maxPiped && small(req.Queries) && r.pipe.usable(ctx) {
 		answer, err := r.pipe.do(ctx, m, bound)
-		if err == nil || !errors.Is(err, errNoPipe) {
-			return answer, c.piped(ctx, err)
+		if err == nil {
+			return answer, nil
+		}
+		if !errors.Is(err, errNoPipe) {
+			return nil, c.piped(ctx, err)
 		}
 	}
 	var p peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent

@@ -125,9 +125,14 @@ func (t Token) Encode() []byte {
 	if t.Cluster.IsZero() && len(t.Seen) == 0 {
 		return nil
 	}
-	b := append([]byte{tokenVersion}, t.Cluster[:]...)
+	b := append(make([]byte, 0, 1+16+2+12*len(t.Seen)+4), tokenVersion) // mostly enough: one allocation
+	b = append(b, t.Cluster[:]...)
 	b = t.Seen.Append(b, 0)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func badToken() error {
+	return Errorf(KindInvalid, "malformed session token: pass on exactly what an earlier answer returned")
 }
 
 // DecodeToken reads what Encode wrote. Errors match ErrInvalid.
@@ -135,19 +140,18 @@ func DecodeToken(b []byte) (Token, error) {
 	if len(b) == 0 {
 		return Token{}, nil
 	}
-	bad := Errorf(KindInvalid, "malformed session token: pass on exactly what an earlier answer returned")
 	if len(b) < 1+16+1+4 || b[0] != tokenVersion {
-		return Token{}, bad
+		return Token{}, badToken()
 	}
 	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
 	if crc32.Checksum(body, castagnoli) != sum {
-		return Token{}, bad
+		return Token{}, badToken()
 	}
 	var t Token
 	copy(t.Cluster[:], body[1:])
 	seen, rest, err := clock.DecodeVector(body[17:], 0)
 	if err != nil || len(rest) != 0 {
-		return Token{}, bad
+		return Token{}, badToken()
 	}
 	t.Seen = seen
 	return t, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -189,6 +190,7 @@ func (p *pipe) send() error {
 			if !more {
 				return failed
 			}
+			runtime.Gosched() // workers that are about to answer do so, and share the message
 			batch = p.gather(append(batch[:0], a.PipeAnswer), a.bytes)
 			if failed == nil {
 				failed = p.stream.Send(&pb.PipeResponse{Answers: batch})
