@@ -85,6 +85,7 @@ func (t *Tree) add(name string, src []byte) error {
 func (t *Tree) Check() []string {
 	var wrong []string
 	wrong = append(wrong, t.packages()...)
+	wrong = append(wrong, t.unused()...)
 	for _, f := range t.files {
 		wrong = append(wrong, t.imports(f)...)
 		if f.generated {
@@ -114,6 +115,34 @@ func (t *Tree) packages() []string {
 		}
 		if written[pkg] && !documented[pkg] {
 			wrong = append(wrong, fmt.Sprintf("package %s has no doc.go with a package comment", pkg))
+		}
+	}
+	for _, pkg := range slices.Sorted(maps.Keys(t.rules.packages)) {
+		if !found[pkg] {
+			wrong = append(wrong, fmt.Sprintf("package %s is listed in imports.txt and does not exist", pkg))
+		}
+	}
+	return wrong
+}
+
+// unused lists what imports.txt allows and nobody does, so that the file says what is.
+func (t *Tree) unused() []string {
+	used := map[string]bool{}
+	for _, f := range t.files {
+		for _, spec := range f.syntax.Imports {
+			name, _ := strconv.Unquote(spec.Path.Value)
+			ours, _ := strings.CutPrefix(name, t.module+"/")
+			used[f.pkg+" "+ours] = true
+		}
+	}
+	var wrong []string
+	for _, allowed := range []map[string][]string{t.rules.packages, t.rules.tests} {
+		for _, pkg := range slices.Sorted(maps.Keys(allowed)) {
+			for _, i := range allowed[pkg] {
+				if !used[pkg+" "+i] {
+					wrong = append(wrong, fmt.Sprintf("imports.txt lets %s import %s, which it does not", pkg, i))
+				}
+			}
 		}
 	}
 	return wrong

@@ -7,9 +7,9 @@
 //
 // # Invariants
 //
-//  1. Every package of the module is listed in imports.txt.
+//  1. Every package of the module is listed in imports.txt, and every listed one exists.
 //  2. Every import of one of our packages or of a third-party module is written in imports.txt; what
-//     a package may import is listed above it.
+//     a package may import is listed above it, and is imported.
 //  3. A pure package mentions no wall clock, timer, random source, network, file, lock or goroutine.
 //  4. No file has 800 lines or more, no test outside jepsen/ sleeps (but in testing/synctest, where
 //     sleeping moves the clock), no package is named util, common, base, helpers or types, and every

@@ -30,6 +30,7 @@ const sampleRules = `
 pure low
 package low:
 package high: low   # a remark
+package high/fake:
 tests high: high/fake
 module example.org/db: high
 module example.org/db/fs: high low
@@ -41,7 +42,11 @@ testmodule example.org/rig: high/...
 func check(t *testing.T, files map[string]string) []string {
 	t.Helper()
 	root := fstest.MapFS{}
-	all := map[string]string{"low/doc.go": "// Package low.\npackage low", "high/doc.go": "// Package high.\npackage high"}
+	all := map[string]string{"low/doc.go": "// Package low.\npackage low",
+		"high/doc.go":      "// Package high.\npackage high",
+		"high/uses.go":     `package high; import _ "m.org/m/low"`,
+		"high/use_test.go": `package high; import _ "m.org/m/high/fake"`,
+		"high/fake/doc.go": "// Package fake.\npackage fake"}
 	for name, src := range files {
 		all[name] = src
 	}
@@ -110,6 +115,23 @@ func TestEveryRuleIsEnforced(t *testing.T) {
 			require.Contains(t, wrong, c.want)
 		})
 	}
+}
+
+func TestListedPackageMustExist(t *testing.T) {
+	rules, err := ParseRules(strings.NewReader("package gone:"))
+	require.NoError(t, err)
+	tree, err := Load(fstest.MapFS{}, "m.org/m", rules)
+	require.NoError(t, err)
+	require.Equal(t, []string{"package gone is listed in imports.txt and does not exist"}, tree.Check())
+}
+
+func TestListedEdgeMustBeUsed(t *testing.T) {
+	rules, err := ParseRules(strings.NewReader("package a:\npackage b: a\ntests a: b"))
+	require.NoError(t, err)
+	root := fstest.MapFS{"a/doc.go": {Data: []byte("// Package a.\npackage a")}, "b/doc.go": {Data: []byte("// Package b.\npackage b")}}
+	tree, err := Load(root, "m.org/m", rules)
+	require.NoError(t, err)
+	require.Equal(t, []string{"imports.txt lets b import a, which it does not", "imports.txt lets a import b, which it does not"}, tree.Check())
 }
 
 func TestUnreadableSourceIsAnError(t *testing.T) {
