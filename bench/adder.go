@@ -77,7 +77,7 @@ func (a *adder) call(ctx context.Context, random *rand.Rand) {
 	opts := []client.CallOption{durability, client.WithReceipt(&receipt)}
 	var kept []point
 	for a.turn(ctx) {
-		if err := a.db.Counter(a.keys[random.IntN(len(a.keys))]).Add(ctx, 1, opts...); err != nil {
+		if err := a.db.Counter(a.key(random)).Add(ctx, 1, opts...); err != nil {
 			a.fail(err)
 			break
 		}
@@ -89,6 +89,18 @@ func (a *adder) call(ctx context.Context, random *rand.Rand) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.commits = append(a.commits, kept...)
+}
+
+// key is the counter of the next add.
+func (a *adder) key(random *rand.Rand) string {
+	if !a.q.Fresh {
+		return a.keys[random.IntN(len(a.keys))]
+	}
+	var b [keySize]byte
+	for i := range b {
+		b[i] = byte(random.Uint32())
+	}
+	return string(b[:])
 }
 
 // turn waits for the caller's turn; false: the run is over.

@@ -24,6 +24,7 @@ import (
 type RegionConfig struct {
 	Name, Dir string
 	Join      []string // peer addresses of nodes of the cluster
+	Listen    string   // peer address to listen on; empty: any port of loopback
 	Advertise string   // peer address that others are told; empty: the one listened on
 	Serve     bool     // clients too
 }
@@ -53,6 +54,7 @@ type request struct {
 	Seconds    float64         // add, watch
 	Rate       float64         // add: a second; 0: as fast as it goes
 	Applied    bool            // add: answer before it is on disk
+	Fresh      bool            // add: each to a counter of its own, whose key is random bytes
 	Region     clock.Region    // watch, reach: whose exposed timestamp
 	Time       clock.Timestamp // reach: wait for it
 }

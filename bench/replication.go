@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -28,13 +29,21 @@ type regions struct{ first, second *process }
 
 func (r *regions) quit() error { return errors.Join(r.second.quit(), r.first.quit()) }
 
-// startRegions starts both; advertise is what others are told as the second's peer address.
-func startRegions(ctx context.Context, e *Env, advertise string) (*regions, error) {
+// startRegions starts both. With a link, the first reaches the second through it.
+func startRegions(ctx context.Context, e *Env, link *relay) (*regions, error) {
 	first, err := startRegion(ctx, e, RegionConfig{Name: "eu", Dir: e.Dir + "/eu"}, core(0))
 	if err != nil {
 		return nil, err
 	}
-	second, err := startRegion(ctx, e, secondConfig(e, first, advertise), core(1))
+	config := secondConfig(e, first)
+	if link != nil {
+		if config.Listen, err = freeAddress(); err != nil {
+			return nil, errors.Join(err, first.kill())
+		}
+		link.to(config.Listen)
+		config.Advertise = link.address()
+	}
+	second, err := startRegion(ctx, e, config, core(1))
 	if err != nil {
 		return nil, errors.Join(err, first.kill())
 	}
@@ -49,8 +58,18 @@ func core(n int) string {
 	return strconv.Itoa(n)
 }
 
-func secondConfig(e *Env, first *process, advertise string) RegionConfig {
-	return RegionConfig{Name: "us", Dir: e.Dir + "/us", Join: []string{first.ready.Peer}, Advertise: advertise}
+func secondConfig(e *Env, first *process) RegionConfig {
+	return RegionConfig{Name: "us", Dir: e.Dir + "/us", Join: []string{first.ready.Peer}}
+}
+
+// freeAddress finds a port of loopback that nobody listens on now. The region needs to know it before
+// it starts, as it is reached through a relay while it joins.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // run has the first region add while the second watches.
@@ -71,7 +90,7 @@ func (r *regions) run(q request) (added, seen reply, err error) {
 
 // replicationStream: how fast a second region follows, and how far behind it is.
 func replicationStream(ctx context.Context, e *Env) (figures []Figure, err error) {
-	r, err := startRegions(ctx, e, "")
+	r, err := startRegions(ctx, e, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -188,32 +207,46 @@ func replicationBytes(ctx context.Context, e *Env) (figures []Figure, err error)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, link.close()) }()
-	r, err := startRegions(ctx, e, link.address())
+	r, err := startRegions(ctx, e, link)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.quit()) }()
-	link.to(r.second.ready.Peer)
-	q := request{Do: "add", Keys: e.Keys, Goroutines: saturating, Seconds: min(e.Sustain, 10*time.Second).Seconds()}
+	for _, fresh := range []bool{true, false} {
+		q := request{Do: "add", Keys: e.Keys, Goroutines: saturating, Seconds: min(e.Sustain, 10*time.Second).Seconds(), Fresh: fresh}
+		f, err := r.bytesPerAdd(link, q)
+		if err != nil {
+			return figures, err
+		}
+		figures = append(figures, f)
+	}
+	return figures, nil
+}
+
+func (r *regions) bytesPerAdd(link *relay, q request) (Figure, error) {
 	before := link.bytes.Load()
 	added, err := r.first.ask(q, seconds(q.Seconds)+patience)
 	if err != nil {
-		return nil, err
+		return Figure{}, err
 	}
 	if _, err := r.second.ask(request{Do: "reach", Region: r.first.ready.Region, Time: added.lastCommit()}, patience); err != nil {
-		return nil, err
+		return Figure{}, err
 	}
 	bytes := float64(link.bytes.Load()-before) / float64(added.Done)
-	if bytes < 1 {
-		return nil, errors.New("bench: the stream between the regions does not go through the relay")
+	if bytes == 0 {
+		return Figure{}, errors.New("bench: the stream between the regions does not go through the relay")
 	}
-	return []Figure{alone(fmt.Sprintf("bytes at the socket a counter add, %d-byte keys, busy stream", keySize), "bytes", bytes,
-		atMostOurs(2*keySize+8), "both directions of the stream between two regions")}, nil
+	what, goal := fmt.Sprintf("%d-byte keys of random bytes, each used once", keySize), atMostOurs(2*keySize+8)
+	if !q.Fresh {
+		what, goal = fmt.Sprintf("%s keys of %d bytes that are alike", number(float64(q.Keys)), keySize), Goal{}
+	}
+	return alone("bytes at the socket a counter add, busy stream, "+what, "bytes", bytes, goal,
+		"both directions of the stream between two regions, at the socket"), nil
 }
 
 // catchUp: a region that was away for many transactions.
 func catchUp(ctx context.Context, e *Env) (figures []Figure, err error) {
-	r, err := startRegions(ctx, e, "")
+	r, err := startRegions(ctx, e, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +259,7 @@ func catchUp(ctx context.Context, e *Env) (figures []Figure, err error) {
 		return nil, err
 	}
 	begun := time.Now()
-	if r.second, err = startRegion(ctx, e, secondConfig(e, r.first, ""), core(1)); err != nil {
+	if r.second, err = startRegion(ctx, e, secondConfig(e, r.first), core(1)); err != nil {
 		return nil, err
 	}
 	if _, err := r.second.ask(request{Do: "reach", Region: r.first.ready.Region, Time: added.lastCommit()}, 10*time.Minute); err != nil {

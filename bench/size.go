@@ -9,12 +9,15 @@ import (
 
 	"github.com/theriac-db/theriac/bench/limits"
 	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/storage"
 )
 
 // The leaves' part of a store's keys, and the name of its merger, as package storage has them.
 const (
 	mergerName = "theriac.concat.1"
 	dataFolder = "data"
+	settlePoll = 50 * time.Millisecond
 )
 
 var leavesFrom, leavesTo = []byte{0x10}, []byte{0x11}
@@ -38,7 +41,7 @@ func sizeOfRemovedSet(ctx context.Context, e *Env) ([]Figure, error) {
 		}
 		return nil
 	}
-	perElement, err := settledSize(ctx, e, float64(e.Elements), 1, fill)
+	perElement, err := settledSize(ctx, e, float64(e.Elements), fill)
 	return one(alone(fmt.Sprintf("a set whose %s elements were removed one by one", number(float64(e.Elements))), "bytes an element",
 		perElement, atMostOurs(1), "files of the leaves after settling and compaction; the log is kept for an hour beside them"), err)
 }
@@ -64,40 +67,61 @@ func sizeOfCounters(ctx context.Context, e *Env) ([]Figure, error) {
 		}
 		return nil
 	}
-	perCounter, err := settledSize(ctx, e, float64(n), keySize+32, fill)
+	perCounter, err := settledSize(ctx, e, float64(n), fill)
 	return one(alone(fmt.Sprintf("a live counter, %d-byte key, 10 adds", keySize), "bytes a counter",
 		perCounter, atMostOurs(keySize+32), "files of the leaves after settling and compaction; keys of random bytes"), err)
 }
 
-// settledSize fills a store, gives it time to settle and to forget, and measures the files of its
-// leaves, compacted, a thing. It looks again while they are larger than enough, until e.Settle is over.
-func settledSize(ctx context.Context, e *Env, things, enough float64, fill func(context.Context, *client.DB) error) (float64, error) {
+// settledSize fills a store, waits until all of it is settled, lets the sweep look at every leaf, which
+// in the background it does slowly, and measures the files of the leaves, compacted, a thing.
+func settledSize(ctx context.Context, e *Env, things float64, fill func(context.Context, *client.DB) error) (float64, error) {
 	dir := e.Dir + "/ours"
-	size := 0.0
-	wait, waited := e.Settle/8, time.Duration(0)
-	for waited < e.Settle {
-		err := withDB(ctx, e, dir, func(db *client.DB) error {
-			if waited == 0 {
-				if err := fill(ctx, db); err != nil {
-					return err
-				}
-			}
-			return idle(ctx, wait)
-		})
-		if err != nil {
-			return 0, err
+	var settled clock.Vector
+	err := withDB(ctx, e, dir, func(db *client.DB) error {
+		err := fill(ctx, db)
+		if err == nil {
+			settled, err = waitSettled(ctx, e, db)
 		}
-		bytes, err := limits.CompactedBytes(ctx, dir+"/"+dataFolder, mergerName, leavesFrom, leavesTo)
-		if err != nil {
-			return 0, err
-		}
-		if size = float64(bytes) / things; size <= enough {
-			break
-		}
-		waited += wait
-		wait *= 2
+		return err
+	})
+	if err != nil {
+		return 0, err
 	}
-	return size, nil
+	if err := sweep(ctx, dir, settled); err != nil {
+		return 0, err
+	}
+	bytes, err := limits.CompactedBytes(ctx, dir+"/"+dataFolder, mergerName, leavesFrom, leavesTo)
+	return float64(bytes) / things, err
+}
+
+// waitSettled waits until everything that was written is settled.
+func waitSettled(ctx context.Context, e *Env, db *client.DB) (clock.Vector, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.Settle)
+	defer cancel()
+	// One durable commit: everything that came before it is then exposed.
+	var receipt client.Receipt
+	if err := db.Counter("end").Add(ctx, 1, client.WithReceipt(&receipt)); err != nil {
+		return nil, err
+	}
+	want := receipt.Token.Seen
+	status, err := db.Status(ctx)
+	for err == nil && !status.Settled.Includes(want) {
+		if err := idle(ctx, settlePoll); err != nil {
+			return nil, fmt.Errorf("settled up to %s and not to %s after %s: %w", status.Settled, want, e.Settle, err)
+		}
+		status, err = db.Status(ctx)
+	}
+	return status.Settled, err
+}
+
+// sweep opens a store on its own and rewrites every leaf that can be shortened at a settled cut.
+func sweep(ctx context.Context, dir string, settled clock.Vector) error {
+	s, err := storage.Open(storage.Config{Dir: dir})
+	if err != nil {
+		return err
+	}
+	s.SetCuts(settled, settled)
+	return errors.Join(s.Sweep(ctx), s.Close())
 }
 
 func withDB(ctx context.Context, e *Env, dir string, fn func(*client.DB) error) error {

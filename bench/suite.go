@@ -28,7 +28,7 @@ type Scale struct {
 	Adds     int           // to one counter, to see whether it stays fast; also transactions missed
 	Elements int           // of the large set
 	Sustain  time.Duration // of the replication run
-	Settle   time.Duration // to wait for what is settled to be forgotten, at most
+	Settle   time.Duration // to wait until all is settled, at most
 }
 
 // Full is the scale of the published figures.

@@ -97,12 +97,21 @@ func (m *memory) opener(_ context.Context, dir string, _ Options) (*client.DB, f
 		m.stores[dir] = memkv.New()
 	}
 	m.open++
-	return client.New(m.stores[dir].Node(1, "eu")), func() error {
+	return client.New(settling{m.stores[dir].Node(1, "eu")}), func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.open--
 		return nil
 	}, nil
+}
+
+// settling says that all that it has shown is settled.
+type settling struct{ kv.Service }
+
+func (s settling) Status(ctx context.Context) (kv.Status, error) {
+	status, err := s.Service.Status(ctx)
+	status.Settled = status.Exposed
+	return status, err
 }
 
 func tiny(t *testing.T) (*Env, *memory) {
@@ -112,7 +121,7 @@ func tiny(t *testing.T) (*Env, *memory) {
 	require.NoError(t, err)
 	return &Env{
 		Scale: Scale{Rounds: 1, Slice: 5 * time.Millisecond, Keys: 20, Many: 100, Adds: 50, Elements: 40,
-			Sustain: 50 * time.Millisecond, Settle: 8 * time.Millisecond},
+			Sustain: 50 * time.Millisecond, Settle: time.Second},
 		Open: m.opener, Dir: t.TempDir(), Self: []string{self, "child"},
 		Logf: t.Logf,
 	}, m
@@ -188,6 +197,17 @@ func TestReadsAreChecked(t *testing.T) {
 	require.ErrorContains(t, err, "the counter reads 0 in place of")
 	_, err = largeSet(t.Context(), e)
 	require.ErrorContains(t, err, "paging found 0 elements of 40")
+}
+
+func TestWhatDoesNotSettleIsAnError(t *testing.T) {
+	e, _ := tiny(t)
+	e.Open = func(context.Context, string, Options) (*client.DB, func() error, error) {
+		return client.New(memkv.New().Node(1, "eu")), func() error { return nil }, nil
+	}
+	_, err := sizeOfCounters(t.Context(), e)
+	require.ErrorContains(t, err, "settled up to {} and not to")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Error(t, sweep(t.Context(), "/dev/null", nil))
 }
 
 func TestAStopThatFailsFailsTheBenchmark(t *testing.T) {

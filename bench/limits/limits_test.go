@@ -70,6 +70,14 @@ func TestCompactedBytesCountsWhatIsLeft(t *testing.T) {
 	empty, err := CompactedBytes(t.Context(), dir, name, []byte("a"), []byte("b"))
 	require.NoError(t, err)
 	require.Less(t, empty, uint64(1000))
+
+	s, err = OpenStore(dir, Sizes{})
+	require.NoError(t, err)
+	require.NoError(t, s.Set(key(1), make([]byte, 1000)))
+	require.NoError(t, s.Close())
+	other, err := CompactedBytes(t.Context(), dir, name, []byte("b"), []byte("c"))
+	require.NoError(t, err)
+	require.Zero(t, other, "only what lies in the range counts")
 }
 
 func TestEchoAnswersWithItsSize(t *testing.T) {
