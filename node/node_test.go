@@ -1,0 +1,134 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+	"github.com/theriac-db/theriac/replication/memtransport"
+	"github.com/theriac-db/theriac/storage"
+)
+
+func config(fs vfs.FS, region string) Config {
+	return Config{
+		Region: region, Dir: "data", FS: fs, Addresses: Addresses{Peer: region},
+		Transport: memtransport.New(replication.SystemTime()).Node(region),
+	}
+}
+
+func TestStartRefusesBadSettings(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"no region":          func(c *Config) { c.Region = "" },
+		"capital letters":    func(c *Config) { c.Region = "EU" },
+		"long region":        func(c *Config) { c.Region = strings.Repeat("x", MaxRegionName+1) },
+		"no folder":          func(c *Config) { c.Dir = "" },
+		"no transport":       func(c *Config) { c.Transport = nil },
+		"negative skew":      func(c *Config) { c.Skew = -1 },
+		"skew out of bounds": func(c *Config) { c.Skew = 1 << 62 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := config(vfs.NewMem(), "eu")
+			change(&c)
+			_, err := Start(t.Context(), c)
+			require.ErrorIs(t, err, kv.ErrInvalid)
+		})
+	}
+}
+
+func TestFolderBelongsToOneRegion(t *testing.T) {
+	fs := vfs.NewMem()
+	n, err := Start(t.Context(), config(fs, "eu"))
+	require.NoError(t, err)
+	require.NoError(t, n.Close(t.Context()))
+	_, err = Start(t.Context(), config(fs, "us"))
+	require.ErrorIs(t, err, kv.ErrInvalid)
+	require.Contains(t, err.Error(), `"eu"`)
+	n, err = Start(t.Context(), config(fs, "eu"))
+	require.NoError(t, err, "a refused start leaves no damage")
+	require.NoError(t, n.Close(t.Context()))
+}
+
+func TestFailureOfTheStoreRefusesWritesAndIsTold(t *testing.T) {
+	var told []error
+	c := config(vfs.NewMem(), "eu")
+	c.Fatal = func(err error) { told = append(told, err) }
+	n, err := Start(t.Context(), c)
+	require.NoError(t, err)
+	defer n.Kill()
+	require.NoError(t, n.Alive())
+	require.Empty(t, n.NotReady())
+	cause := kv.Errorf(kv.KindReadOnly, "the disk is full")
+	n.fatal(cause)
+	n.fatal(cause)
+	require.Len(t, told, 1)
+	require.ErrorIs(t, n.Alive(), kv.ErrReadOnly)
+	require.Len(t, n.NotReady(), 1)
+	_, err = n.Do(t.Context(), kv.Request{Ops: []kv.Op{{
+		Object: kv.Object{Bucket: kv.DefaultBucket, Key: "k", Type: crdt.Counter}, Verb: kv.VerbIncrement, Int: 1,
+	}}})
+	require.ErrorIs(t, err, kv.ErrReadOnly)
+	require.Contains(t, err.Error(), "the disk is full")
+	s, err := n.Status(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, s.State, "read-only")
+}
+
+func TestClockAheadRefusesWritesWhileItLasts(t *testing.T) {
+	n, err := Start(t.Context(), config(vfs.NewMem(), "eu"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, n.Close(t.Context())) }()
+	n.clockAhead(true)
+	require.NotNil(t, n.Refused())
+	n.clockAhead(false)
+	require.Nil(t, n.Refused())
+	n.Refuse(kv.Errorf(kv.KindReadOnly, "another reason"))
+	n.clockAhead(true)
+	n.clockAhead(false)
+	require.NotNil(t, n.Refused(), "another reason stays")
+	n.skewed(2, "us", n.config.Skew*2)
+	require.Len(t, n.NotReady(), 2)
+	n.skewed(2, "us", 0)
+	require.Len(t, n.NotReady(), 1)
+}
+
+func TestBootstrapBytesComeBackAndMalformedOnesAreRefused(t *testing.T) {
+	open := func() peerStore {
+		s, err := storage.Open(storage.Config{FS: vfs.NewMem(), Dir: "data"})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return peerStore{Store: s}
+	}
+	from, to := open(), open()
+	lane := clock.Lane{Region: 3}
+	voids := map[clock.Lane][]kv.Interval{lane: {{From: 5, To: 9}, {From: 20, To: 30}}}
+	require.NoError(t, write(t.Context(), from.Store, func(b *storage.Batch) error { b.LoadVoids(voids); return nil }))
+	state, err := from.ReadState(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, to.LoadBegin(t.Context()))
+	require.NoError(t, to.LoadEnd(t.Context(), state, map[clock.Lane]clock.Timestamp{lane: 40}))
+	require.Equal(t, voids, to.Voids())
+	require.Equal(t, clock.Timestamp(40), to.Applied(lane))
+	for n := range len(state) {
+		if n != 0 && n != len(state)/2 {
+			require.ErrorIs(t, to.LoadEnd(t.Context(), state[:n], nil), kv.ErrCorrupt)
+		}
+	}
+	for _, data := range [][]byte{{0xff}, {5, 1}, appendBytes(nil, []byte("key")), appendBytes(appendBytes(nil, []byte("key")), []byte("items"))} {
+		require.ErrorIs(t, to.LoadRange(t.Context(), 0, data), kv.ErrCorrupt)
+	}
+}
+
+func FuzzDecodeVoids(f *testing.F) {
+	f.Add([]byte{3, 0, 1, 2, 3})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := decodeVoids(b); err != nil {
+			require.ErrorIs(t, err, kv.ErrCorrupt)
+		}
+	})
+}
