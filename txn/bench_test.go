@@ -58,6 +58,8 @@ func BenchmarkAdd(b *testing.B) {
 					}
 				}
 			})
+			stats := c.Stats()
+			b.ReportMetric(float64(stats.Commits)/float64(stats.Groups), "commits/group")
 		})
 	}
 }
