@@ -29,11 +29,12 @@ func (c *Committer) admit(ctx context.Context, w *commit) (first *commit, known 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if res := c.knownLocked(w.attempt.ID); res != nil {
-		return nil, res
-	}
+	// What is under way may be in the log, and so be known, before it is on disk.
 	if first := c.ids.underWay[w.attempt.ID]; first != nil {
 		return first, nil
+	}
+	if res := c.knownLocked(w.attempt.ID); res != nil {
+		return nil, res
 	}
 	if err := c.enqueueLocked(w); err != nil {
 		return nil, &result{err: err}

@@ -96,6 +96,24 @@ func TestConcurrentTriesAreWrittenOnce(t *testing.T) {
 	require.Zero(t, r.shell.openSnapshots())
 }
 
+// TestRetryIsAnsweredOnceTheFirstTryIsOnDisk: the log shows a record that a crash would still lose.
+func TestRetryIsAnsweredOnceTheFirstTryIsOnDisk(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	r := start(t, fs, 7)
+	id := kv.OpID{9}
+	_, err := r.Do(t.Context(), kv.Request{
+		Options: kv.Options{Attempt: first(id), Durability: kv.DurabilityApplied}, Ops: []kv.Op{increment("n", 1)},
+	})
+	require.NoError(t, err)
+	_, err = r.try(again(id, time.Second), increment("n", 1))
+	require.NoError(t, err)
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0, RNG: rand.New(rand.NewPCG(1, 1))})
+	require.NoError(t, r.store.Close())
+	r = start(t, crashed, 8)
+	defer func() { require.NoError(t, r.store.Close()) }()
+	require.Equal(t, int64(1), r.counter("n"))
+}
+
 func TestFailedTryMayBeTriedAgain(t *testing.T) {
 	r := fresh(t)
 	id := kv.OpID{3}
