@@ -146,7 +146,7 @@ func (p *pipe) current(ctx context.Context) (*line, error) {
 		return l, nil
 	}
 	if p.closed.Load() {
-		return nil, grpc.ErrClientConnClosing //nolint:staticcheck // what calls of their own get
+		return nil, status.Error(codes.Canceled, "the client is closed") // as calls of their own get
 	}
 	l, err := p.open(ctx)
 	if err == nil {

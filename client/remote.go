@@ -77,8 +77,11 @@ func (c *rpc) failed(ctx context.Context, err error, sent bool) error {
 	if c.writes && sent {
 		e.Outcome = kv.OutcomeUnknown
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		e.Kind, e.Err = kv.KindDeadline, ctx.Err()
+	case c.remote.pipe.closed.Load():
+		e.Kind, e.Message = kv.KindInvalid, c.name+": the client was closed"
 	}
 	return e
 }
@@ -104,7 +107,7 @@ func ended(ctx context.Context, err error) error {
 // kindOfCode is for statuses that theriac did not make: gRPC's own, or a proxy's.
 func kindOfCode(c codes.Code) kv.Kind {
 	switch c {
-	case codes.DeadlineExceeded, codes.Canceled:
+	case codes.DeadlineExceeded:
 		return kv.KindDeadline
 	case codes.ResourceExhausted:
 		return kv.KindTooLarge

@@ -360,7 +360,7 @@ func TestIteratorsEndWithAnError(t *testing.T) {
 		}
 		f.counts[method] = 0
 	}
-	check := func(err error, n int) {
+	check := func(n int, err error) {
 		t.Helper()
 		require.ErrorIs(t, err, ErrUnavailable)
 		require.Equal(t, pageSize, n)
@@ -374,15 +374,14 @@ func TestIteratorsEndWithAnError(t *testing.T) {
 }
 
 // last is an iterator's final error, and how many items came before it.
-func last[T any](seq func(func(T, error) bool)) (error, int) { //nolint:revive // in the order of check
-	n := 0
+func last[T any](seq func(func(T, error) bool)) (n int, err error) {
 	for _, err := range seq {
 		if err != nil {
-			return err, n
+			return n, err
 		}
 		n++
 	}
-	return nil, n
+	return n, nil
 }
 
 func TestIteratorsReadWithinATransaction(t *testing.T) {

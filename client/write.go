@@ -76,7 +76,8 @@ func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.
 
 // restarted asks the endpoint who serves now, after a refusal that a restart explains.
 func (r *router) restarted(ctx context.Context, e *endpoint, before identity, err error) (identity, bool) {
-	refused := elsewhere(err) || kv.KindOf(err) == kv.KindAborted
+	kind := kv.KindOf(err)
+	refused := kind == kv.KindAborted || kind == kv.KindUnavailable
 	if kv.OutcomeOf(err) != kv.NotApplied || !answered(err) || !refused {
 		return before, false
 	}
