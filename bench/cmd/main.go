@@ -106,7 +106,7 @@ func measure(ctx context.Context, o *options, args []string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(o.dir, "bench-")
+	dir, err := os.MkdirTemp(o.dir, ".bench-")
 	if err != nil {
 		return err
 	}

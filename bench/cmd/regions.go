@@ -66,14 +66,17 @@ func openRegion(ctx context.Context, c bench.RegionConfig) (*bench.Region, error
 		Region: c.Name, Dir: c.Dir, Join: c.Join, Transport: transport, Addresses: addresses, Log: logTo(),
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, listener.Close())
 	}
 	region.DB = client.New(n)
 	region.Stop = func() error { return stopNode(n) }
-	if c.Serve {
-		err = serveClients(region, n)
+	if !c.Serve {
+		return region, nil
 	}
-	return region, err
+	if err := serveClients(region, n); err != nil {
+		return nil, errors.Join(err, region.Stop())
+	}
+	return region, nil
 }
 
 // logTo is where a child's node logs: stderr with THERIAC_BENCH_LOG set, else nowhere.
