@@ -46,4 +46,9 @@
 //  3. A transaction that a closure began is ended when Update, View or an iterator returns or
 //     panics.
 //  4. Every retry loop is bounded by a number of tries and by the caller's context.
+//
+// # Life of a call
+//
+//	handle -> DB, Session or Tx -> router (which node, which try; none with New)
+//	  -> remote -> pipe (one-shot transactions, many in a message) or a gRPC call of its own -> node
 package client

@@ -17,4 +17,8 @@
 //	listener (at most Config.MaxConnections) -> TLS -> HTTP/2 (frames and headers bounded)
 //	  -> message (at most Config.MaxRequest) -> convert -> Authenticate -> Authorize -> kv.Service
 //	  -> convert (at most MaxAnswer) -> status with ErrorDetail or message
+//
+// One-shot transactions of a client usually come through one Pipe stream instead of a gRPC call each,
+// several in a message: receiver -> workers (at most maxPipeCalls) -> sender. The steps of a call
+// are the same.
 package grpcapi
