@@ -142,8 +142,10 @@ func (s *fakeStore) Recovered(ctx context.Context) error { return s.Short(ctx, "
 
 func (s *fakeStore) ReadState(context.Context) ([]byte, error) { return []byte("voids"), nil }
 
-// ReadRange serves two stamps at a time.
+// ReadRange serves two stamps at a time, and takes a millisecond for it.
 func (s *fakeStore) ReadRange(_ context.Context, shard int, after []byte, at clock.Vector, _ int) (data, next []byte, err error) {
+	passed, _ := replication.SystemTime().NewTimer(time.Millisecond)
+	<-passed
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []clock.Stamp
@@ -225,13 +227,14 @@ func newCluster(t *testing.T) *cluster {
 
 // node is one running region; its address is its name.
 type node struct {
-	c     *cluster
-	name  string
-	store *fakeStore
-	skew  time.Duration // of its wall clock
-	x     *replication.Exposure
-	r     *replication.Replicator
-	id    replication.Identity
+	c       *cluster
+	name    string
+	address string
+	store   *fakeStore
+	skew    time.Duration // of its wall clock
+	x       *replication.Exposure
+	r       *replication.Replicator
+	id      replication.Identity
 
 	mu     sync.Mutex
 	lines  []string
@@ -242,7 +245,8 @@ type node struct {
 	hybrid *clock.Hybrid
 	last   clock.Timestamp
 	cancel context.CancelFunc
-	ended  chan error
+	ended  chan struct{} // closed once err says why it ended
+	err    error
 }
 
 // Wall, Monotonic and NewTimer make a node its own clock.
@@ -277,8 +281,13 @@ func (c *cluster) start(name string, store *fakeStore, ask []string, options ...
 	return n
 }
 
+// startAt starts a region at another address than its name.
+func (c *cluster) startAt(name, address string, store *fakeStore) *node {
+	return c.start(name, store, nil, func(n *node, _ *replication.Config) { n.address = address })
+}
+
 func (c *cluster) tryStart(parent context.Context, name string, store *fakeStore, ask []string, options ...option) (*node, error) {
-	n := &node{c: c, name: name, store: store, skewed: map[string]time.Duration{}, ended: make(chan error, 1)}
+	n := &node{c: c, name: name, address: name, store: store, skewed: map[string]time.Duration{}, ended: make(chan struct{})}
 	config := replication.Config{}
 	for _, o := range options {
 		o(n, &config)
@@ -286,8 +295,8 @@ func (c *cluster) tryStart(parent context.Context, name string, store *fakeStore
 	ctx, cancel := context.WithCancel(parent)
 	n.cancel = cancel
 	id, err := replication.Identify(ctx, replication.JoinConfig{
-		Name: name, Incarnation: store.incarnation, Addresses: kv.Addresses{Peer: name}, Ask: ask, Store: store,
-		Transport: c.net.Node(name), Time: n, Random: c.rnd, Logf: n.logf,
+		Name: name, Incarnation: store.incarnation, Addresses: kv.Addresses{Peer: n.address}, Ask: ask, Store: store,
+		Transport: c.net.Node(n.address), Time: n, Random: c.rnd, Logf: n.logf,
 	})
 	if err != nil {
 		cancel()
@@ -316,8 +325,8 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 		return err
 	}
 	n.x, n.last, n.hybrid = x, applied[self], clock.NewHybrid(0, applied[self])
-	config.Identity, config.Incarnation, config.Addresses = n.id, n.store.incarnation, kv.Addresses{Peer: n.name}
-	config.Store, config.Exposure, config.Transport, config.Time = n.store, x, n.c.net.Node(n.name), n
+	config.Identity, config.Incarnation, config.Addresses = n.id, n.store.incarnation, kv.Addresses{Peer: n.address}
+	config.Store, config.Exposure, config.Transport, config.Time = n.store, x, n.c.net.Node(n.address), n
 	config.Random, config.Applied = n.c.rnd, applied
 	config.Hooks.Logf = n.logf
 	config.Hooks.Fault = func(_ clock.Region, err error) {
@@ -336,19 +345,20 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 		return err
 	}
 	go n.store.write(ctx)
-	go func() { n.ended <- n.r.Run(ctx) }()
+	go func() { n.err = n.r.Run(ctx); close(n.ended) }()
 	return nil
 }
 
 // stop ends a node and returns why it had ended.
 func (n *node) stop() error {
 	n.cancel()
-	return <-n.ended
+	<-n.ended
+	return n.err
 }
 
 // crash breaks a node's connections and ends it.
 func (n *node) crash() {
-	n.c.net.Node(n.name).CloseAll()
+	n.c.net.Node(n.address).CloseAll()
 	_ = n.stop()
 }
 

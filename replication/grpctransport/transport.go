@@ -35,7 +35,7 @@ const (
 	// maxHeader bounds the headers of a request, in bytes.
 	maxHeader = 8 << 10
 	// handshakeTimeout bounds TLS and HTTP/2 handshakes of an accepted connection.
-	handshakeTimeout = 10 * time.Second
+	handshakeTimeout = 5 * time.Second
 )
 
 // Config says how a node listens and dials.
