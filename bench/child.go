@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/bench/limits"
+	"github.com/theriac-db/theriac/bench/load"
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/clock"
 )
@@ -67,6 +68,7 @@ type reply struct {
 	Commits  []point // add: some commits, with the moments at which they were answered
 	Progress []point // add: how far it was when
 	Rises    []point // watch: what was exposed when
+	Late     float64 // watch: by how many milliseconds its looks came late, at the 99th percentile
 }
 
 // point is something seen at a moment of the machine's clock, which all children share.
@@ -176,15 +178,20 @@ func exposed(ctx context.Context, db *client.DB, r clock.Region) (clock.Timestam
 func watch(ctx context.Context, db *client.DB, q request) (r reply, err error) {
 	end := time.Now().Add(seconds(q.Seconds))
 	last := clock.Timestamp(0)
+	var late load.Histogram
+	before := time.Now()
 	err = poll(ctx, func() (bool, error) {
 		t, err := exposed(ctx, db, q.Region)
 		now := time.Now()
+		late.Record(now.Sub(before) - watchEvery)
+		before = now
 		if t > last {
 			last = t
 			r.Rises = append(r.Rises, point{At: now.UnixNano(), Time: t})
 		}
 		return now.After(end), err
 	})
+	r.Late = milliseconds(late.Quantile(0.99))
 	return r, err
 }
 
@@ -211,5 +218,7 @@ func poll(ctx context.Context, fn func() (done bool, err error)) error {
 		}
 	}
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

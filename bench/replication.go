@@ -157,8 +157,9 @@ func (r *reply) exposedAt(at int64) clock.Timestamp {
 // second.
 func delayed(added, seen reply) []Figure {
 	h, missing := delays(added.Commits, seen.Rises)
-	ms := func(q float64) float64 { return float64(h.Quantile(q)) / 1e6 }
-	note := fmt.Sprintf("at %s adds/s, half of what saturates; looked at every %s; link of loopback", number(float64(added.Done)/added.Seconds), watchEvery)
+	ms := func(q float64) float64 { return milliseconds(h.Quantile(q)) }
+	note := fmt.Sprintf("at %s adds/s, half of what saturates; over loopback; looked at every %s, and the machine let these looks come late by %s ms at p99",
+		number(float64(added.Done)/added.Seconds), watchEvery, number(seen.Late))
 	if missing > 0 {
 		note += fmt.Sprintf("; %d of %d were not seen in time", missing, len(added.Commits))
 	}
