@@ -262,8 +262,8 @@ func (s Snapshot) At() clock.Vector { return s.open.At() }
 // Close ends the snapshot. Call it exactly once; for one that wrote, after LocalApplied of its group.
 func (s Snapshot) Close() {
 	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
 	s.x.machine.Close(s.open)
-	s.x.mu.Unlock()
 }
 
 // Open waits until the token is here and opens a snapshot that includes it. Errors are those of
@@ -275,9 +275,9 @@ func (x *Exposure) Open(ctx context.Context, want OpenOptions) (Snapshot, error)
 		}
 	}
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	applied := want.Applied || x.machine.NeedsApplied(want.Token)
 	open, err := x.machine.Open(want.Writes, applied)
-	x.mu.Unlock()
 	return Snapshot{x: x, open: open}, err
 }
 
