@@ -1,0 +1,196 @@
+package membership
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// leaveTimeout bounds how long a node that stops takes to tell the others.
+const leaveTimeout = time.Second
+
+// rejoinEvery is how often a node looks again for others that it knows of and does not hear.
+const rejoinEvery = 10 * time.Second
+
+// Config says how a node gossips. Self and Bind are required.
+type Config struct {
+	// Self is what the others are told of this node.
+	Self Node
+	// Bind is the address to listen on, HOST:PORT; port 0: the system picks.
+	Bind string
+	// Advertise is where others reach it, an IP and a port; empty: where it listens.
+	Advertise string
+	// Keys encrypt gossip (AES: 16, 24 or 32 bytes); the first one is used for what is sent, all are
+	// tried on what comes, so that keys can be changed. None: plaintext.
+	Keys [][]byte
+	// Known lists gossip addresses to contact, asked again every 10 s; it may block briefly.
+	Known func() []string
+	// Found is told what is learned of another node of the cluster. It is called from memberlist's
+	// goroutines, one call at a time, and must not block.
+	Found func(Node)
+	// Logf takes what an operator should know; nil: nothing.
+	Logf func(format string, args ...any)
+}
+
+// Gossip is a node's part in the gossip.
+type Gossip struct {
+	config Config
+	list   *memberlist.Memberlist
+	meta   []byte
+}
+
+// Start begins to listen. Run contacts the others; Close ends it.
+func Start(c Config) (*Gossip, error) {
+	if c.Logf == nil {
+		c.Logf = func(string, ...any) {}
+	}
+	meta, err := c.Self.encode()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gossip{config: c, meta: meta}
+	settings, err := g.settings()
+	if err != nil {
+		return nil, err
+	}
+	if g.list, err = memberlist.Create(settings); err != nil {
+		return nil, fmt.Errorf("gossip on %s: %w", c.Bind, err)
+	}
+	return g, nil
+}
+
+// settings are memberlist's for wide-area links, with ours.
+func (g *Gossip) settings() (*memberlist.Config, error) {
+	m := memberlist.DefaultWANConfig()
+	m.Name = fmt.Sprintf("%s/%d", g.config.Self.Cluster, g.config.Self.Region)
+	m.Label = g.config.Self.Cluster.String() // another cluster's packets are dropped unread
+	var err error
+	if m.BindAddr, m.BindPort, err = split(g.config.Bind); err != nil {
+		return nil, err
+	}
+	m.AdvertisePort = m.BindPort
+	if g.config.Advertise != "" {
+		if m.AdvertiseAddr, m.AdvertisePort, err = split(g.config.Advertise); err != nil {
+			return nil, err
+		}
+	}
+	if len(g.config.Keys) > 0 {
+		if m.Keyring, err = memberlist.NewKeyring(g.config.Keys, g.config.Keys[0]); err != nil {
+			return nil, fmt.Errorf("gossip: encryption keys: %w", err)
+		}
+	}
+	m.Delegate, m.Events = delegate{g}, events{g}
+	m.Logger = log.New(quiet{g.config.Logf}, "", 0)
+	m.DelegateProtocolMin, m.DelegateProtocolMax, m.DelegateProtocolVersion = 1, 1, 1
+	return m, nil
+}
+
+func split(address string) (string, int, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("gossip: address %q: %w", address, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("gossip: port of %q: %w", address, err)
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	return host, int(n), nil
+}
+
+// Address is where this node listens.
+func (g *Gossip) Address() string {
+	n := g.list.LocalNode()
+	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
+}
+
+// Members is how many nodes gossip, this one included.
+func (g *Gossip) Members() int { return g.list.NumMembers() }
+
+// Run contacts the known nodes, again and again, until ctx ends; tick says when, e.g. a ticker of
+// RejoinEvery.
+func (g *Gossip) Run(ctx context.Context, tick <-chan time.Time) {
+	for {
+		g.contact()
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// RejoinEvery is how often Run should contact the known nodes.
+const RejoinEvery = rejoinEvery
+
+// contact exchanges state with the known nodes that do not gossip with this one.
+func (g *Gossip) contact() {
+	here := map[string]bool{g.Address(): true}
+	for _, n := range g.list.Members() {
+		here[n.Address()] = true
+		if said, err := decode(n.Meta); err == nil {
+			here[said.Addresses.Gossip] = true
+		}
+	}
+	for _, address := range g.config.Known() {
+		if address != "" && !here[address] {
+			// Failure is what the next round is for; the streams dial by themselves meanwhile.
+			_, _ = g.list.Join([]string{address})
+		}
+	}
+}
+
+// Close tells the others that this node leaves the gossip, and stops listening.
+func (g *Gossip) Close() error {
+	_ = g.list.Leave(leaveTimeout) // nobody may be there to tell
+	if err := g.list.Shutdown(); err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	return nil
+}
+
+// found passes on what is learned of another node of this cluster.
+func (g *Gossip) found(n *memberlist.Node) {
+	said, err := decode(n.Meta)
+	if err != nil {
+		g.config.Logf("gossip from %s: %v", n.Address(), err)
+		return
+	}
+	if said.Cluster == g.config.Self.Cluster && said.Region != g.config.Self.Region {
+		g.config.Found(said)
+	}
+}
+
+// delegate answers memberlist's questions about this node.
+type delegate struct{ g *Gossip }
+
+func (d delegate) NodeMeta(int) []byte           { return d.g.meta }
+func (delegate) NotifyMsg([]byte)                {}
+func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
+func (delegate) LocalState(bool) []byte          { return nil }
+func (delegate) MergeRemoteState([]byte, bool)   {}
+
+// events is told what memberlist learns.
+type events struct{ g *Gossip }
+
+func (e events) NotifyJoin(n *memberlist.Node)   { e.g.found(n) }
+func (e events) NotifyUpdate(n *memberlist.Node) { e.g.found(n) }
+func (events) NotifyLeave(*memberlist.Node)      {}
+
+// quiet drops memberlist's chatter: the streams report who is unreachable, in one line each.
+type quiet struct{ logf func(string, ...any) }
+
+func (q quiet) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("[ERR]")) && !bytes.Contains(p, []byte("Failed to join")) {
+		q.logf("%s", bytes.TrimSpace(p))
+	}
+	return len(p), nil
+}
