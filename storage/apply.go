@@ -3,8 +3,6 @@ package storage
 import (
 	"bytes"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
@@ -172,7 +170,7 @@ func (b *Batch) remove(r *removal, budget *int) {
 // land adds the override to the leaves that hold something which it covers. It returns where to go
 // on, or nil when it has seen all.
 func (b *Batch) land(r *removal, budget *int) (next []byte, err error) {
-	iter, err := b.s.db.NewIter(&pebble.IterOptions{LowerBound: r.cursor, UpperBound: successor(r.prefix)})
+	iter, err := b.s.iterate(r.cursor, successor(r.prefix))
 	if err != nil {
 		return nil, b.s.readFailed("leaves", err)
 	}

@@ -1,10 +1,7 @@
 package storage
 
 import (
-	"errors"
 	"sync"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
@@ -54,10 +51,7 @@ func (s *Store) value(key []byte, at clock.Vector) (kv.Value, error) {
 // miss reads a leaf from Pebble and enters it into the cache.
 func (s *Store) miss(key []byte, found lookup, at clock.Vector) (kv.Value, error) {
 	s.counts.misses.Add(1)
-	stored, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		stored, closer, err = nil, nil, nil
-	}
+	stored, closer, err := s.get(key)
 	if err != nil {
 		return kv.Value{}, s.readFailed("leaf", err)
 	}

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
@@ -83,6 +81,17 @@ func (t *logTable) applied(l clock.Lane) clock.Timestamp {
 	return 0
 }
 
+// Lanes is how far all lanes are applied, in memory.
+func (s *Store) Lanes() map[clock.Lane]clock.Timestamp {
+	s.logs.mu.RLock()
+	defer s.logs.mu.RUnlock()
+	out := make(map[clock.Lane]clock.Timestamp, len(s.logs.lanes))
+	for l, g := range s.logs.lanes {
+		out[l] = g.applied
+	}
+	return out
+}
+
 func (t *logTable) truncated(l clock.Lane) clock.Timestamp {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -133,7 +142,7 @@ func (s *Store) Log(l clock.Lane, after clock.Timestamp, maxBytes int) (records 
 	}
 	prefix := appendLane([]byte{spaceLog}, l)
 	lower := appendLogKey(nil, l, after+1)
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: successor(prefix)})
+	iter, err := s.iterate(lower, successor(prefix))
 	if err != nil {
 		return nil, s.readFailed("log of lane "+l.String(), err)
 	}

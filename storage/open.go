@@ -101,13 +101,13 @@ func newStore(c Config, lock *pebble.Lock) *Store {
 
 // giveUp closes what a failed open had opened.
 func (s *Store) giveUp(cause error) error {
-	if s.witness != nil {
-		cause = errors.Join(cause, s.witness.file.Close())
-	}
 	if s.db != nil {
 		if err := s.db.Close(); err != nil {
 			s.cfg.Logf("storage: close %s after a failed open: %v", s.cfg.Dir, err)
 		}
+	}
+	if err := s.retireWitness(); err != nil {
+		s.cfg.Logf("storage: close the witness of %s after a failed open: %v", s.cfg.Dir, err)
 	}
 	if err := s.lock.Close(); err != nil {
 		s.cfg.Logf("storage: unlock %s after a failed open: %v", s.cfg.Dir, err)
@@ -268,12 +268,12 @@ func (s *Store) load() error {
 
 // read gets one key, copied.
 func (s *Store) read(key []byte) (value []byte, found bool, err error) {
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, false, nil
-	}
+	v, closer, err := s.get(key)
 	if err != nil {
 		return nil, false, s.readFailed(fmt.Sprintf("key %x", key), err)
+	}
+	if closer == nil {
+		return nil, false, nil
 	}
 	value = append([]byte{}, v...)
 	if err := closer.Close(); err != nil {
@@ -312,8 +312,21 @@ func (s *Store) Close() error {
 	close(s.drain)
 	s.done.Wait()
 	if s.Failed() != nil { // Pebble may hold locks for ever; what is in memory must not be written
-		return errors.Join(s.Failed(), s.witness.file.Close())
+		return errors.Join(s.Failed(), s.retireWitness())
 	}
 	s.running.Store(false)
-	return errors.Join(s.witness.sync(), s.witness.file.Close(), s.db.Close(), s.lock.Close())
+	return errors.Join(s.db.Close(), s.retireWitness(), s.lock.Close())
+}
+
+// retireWitness syncs and closes the witness. A manifest that Pebble goes on writing after a failure
+// is then no longer vouched for; its beginning still is.
+func (s *Store) retireWitness() error {
+	s.testimony.mu.Lock()
+	defer s.testimony.mu.Unlock()
+	w := s.witness
+	s.witness = nil
+	if w == nil {
+		return nil
+	}
+	return errors.Join(w.sync(), w.file.Close())
 }

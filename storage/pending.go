@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
@@ -200,7 +198,7 @@ func (s *Store) loadPending() error {
 
 // scanMeta calls fn for every key with a prefix; the slices are valid during the call.
 func (s *Store) scanMeta(prefix []byte, fn func(key, value []byte) error) (err error) {
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
+	iter, err := s.iterate(prefix, successor(prefix))
 	if err != nil {
 		return s.readFailed("metadata", err)
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
@@ -46,7 +44,7 @@ func (s *Store) scan(ctx context.Context, from, to []byte, fn func(key, items []
 
 // scanSome scans with one iterator. It returns where to go on; nil: done.
 func (s *Store) scanSome(from, to []byte, fn func(key, items []byte) (bool, error)) (next []byte, err error) {
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	iter, err := s.iterate(from, to)
 	if err != nil {
 		return nil, s.readFailed("leaves", err)
 	}
@@ -171,7 +169,7 @@ func (c *shardCursor) fill(ctx context.Context) error {
 
 // read looks at up to ScanLeaves leaves with one iterator.
 func (c *shardCursor) read() (err error) {
-	iter, err := c.s.db.NewIter(&pebble.IterOptions{LowerBound: c.from, UpperBound: c.to})
+	iter, err := c.s.iterate(c.from, c.to)
 	if err != nil {
 		return c.s.readFailed("keys", err)
 	}
@@ -201,7 +199,7 @@ func (c *shardCursor) read() (err error) {
 
 // step looks at one leaf: if it is present, so is its object, and the object's other leaves are
 // passed over.
-func (c *shardCursor) step(iter *pebble.Iterator) (ok bool, err error) {
+func (c *shardCursor) step(iter *iterator) (ok bool, err error) {
 	items, err := iter.ValueAndErr()
 	if err != nil {
 		return false, c.s.readFailed("keys", err)
@@ -241,7 +239,7 @@ func (s *Store) Buckets(ctx context.Context) (map[kv.Bucket][]uint32, error) {
 
 func (s *Store) shardBuckets(shard uint8, out map[kv.Bucket][]uint32) (err error) {
 	prefix := []byte{spaceLeaf, shard}
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
+	iter, err := s.iterate(prefix, successor(prefix))
 	if err != nil {
 		return s.readFailed("buckets", err)
 	}

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 )
@@ -192,7 +190,7 @@ func (s *Store) sweepChunk(ctx context.Context, from, to []byte, n int) (next []
 
 // shortenable finds leaves that a rewrite would shorten. It only reads: the writer decides again.
 func (s *Store) shortenable(from, to []byte, n int) (keys [][]byte, next []byte, err error) {
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	iter, err := s.iterate(from, to)
 	if err != nil {
 		return nil, nil, s.readFailed("leaves", err)
 	}
