@@ -76,9 +76,7 @@ func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.
 
 // restarted asks the endpoint who serves now, after a refusal that a restart explains.
 func (r *router) restarted(ctx context.Context, e *endpoint, before identity, err error) (identity, bool) {
-	kind := kv.KindOf(err)
-	refused := kind == kv.KindAborted || kind == kv.KindUnavailable
-	if kv.OutcomeOf(err) != kv.NotApplied || !answered(err) || !refused {
+	if kv.OutcomeOf(err) != kv.NotApplied || !answered(err) || kv.KindOf(err) != kv.KindUnavailable {
 		return before, false
 	}
 	e.forget()

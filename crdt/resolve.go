@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/theriac-db/theriac/kv"
 )
@@ -50,6 +51,8 @@ func Address(o kv.Object, p kv.Path) (kv.Type, error) {
 		return 0, kv.Errorf(kv.KindInvalid, "the bucket has no name: name one, such as %q", kv.DefaultBucket)
 	case len(o.Bucket) > kv.MaxBucket:
 		return 0, kv.Errorf(kv.KindTooLarge, "a bucket's name of %d bytes: it has at most %d", len(o.Bucket), kv.MaxBucket)
+	case !utf8.ValidString(string(o.Bucket)):
+		return 0, kv.Errorf(kv.KindInvalid, "bucket name %q: want valid UTF-8", string(o.Bucket))
 	case len(o.Key) > kv.MaxKey:
 		return 0, kv.Errorf(kv.KindTooLarge, "a key of %d bytes in bucket %q: it has at most %d", len(o.Key), o.Bucket, kv.MaxKey)
 	case len(p) > kv.MaxDepth:

@@ -32,6 +32,10 @@ type Config struct {
 	// Transport reaches the peers.
 	Transport replication.Transport
 
+	// Membership finds the addresses of other nodes. Nil: only those that are known from joining and
+	// from the streams.
+	Membership Membership
+
 	// FS is the file system. Default: the operating system's.
 	FS storage.FS
 	// Time is the clock and the timers. Default: the machine's.

@@ -106,12 +106,17 @@ func (n *Node) start(ctx context.Context) error {
 		Region:    n.identity.Name,
 		Mono:      n.config.Time.Monotonic,
 	})
+	n.refuseWrites()
 	if err := n.makeReplicator(); err != nil {
 		return err
 	}
 	background, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.runBackground(background)
+	if err := n.startMembership(background); err != nil {
+		n.stopBackground()
+		return err
+	}
 	if n.recovering() { // it serves reads meanwhile
 		n.running.Go(func() { n.report(background, n.becomeWritable(background)) })
 		return nil
@@ -120,14 +125,10 @@ func (n *Node) start(ctx context.Context) error {
 }
 
 func (n *Node) makeReplicator() (err error) {
-	applied := map[clock.Lane]clock.Timestamp{}
-	for _, lane := range n.exposure.Members() {
-		applied[lane] = n.store.Applied(lane)
-	}
 	n.replicator, err = replication.New(replication.Config{
 		Identity: n.identity, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses,
 		Store: peerStore{n.store, n.exposure}, Exposure: n.exposure, Transport: n.config.Transport,
-		Time: n.config.Time, Random: n.config.Random, Applied: applied, Skew: n.config.Skew, Gone: n.config.Gone,
+		Time: n.config.Time, Random: n.config.Random, Applied: n.store.Lanes(), Skew: n.config.Skew, Gone: n.config.Gone,
 		Hooks: n.hooks(),
 	})
 	return err
@@ -143,7 +144,7 @@ func (n *Node) runBackground(ctx context.Context) {
 		every time.Duration
 		fn    func(context.Context)
 	}{
-		{cutsInterval, n.moveCuts}, {expireInterval, n.expire}, {truncateInterval, n.truncate}, {n.config.Skew / tickShare, n.tick},
+		{cutsInterval, n.moveCuts}, {expireInterval, n.expire}, {truncateInterval, n.TruncateLog}, {n.config.Skew / tickShare, n.tick},
 	} {
 		n.running.Go(func() { n.every(ctx, loop.every, loop.fn) })
 	}

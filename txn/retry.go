@@ -49,7 +49,7 @@ func (c *Committer) rightIncarnation(a kv.Attempt) error {
 	if a.Incarnation == c.incarnation {
 		return nil
 	}
-	return kv.Errorf(kv.KindAborted, "operation %s is for incarnation %d of this node, which is now %d; "+
+	return kv.Errorf(kv.KindUnavailable, "operation %s is for incarnation %d of this node, which is now %d; "+
 		"send it again as a retry, or with a new id", a.ID, a.Incarnation, c.incarnation)
 }
 

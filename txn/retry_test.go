@@ -61,7 +61,7 @@ func TestRetryAfterACrashFindsItInTheLog(t *testing.T) {
 	r = start(t, crashed, 8)
 	defer func() { require.NoError(t, r.store.Close()) }()
 	_, err = r.try(first(lost), increment("n", 1))
-	require.ErrorIs(t, err, kv.ErrAborted, "a first try for the process that is gone")
+	require.ErrorIs(t, err, kv.ErrUnavailable, "a first try for the process that is gone")
 	require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
 	for range 3 {
 		_, err = r.try(again(written, time.Second), increment("n", 1))

@@ -179,7 +179,7 @@ func (n *Node) commit(a kv.Attempt, r kv.Receipt, ops []kv.Op) (kv.Receipt, erro
 func (n *Node) earlier(a kv.Attempt) (kv.Receipt, bool, error) {
 	switch {
 	case !a.Retry && a.Incarnation != n.incarnation:
-		return kv.Receipt{}, false, kv.Errorf(kv.KindAborted, "operation %s is for incarnation %d, this is %d", a.ID, a.Incarnation, n.incarnation)
+		return kv.Receipt{}, false, kv.Errorf(kv.KindUnavailable, "operation %s is for incarnation %d, this is %d", a.ID, a.Incarnation, n.incarnation)
 	case a.Retry && a.Lane != n.lane:
 		err := kv.Errorf(kv.KindTooOld, "operation %s was tried in lane %s", a.ID, a.Lane).WithOutcome(kv.OutcomeUnknown)
 		err.ID = a.ID

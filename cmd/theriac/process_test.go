@@ -3,7 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -238,6 +242,54 @@ func TestServeRefusesWhatItCannotUse(t *testing.T) {
 	}
 	require.FileExists(t, filepath.Join(foreign, "notes.txt"))
 	run1(t, p.ready["clients"], "counter", "add", "n", "1")
+}
+
+// Whatever arrives on a port, the connection ends, memory stays bounded, and clients are served.
+func TestGarbageOnEveryPort(t *testing.T) {
+	p := startServe(t, "--listen", "127.0.0.1:0")
+	random := rand.New(rand.NewPCG(1, 2))
+	noise := make([]byte, 64<<10)
+	for i := range noise {
+		noise[i] = byte(random.Uint32())
+	}
+	preface := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	hugeFrame := preface + "\xff\xff\xff\x00\x00\x00\x00\x00\x01"
+	settings := preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	payloads := map[string]string{
+		"noise": string(noise), "huge frame": hugeFrame, "frames of noise": settings + string(noise),
+		"huge HTTP header": "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 1<<20),
+	}
+	for _, port := range []string{"clients", "peers", "admin", "gossip"} {
+		for name, payload := range payloads {
+			t.Run(port+"/"+name, func(t *testing.T) { throw(t, p.ready[port], payload) })
+		}
+	}
+	require.Less(t, residentMiB(t, p), 512)
+	run1(t, p.ready["clients"], "counter", "add", "n", "1")
+}
+
+// throw sends bytes and waits until the other side has had enough.
+func throw(t *testing.T, address, payload string) {
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(60*time.Second)))
+	_, _ = io.WriteString(conn, payload) // it may be refused half way
+	if c, ok := conn.(*net.TCPConn); ok {
+		_ = c.CloseWrite()
+	}
+	_, err = io.Copy(io.Discard, conn)
+	var timeout net.Error
+	require.False(t, errors.As(err, &timeout) && timeout.Timeout(), "the connection was kept open")
+}
+
+func residentMiB(t *testing.T, p *process) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	require.NoError(t, err)
+	var size, resident int
+	_, err = fmt.Sscan(string(b), &size, &resident)
+	require.NoError(t, err)
+	return resident * os.Getpagesize() >> 20
 }
 
 func TestDemoCommand(t *testing.T) {

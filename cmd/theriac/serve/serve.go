@@ -75,6 +75,7 @@ func (s *server) listen(context.Context) error {
 		to            *net.Listener
 	}{
 		{"listen", c.Listen, &s.clients}, {"peer-listen", c.PeerListen, &s.peers}, {"admin-listen", c.AdminListen, &s.admins},
+		{"gossip-listen", c.GossipListen, &s.gossip}, // memberlist binds itself: this one only finds the port
 	} {
 		bound, err := net.Listen("tcp", l.address)
 		if err != nil {
@@ -83,7 +84,7 @@ func (s *server) listen(context.Context) error {
 		*l.to = bound
 	}
 	bound := kv.Addresses{
-		Client: s.clients.Addr().String(), Peer: s.peers.Addr().String(), Gossip: c.GossipListen, Admin: s.admins.Addr().String(),
+		Client: s.clients.Addr().String(), Peer: s.peers.Addr().String(), Gossip: s.gossip.Addr().String(), Admin: s.admins.Addr().String(),
 	}
 	var err error
 	s.addresses, err = c.Advertised(bound)
@@ -121,7 +122,7 @@ func (s *server) startNode(ctx context.Context) error {
 	c := &s.config
 	var err error
 	s.node, err = node.Start(ctx, node.Config{
-		Region: c.Region, Dir: c.Data, Join: c.Join, Gone: c.Gone, Addresses: s.addresses, Transport: s.transport,
+		Region: c.Region, Dir: c.Data, Join: c.Join, Gone: c.Gone, Addresses: s.addresses, Transport: s.transport, Membership: &gossip{server: s},
 		Skew: c.MaxSkew, LogAge: c.LogAge, LogBytes: int64(c.LogSize),
 		CacheBytes: int64(c.CacheSize), LeafCacheBytes: int64(c.LeafCacheSize), MemTableBytes: int64(c.MemTableSize),
 		Log: s.log, Fatal: s.fail,
@@ -178,7 +179,7 @@ func (s *server) stop() {
 	if s.node != nil {
 		err = errors.Join(err, s.node.Close(ctx))
 	}
-	for _, l := range []net.Listener{s.clients, s.peers, s.admins} {
+	for _, l := range []net.Listener{s.clients, s.peers, s.gossip, s.admins} {
 		if l != nil {
 			if e := l.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
 				err = errors.Join(err, e)
