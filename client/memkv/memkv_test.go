@@ -88,7 +88,7 @@ func TestAnOperationIDTakesEffectOnce(t *testing.T) {
 	}
 	id := kv.OpID{1}
 	_, err := try(kv.Attempt{ID: id, Incarnation: 2})
-	require.ErrorIs(t, err, kv.ErrAborted, "meant for another process")
+	require.ErrorIs(t, err, kv.ErrUnavailable, "meant for another process")
 	first, err := try(kv.Attempt{ID: id, Incarnation: 1})
 	require.NoError(t, err)
 	again, err := try(kv.Attempt{ID: id, Retry: true, Lane: clock.Lane{Region: 1}})
