@@ -10,6 +10,7 @@
 //	Submit -> queue -> writer --(memtable)--> Job.Applied
 //	                      \--> syncer --(fsync, witness)--> Job.Durable
 //	keeper: syncs the witness file, tidies and sweeps through the writer
+//	lifeguard: answers in the writer's place when Pebble has to be stranded (watch.go)
 //
 // One writer goroutine builds and commits every batch, its own rewrites and removals included, so
 // store sequence numbers follow log order and nobody writes a leaf between a rewrite's read and its

@@ -66,7 +66,6 @@ type writer struct {
 
 	mu       sync.Mutex
 	current  Job // being built or committed; for the lifeguard
-	finished bool
 }
 
 func (w *writer) init(s *Store) {
