@@ -34,9 +34,8 @@ func (n *Node) startState() causal.Start {
 		Recovering: n.recovering(),
 		Lanes:      []causal.Position{{Lane: n.lane, Held: n.store.Applied(n.lane), Durable: n.store.Applied(n.lane)}},
 	}
-	for lane := range n.store.Start().Applied {
+	for lane, t := range n.store.Lanes() { // not those of Store.Start: a bootstrap may have come since
 		if lane != n.lane {
-			t := n.store.Applied(lane)
 			start.Lanes = append(start.Lanes, causal.Position{Lane: lane, Held: t, Durable: t})
 		}
 	}
@@ -46,12 +45,19 @@ func (n *Node) startState() causal.Start {
 // recovering tells whether the own lane may lack what others hold of it.
 func (n *Node) recovering() bool { return n.identity.Recovering || n.store.Start().Short }
 
-// becomeWritable refuses writes until the lane is complete, then starts it.
-func (n *Node) becomeWritable(ctx context.Context) error {
+// refuseWrites is how a node begins: until its lane is complete and started (invariant 2).
+func (n *Node) refuseWrites() {
 	n.Refuse(kv.Errorf(kv.KindReadOnly, "this node does not have all of its region's own writes back yet"))
+}
+
+// becomeWritable waits until the lane is complete, starts it and takes writes.
+func (n *Node) becomeWritable(ctx context.Context) error {
 	floor, err := n.replicator.WaitWritable(ctx)
 	if err != nil {
 		return err
+	}
+	if n.recovering() {
+		floor = max(floor, n.MayHaveReserved())
 	}
 	if err := n.Coordinator.Start(ctx, floor); err != nil {
 		return err

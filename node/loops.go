@@ -35,8 +35,9 @@ func (n *Node) every(ctx context.Context, d time.Duration, fn func(context.Conte
 // moveCuts lets the store fold what nobody can read any more.
 func (n *Node) moveCuts(context.Context) { n.store.SetCuts(n.exposure.Cuts()) }
 
-// truncate drops log records that every region has on its disk and that are old, or too many.
-func (n *Node) truncate(ctx context.Context) {
+// TruncateLog drops log records that every region has on its disk and that are old, or too many. The
+// node does so by itself every few seconds.
+func (n *Node) TruncateLog(ctx context.Context) {
 	everywhere := n.exposure.Everywhere()
 	old := clock.At(n.config.Time.Wall().Add(-n.config.LogAge))
 	upTo := map[clock.Lane]clock.Timestamp{}

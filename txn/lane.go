@@ -89,6 +89,12 @@ func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	return nil
 }
 
+// MayHaveReserved is at or above every timestamp that the lane reserved on a disk that is lost: a
+// reservation ends a quarter of the skew bound ahead of the clock and of what was exposed by then.
+func (c *Committer) MayHaveReserved() clock.Timestamp {
+	return clock.At(max(c.wall(), c.exposure.Exposed().Max().Wall()).Add(c.span))
+}
+
 func (c *Committer) stoppedCleanly(bound clock.Timestamp) (bool, error) {
 	v, err := c.store.Meta(cleanKey)
 	if err != nil {

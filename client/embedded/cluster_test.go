@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -15,7 +14,7 @@ func threeRegions(t *testing.T) *Cluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	c, err := StartCluster(ctx, ClusterOptions{Log: os.Stderr})
+	c, err := StartCluster(ctx, ClusterOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
