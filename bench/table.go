@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 )
@@ -42,7 +43,7 @@ func (f *Figure) name() string {
 
 // ratio is the median, with the range of the rounds where there were several.
 func (f *Figure) ratio() string {
-	if f.Low == f.High || f.Rounds < 2 {
+	if f.Low == f.High || f.Rounds < 2 || math.IsNaN(f.Ratio) {
 		return number(f.Ratio)
 	}
 	return fmt.Sprintf("%s (%s to %s)", number(f.Ratio), number(f.Low), number(f.High))

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/kv"
 )
@@ -34,6 +36,68 @@ func Run(ctx context.Context, db *client.DB, c Config) (*Report, error) {
 		return nil, fmt.Errorf("load: every operation failed: %w", report.First)
 	}
 	return report, nil
+}
+
+// What one transaction of Fill writes at most.
+const (
+	fillBatch = 1000    // objects
+	fillBytes = 4 << 20 // of keys and values
+)
+
+// batch is how many objects one transaction of Fill writes.
+func (c *Config) batch() int { return min(fillBatch, max(fillBytes/(c.KeySize+c.ValueSize), 1)) }
+
+// Fill writes every key of the types that the mix touches once, counters with 1, registers with a
+// value, sets with one element, so that reads find something. It does so on up to 8
+// goroutines, in transactions of at most 1,000 objects and 4 MiB.
+func Fill(ctx context.Context, db *client.DB, c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	var (
+		next  atomic.Int64
+		group errgroup.Group
+		r     = newRun(db, c)
+	)
+	for i := range min(c.Concurrency, 8) {
+		group.Go(func() error {
+			filler := newCaller(r, i)
+			for {
+				from := int(next.Add(int64(c.batch()))) - c.batch()
+				if from >= c.Keys {
+					return nil
+				}
+				if err := filler.fillKeys(ctx, db, from, min(from+c.batch(), c.Keys)); err != nil {
+					next.Store(int64(c.Keys)) // the others stop too
+					return fmt.Errorf("load: fill keys from %d on: %w", from, err)
+				}
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// fillKeys writes the keys from one number up to another, in a transaction for each type.
+func (c *caller) fillKeys(ctx context.Context, db *client.DB, from, to int) error {
+	mix := c.run.config.Mix
+	durability := client.WithDurability(c.run.config.Durability)
+	for k := range Read {
+		if mix[k] == 0 && (k != CounterAdd || mix[Read] < mix.total()) {
+			continue // reads alone read counters
+		}
+		err := db.Update(ctx, func(tx *client.Tx) error {
+			for i := from; i < to; i++ {
+				if err := c.write(ctx, tx.Bucket(c.run.config.Bucket), k, c.name(i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, durability)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run is one measurement.
@@ -130,18 +194,22 @@ func pause(ctx context.Context, d time.Duration) {
 func (c *caller) do(ctx context.Context, k Kind) error {
 	ctx, cancel := context.WithTimeout(ctx, c.run.config.Timeout)
 	defer cancel()
-	key := c.key()
-	durability := client.WithDurability(c.run.config.Durability)
+	key := c.name(c.random.IntN(c.run.config.Keys))
+	if k == Read {
+		return c.read(ctx, key)
+	}
+	return c.write(ctx, c.run.bucket, k, key, client.WithDurability(c.run.config.Durability))
+}
+
+func (c *caller) write(ctx context.Context, b client.Bucket, k Kind, key string, opts ...client.CallOption) error {
 	switch k {
-	case CounterAdd:
-		return c.run.bucket.Counter(key).Add(ctx, 1, durability)
 	case RegisterSet:
 		c.fill()
-		return c.run.bucket.Register(key).Set(ctx, c.value, durability)
+		return b.Register(key).Set(ctx, c.value, opts...)
 	case SetAdd:
-		return c.run.bucket.Set(key).Add(ctx, c.element(), durability)
+		return b.Set(key).Add(ctx, c.element(), opts...)
 	}
-	return c.read(ctx, key)
+	return b.Counter(key).Add(ctx, 1, opts...)
 }
 
 // read reads what the mix writes: of its types one after the other, or counters when it only reads.
@@ -167,9 +235,7 @@ func (c *caller) read(ctx context.Context, key string) error {
 	return err
 }
 
-func (c *caller) key() string {
-	return fmt.Sprintf("%0*d", c.run.config.KeySize, c.random.IntN(c.run.config.Keys))
-}
+func (c *caller) name(i int) string { return fmt.Sprintf("%0*d", c.run.config.KeySize, i) }
 
 func (c *caller) element() string {
 	return fmt.Sprintf("%0*d", max(c.run.config.ValueSize, MinKeySize), c.random.IntN(c.run.config.Elements))

@@ -278,6 +278,61 @@ func TestMixIsParsedAndPrinted(t *testing.T) {
 	require.Panics(t, func() { m.pick(10) })
 }
 
+func TestFillWritesEveryKeyThatReadsMayMeet(t *testing.T) {
+	for name, c := range map[string]struct {
+		mix  Mix
+		want map[kv.Type]int
+	}{
+		"adds":       {Mix{CounterAdd: 1}, map[kv.Type]int{client.TypeCounter: 2500}},
+		"reads only": {Mix{Read: 1}, map[kv.Type]int{client.TypeCounter: 2500}},
+		"no counters": {Mix{RegisterSet: 1, SetAdd: 1, Read: 1},
+			map[kv.Type]int{client.TypeRegisterLWW: 2500, client.TypeSetAW: 2500}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &fakeService{}
+			config := small()
+			config.Mix, config.Keys, config.Durability = c.mix, 2500, client.DurabilityApplied
+			require.NoError(t, Fill(t.Context(), client.New(s), config))
+			got, keys := map[kv.Type]int{}, map[kv.Key]bool{}
+			for _, req := range s.seen {
+				require.Equal(t, kv.DurabilityApplied, req.Options.Durability)
+				for _, op := range req.Ops {
+					got[op.Type]++
+					keys[op.Key] = true
+				}
+			}
+			require.Equal(t, c.want, got)
+			require.Len(t, keys, 2500)
+		})
+	}
+}
+
+func TestFillKeepsTransactionsSmall(t *testing.T) {
+	s := &fakeService{}
+	c := small()
+	c.Mix, c.Keys, c.ValueSize = Mix{RegisterSet: 1}, 10, 1<<20
+	require.NoError(t, Fill(t.Context(), client.New(s), c))
+	require.Len(t, s.seen, 4)
+	for _, req := range s.seen {
+		require.LessOrEqual(t, len(req.Ops), 3)
+	}
+}
+
+func TestFillStopsAtTheFirstFailure(t *testing.T) {
+	s := &fakeService{refuse: func(n int) error {
+		if n > 0 {
+			return kv.Errorf(kv.KindReadOnly, "no writes")
+		}
+		return nil
+	}}
+	c := small()
+	c.Keys = 100_000
+	require.ErrorIs(t, Fill(t.Context(), client.New(s), c), kv.ErrReadOnly)
+	require.Less(t, s.n, 20)
+	c.Keys = 0
+	require.ErrorIs(t, Fill(t.Context(), client.New(s), c), kv.ErrInvalid)
+}
+
 func TestReportForPeopleAndPrograms(t *testing.T) {
 	r := &Report{Config: small(), Elapsed: 2 * time.Second, First: errors.New("one failed")}
 	r.Kinds[CounterAdd].Latency.Record(50 * time.Microsecond)
