@@ -40,8 +40,8 @@ func Run(ctx context.Context, db *client.DB, c Config) (*Report, error) {
 
 // What one transaction of Fill writes at most.
 const (
-	fillBatch = 1000    // objects
-	fillBytes = 4 << 20 // of keys and values
+	fillBatch = 1000      // objects
+	fillBytes = 512 << 10 // of keys and values: a client hands that over in one round trip
 )
 
 // batch is how many objects one transaction of Fill writes.
@@ -49,7 +49,7 @@ func (c *Config) batch() int { return min(fillBatch, max(fillBytes/(c.KeySize+c.
 
 // Fill writes every key of the types that the mix touches once, counters with 1, registers with a
 // value, sets with one element, so that reads find something. It does so on up to 8
-// goroutines, in transactions of at most 1,000 objects and 4 MiB.
+// goroutines, in transactions of at most 1,000 objects and 512 KiB.
 func Fill(ctx context.Context, db *client.DB, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err

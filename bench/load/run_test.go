@@ -310,7 +310,7 @@ func TestFillWritesEveryKeyThatReadsMayMeet(t *testing.T) {
 func TestFillKeepsTransactionsSmall(t *testing.T) {
 	s := &fakeService{}
 	c := small()
-	c.Mix, c.Keys, c.ValueSize = Mix{RegisterSet: 1}, 10, 1<<20
+	c.Mix, c.Keys, c.ValueSize = Mix{RegisterSet: 1}, 10, 150<<10
 	require.NoError(t, Fill(t.Context(), client.New(s), c))
 	require.Len(t, s.seen, 4)
 	for _, req := range s.seen {
