@@ -81,17 +81,26 @@ func (c *Coordinator) session(ctx context.Context, o *kv.Options) (own bool, err
 	if token.Cluster != c.cluster {
 		return false, kv.Errorf(kv.KindInvalid, "session token of cluster %s: this is cluster %s", token.Cluster, c.cluster)
 	}
-	for _, e := range token.Seen {
+	if err := c.notVoid(token.Seen); err != nil || o.Level == kv.LevelEventual {
+		return own, err
+	}
+	own = own || token.Seen.At(c.lane.Region) > c.snapshots.Exposed().At(c.lane.Region)
+	if err := c.snapshots.Wait(ctx, token.Seen, own); err != nil {
+		return own, err
+	}
+	// What was waited for may turn out to be void: the lane then went on without it.
+	return own, c.notVoid(token.Seen)
+}
+
+// notVoid refuses a token that names what a crash took back, as far as this node has heard of it.
+func (c *Coordinator) notVoid(seen clock.Vector) error {
+	for _, e := range seen {
 		if c.store.Void(clock.Lane{Region: e.Region, Slot: e.Time.Slot()}, e.Time) {
-			return false, kv.Errorf(kv.KindLost, "the session has seen %s, which a crash of region %d took back; begin a new session",
+			return kv.Errorf(kv.KindLost, "the session has seen %s, which a crash of region %d took back; begin a new session",
 				clock.Stamp(e), e.Region)
 		}
 	}
-	if o.Level == kv.LevelEventual {
-		return own, nil
-	}
-	own = own || token.Seen.At(c.lane.Region) > c.snapshots.Exposed().At(c.lane.Region)
-	return own, c.snapshots.Wait(ctx, token.Seen, own)
+	return nil
 }
 
 // Do implements kv.Service.
