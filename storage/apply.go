@@ -55,7 +55,7 @@ func (b *Batch) isHeld(h *kv.Header, encoded []byte, applied clock.Timestamp) (b
 		return true, nil
 	}
 	for _, e := range b.logged {
-		if e.lane == h.Lane { // it may be in this very batch, which Pebble does not read yet
+		if e.lane == h.Lane && e.time == h.Time { // in this very batch, which Pebble does not read yet
 			return false, b.invalid("storage: record %s twice in one batch", h.Stamp())
 		}
 	}
@@ -90,7 +90,6 @@ func (b *Batch) resolve(r *kv.Record) error {
 }
 
 func (b *Batch) applyTxns(r *kv.Record) {
-	budget := b.s.cfg.removalLeaves
 	n := 0
 	dot := clock.Dot{Region: r.Lane.Region, Time: r.Time}
 	for i := range r.Txns {
@@ -98,7 +97,7 @@ func (b *Batch) applyTxns(r *kv.Record) {
 		for j := range txn.Effects {
 			e := &txn.Effects[j]
 			dot.Index = uint32(n)
-			b.applyEffect(e, &b.targets[n], dot, txn.Snapshot, &budget)
+			b.applyEffect(e, &b.targets[n], dot, txn.Snapshot)
 			n++
 		}
 	}
@@ -107,13 +106,13 @@ func (b *Batch) applyTxns(r *kv.Record) {
 
 // applyEffect writes one effect to its leaf, or, for a removal of a collection, to the leaves below
 // its path.
-func (b *Batch) applyEffect(e *kv.Effect, t *crdt.Target, dot clock.Dot, snapshot clock.Vector, budget *int) {
+func (b *Batch) applyEffect(e *kv.Effect, t *crdt.Target, dot clock.Dot, snapshot clock.Vector) {
 	b.scratch = append(appendObjectKey(b.scratch[:0], &e.Object, e.Generation), e.Path...)
 	if t.Below {
 		prefix := append([]byte(nil), b.scratch...)
 		r := &removal{prefix: prefix, cursor: prefix, dot: dot, snapshot: snapshot, op: bytes.Clone(t.Op)}
 		r.under = b.s.pending.lower(b.s.cuts.Load())
-		b.remove(r, budget)
+		b.remove(r)
 		return
 	}
 	w := b.leaf(b.scratch)
@@ -151,11 +150,11 @@ func (b *Batch) flushAdds() {
 	b.adding = b.adding[:0]
 }
 
-// remove lands a removal on the leaves below its path, from its cursor on, as far as the budget of
-// leaves to look at goes. What is left becomes, or stays, pending.
-func (b *Batch) remove(r *removal, budget *int) {
+// remove lands a removal on the leaves below its path, from its cursor on, as far as the batch's
+// budget of leaves to look at goes. What is left becomes, or stays, pending.
+func (b *Batch) remove(r *removal) {
 	b.flushAdds()
-	next, err := b.land(r, budget)
+	next, err := b.land(r)
 	if err != nil {
 		b.keep(err)
 		return
@@ -169,7 +168,7 @@ func (b *Batch) remove(r *removal, budget *int) {
 
 // land adds the override to the leaves that hold something which it covers. It returns where to go
 // on, or nil when it has seen all.
-func (b *Batch) land(r *removal, budget *int) (next []byte, err error) {
+func (b *Batch) land(r *removal) (next []byte, err error) {
 	iter, err := b.s.iterate(r.cursor, successor(r.prefix))
 	if err != nil {
 		return nil, b.s.readFailed("leaves", err)
@@ -183,10 +182,10 @@ func (b *Batch) land(r *removal, budget *int) (next []byte, err error) {
 		b.landOnOwn(r)
 	}
 	for ok := iter.First(); ok; ok = iter.Next() {
-		if *budget <= 0 {
+		if b.budget <= 0 {
 			return append([]byte(nil), iter.Key()...), nil
 		}
-		*budget--
+		b.budget--
 		items, err := iter.ValueAndErr()
 		if err == nil {
 			err = b.landOn(r, iter.Key(), items)

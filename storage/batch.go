@@ -23,6 +23,7 @@ type Batch struct {
 	index   map[uint64]int32 // hash of a key to its place in leaves; only once there are many
 	scratch []byte           // of keys and values; pb copies
 	targets []crdt.Target    // of the record being applied
+	budget  int              // leaves that its removals may still look at
 	adding  []int32          // places in leaves with an add that is not yet an item
 
 	pending   []*removal // new ones, and changed or finished ones of a chunk
@@ -69,6 +70,7 @@ func (b *Batch) begin() {
 
 func (b *Batch) reset() {
 	b.sync, b.err, b.cleared = false, nil, false
+	b.budget = b.s.cfg.removalLeaves
 	if len(b.leaves) > maxKeptLeaves {
 		b.leaves = nil
 	}

@@ -24,8 +24,8 @@ const (
 	SyncsInFlight = 512
 	// WitnessSyncDelay is how long a written witness may stay unsynced.
 	WitnessSyncDelay = 100 * time.Millisecond
-	// RemovalLeaves is how many leaves one record's removals look at within the record's own batch,
-	// and how many a later chunk looks at. At about 2 us each a chunk stalls commits for under 2 ms.
+	// RemovalLeaves is how many leaves the removals of one batch of records look at within that
+	// batch, and how many a later chunk looks at. At about 2 us each a chunk stalls commits for under 2 ms.
 	RemovalLeaves = 512
 	// PendingRemovals is how many removals may be pending; the writer finishes the oldest before it
 	// takes a further job. A single record may exceed it by as many removals as it holds.

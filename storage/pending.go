@@ -124,8 +124,7 @@ type removalChunk struct{ r *removal }
 
 // Build implements Job.
 func (c *removalChunk) Build(b *Batch) error {
-	budget := b.s.cfg.removalLeaves
-	b.remove(c.r, &budget)
+	b.remove(c.r)
 	return b.err
 }
 

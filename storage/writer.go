@@ -64,8 +64,8 @@ type writer struct {
 	stopTimer func() bool
 	triggers  *triggers
 
-	mu       sync.Mutex
-	current  Job // being built or committed; for the lifeguard
+	mu      sync.Mutex
+	current Job // being built or committed; for the lifeguard
 }
 
 func (w *writer) init(s *Store) {
