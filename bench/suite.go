@@ -33,13 +33,13 @@ type Scale struct {
 
 // Full is the scale of the published figures.
 func Full() Scale {
-	return Scale{Rounds: 5, Slice: 1500 * time.Millisecond, Keys: 10_000, Many: 1_000_000, Adds: 1_000_000,
+	return Scale{Rounds: 9, Slice: 800 * time.Millisecond, Keys: 10_000, Many: 1_000_000, Adds: 1_000_000,
 		Elements: 1_000_000, Sustain: time.Minute, Settle: time.Minute}
 }
 
 // Quick is a scale for a first impression, in about two minutes.
 func Quick() Scale {
-	return Scale{Rounds: 3, Slice: 300 * time.Millisecond, Keys: 10_000, Many: 100_000, Adds: 100_000,
+	return Scale{Rounds: 5, Slice: 250 * time.Millisecond, Keys: 10_000, Many: 100_000, Adds: 100_000,
 		Elements: 100_000, Sustain: 5 * time.Second, Settle: 15 * time.Second}
 }
 

@@ -67,7 +67,7 @@ func parse(args []string, messages io.Writer) (*options, error) {
 	fs.StringVar(&o.dir, "dir", ".", "`folder` on the disk to measure; a temporary folder is made and removed in it")
 	fs.StringVar(&o.write, "write", "", "put the table into this `document`, between its marks")
 	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to `file`")
-	fs.IntVar(&o.rounds, "rounds", 0, "rounds of each comparison, 1 to 100 (default 5, with -quick 3)")
+	fs.IntVar(&o.rounds, "rounds", 0, "rounds of each comparison, 1 to 100 (default 9, with -quick 5)")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
