@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -253,7 +252,7 @@ func (k *chaosClient) work(ctx context.Context, n int) error {
 			k.token = client.Token{} // a crash took back what was answered with "applied"
 			k.lastN = 0
 		case down(err):
-			if err := k.up(ctx); err != nil {
+			if err := up(ctx, k.c, k.region); err != nil {
 				return err
 			}
 		default:
@@ -261,24 +260,6 @@ func (k *chaosClient) work(ctx context.Context, n int) error {
 		}
 	}
 	return nil
-}
-
-// up waits until the client's region is up.
-func (k *chaosClient) up(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	for {
-		if slices.Contains(k.c.running(), k.region) {
-			return nil
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s does not come back", k.region)
-		}
-	}
 }
 
 // step makes one operation of some kind, in a session.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -189,7 +190,7 @@ func onDisk(t *testing.T, c *Cluster, name string, look func(s *storage.Store)) 
 	t.Helper()
 	r := c.region(name)
 	r.mu.Lock()
-	fs := r.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	fs := r.mem.CrashClone(crashOptions(100))
 	r.mu.Unlock()
 	s, err := storage.Open(storage.Config{FS: fs, Dir: name})
 	require.NoError(t, err)
@@ -212,3 +213,26 @@ func leaves(t *testing.T, c *Cluster, region string, o client.Object) (n int) {
 
 // down reports whether a call failed because its region was down or went down.
 func down(err error) bool { return errors.Is(err, client.ErrUnavailable) }
+
+// up waits until a region is up.
+func up(ctx context.Context, c *Cluster, region string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for {
+		if slices.Contains(c.running(), region) {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not come back", region)
+		}
+	}
+}
+
+// crashOptions keep so many percent of what was not synced.
+func crashOptions(percent int) vfs.CrashCloneCfg {
+	return vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, 1))}
+}

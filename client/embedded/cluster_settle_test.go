@@ -1,0 +1,193 @@
+package embedded
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/client"
+)
+
+// settled waits until every region has settled all that they show now.
+func settled(t *testing.T, c *Cluster) {
+	t.Helper()
+	token := shown(t, c)
+	await(t, "all is settled", func() string {
+		for _, r := range c.Regions() {
+			if s := status(t, c, r); !s.Settled.Includes(token.Seen) || !s.Horizon.Includes(token.Seen) {
+				return fmt.Sprintf("%s: settled %s, horizon %s, shown %s", r, s.Settled, s.Horizon, token.Seen)
+			}
+		}
+		return ""
+	})
+}
+
+// shown is the join of what all regions show.
+func shown(t *testing.T, c *Cluster) (all client.Token) {
+	t.Helper()
+	for _, r := range c.Regions() {
+		var receipt client.Receipt
+		_, err := c.DB(r).Do(within(t), nil, nil, client.WithReceipt(&receipt))
+		require.NoError(t, err)
+		all, err = all.Join(receipt.Token)
+		require.NoError(t, err)
+	}
+	return all
+}
+
+// gone waits until an object has no leaves left on any disk.
+func gone(t *testing.T, c *Cluster, o client.Object) {
+	t.Helper()
+	for _, r := range c.Regions() {
+		await(t, "the leaves of "+string(o.Key)+" are gone in "+r, func() string {
+			if n := leaves(t, c, r, o); n > 0 {
+				return fmt.Sprintf("%d leaves", n)
+			}
+			return ""
+		})
+	}
+}
+
+func TestWhatIsRemovedLeavesNothingOnAnyDisk(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, ClusterOptions{})
+	aw, rw := c.DB("eu").Set("s"), c.DB("eu").SetRW("s")
+	m, register := c.DB("eu").Map("m"), c.DB("eu").Register("r")
+	for i, r := range c.Regions() {
+		for j := range 20 {
+			e := fmt.Sprint(i, "/", j)
+			require.NoError(t, c.DB(r).Set("s").Add(within(t), e))
+			require.NoError(t, c.DB(r).SetRW("s").Add(within(t), e))
+			require.NoError(t, c.DB(r).Map("m").Map("inner").Set("tags").Add(within(t), e))
+		}
+		require.NoError(t, c.DB(r).Register("r").SetString(within(t), r))
+	}
+	converge(t, c)
+	for i, r := range c.Regions() {
+		for j := range 20 {
+			e := fmt.Sprint((i+1)%3, "/", j)
+			require.NoError(t, c.DB(r).Set("s").Remove(within(t), e))
+			require.NoError(t, c.DB(r).SetRW("s").Remove(within(t), e))
+		}
+	}
+	require.NoError(t, m.Remove(within(t), "inner", client.TypeMap))
+	require.NoError(t, register.Delete(within(t)))
+	converge(t, c)
+	settled(t, c)
+	for _, o := range []client.Object{aw.Object(), rw.Object(), m.Object(), register.Object()} {
+		gone(t, c, o)
+	}
+}
+
+// TestNothingSettlesWhileARegionIsAway, since it may still send what is concurrent; then it does.
+func TestNothingSettlesWhileARegionIsAway(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, ClusterOptions{})
+	require.NoError(t, c.DB("eu").Set("s").AddAll(within(t), []string{"a", "b"}))
+	converge(t, c)
+	c.Isolate("ap")
+	require.NoError(t, c.DB("eu").SetRW("s").Add(within(t), "x"))
+	require.NoError(t, c.DB("eu").SetRW("s").Remove(within(t), "x"))
+	seen := shownBy(t, c, "eu")
+	// Several rounds of reports between the two that are left.
+	for range 5 {
+		s := c.DB("us").Session()
+		require.NoError(t, s.Counter("n").Add(within(t), 1))
+		before := status(t, c, "eu")
+		_, err := c.DB("eu").Resume(s.Token()).Counter("n").Get(within(t))
+		require.NoError(t, err)
+		await(t, "eu hears us's report", func() string {
+			if status(t, c, "eu").Durable.Equal(before.Durable) {
+				return "nothing new"
+			}
+			return ""
+		})
+	}
+	for _, r := range []string{"eu", "us"} {
+		require.False(t, status(t, c, r).Stable.Includes(seen.Seen), r)
+		require.False(t, status(t, c, r).Settled.Includes(seen.Seen), r)
+	}
+	require.NoError(t, c.DB("ap").SetRW("s").Add(within(t), "x")) // concurrent: loses to the remove
+	c.Rejoin("ap")
+	converge(t, c)
+	in, err := c.DB("us").SetRW("s").Contains(within(t), "x")
+	require.NoError(t, err)
+	require.False(t, in)
+	settled(t, c)
+}
+
+func shownBy(t *testing.T, c *Cluster, region string) client.Token {
+	t.Helper()
+	var receipt client.Receipt
+	_, err := c.DB(region).Do(within(t), nil, nil, client.WithReceipt(&receipt))
+	require.NoError(t, err)
+	return receipt.Token
+}
+
+// TestRemovingALargeSetStallsNobody removes a set of 100,000 elements while others write: it is empty
+// at once, and the others get on while its leaves are still being taken away.
+func TestRemovingALargeSetStallsNobody(t *testing.T) {
+	const elements, batch = 100_000, 5_000
+	c := cluster(t, ClusterOptions{Regions: []string{"eu", "us"}})
+	db := c.DB("eu")
+	for i := 0; i < elements; i += batch {
+		var some []string
+		for j := range batch {
+			some = append(some, fmt.Sprintf("element-%06d", i+j))
+		}
+		require.NoError(t, db.Set("large").AddAll(within(t), some))
+	}
+	converge(t, c)
+	ctx := within(t)
+	var over atomic.Bool
+	var done sync.WaitGroup
+	var writes [2]atomic.Int64
+	for i, r := range c.Regions() {
+		done.Go(func() {
+			for !over.Load() {
+				if err := c.DB(r).Counter("n").Add(ctx, 1); err != nil {
+					t.Error(err)
+					return
+				}
+				writes[i].Add(1)
+			}
+		})
+	}
+	s := db.Session()
+	require.NoError(t, s.Set("large").Delete(ctx))
+	for _, r := range c.Regions() {
+		before := writes[0].Load() + writes[1].Load()
+		_, err := c.DB(r).Resume(s.Token()).Do(ctx, nil, nil) // the removal is here
+		require.NoError(t, err)
+		for _, err := range c.DB(r).Resume(s.Token()).Set("large").Elements(ctx) {
+			require.NoError(t, err)
+			require.Fail(t, "an element is there", r)
+		}
+		t.Logf("%s reads empty; %d removals pending, %d writes since", r, status(t, c, r).Pending, writes[0].Load()+writes[1].Load()-before)
+	}
+	during, before := 0, writes[0].Load()+writes[1].Load()
+	await(t, "the leaves are taken away", func() string {
+		pending := 0
+		for _, r := range c.Regions() {
+			pending += status(t, c, r).Pending
+		}
+		if pending > 0 {
+			during++
+			return fmt.Sprintf("%d removals pending", pending)
+		}
+		return ""
+	})
+	total := writes[0].Load() + writes[1].Load() - before
+	over.Store(true)
+	done.Wait()
+	t.Logf("%d writes while the rest was removed, %d looks", total, during)
+	if during > 20 { // it took 100 ms at least
+		require.Greater(t, total, int64(during), "the writers were stalled")
+	}
+	converge(t, c)
+	settled(t, c)
+	gone(t, c, db.Set("large").Object())
+}
