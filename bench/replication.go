@@ -259,10 +259,14 @@ func catchUp(ctx context.Context, e *Env) (figures []Figure, err error) {
 	if err != nil {
 		return nil, err
 	}
+	config := secondConfig(e, r.first)
+	config.Listen = r.second.ready.Peer // where the first looks for it
 	begun := time.Now()
-	if r.second, err = startRegion(ctx, e, secondConfig(e, r.first), core(1)); err != nil {
+	again, err := startRegion(ctx, e, config, core(1))
+	if err != nil {
 		return nil, err
 	}
+	r.second = again
 	var took [2]time.Duration // until the first of them was seen, and until the last was
 	for i, t := range []clock.Timestamp{1, added.lastCommit()} {
 		if _, err := r.second.ask(request{Do: "reach", Region: r.first.ready.Region, Time: t}, 10*time.Minute); err != nil {
