@@ -20,7 +20,7 @@ func (b Block) String() string {
 }
 
 // marks are those that a language allows. A language that is not listed takes any.
-var marks = map[string][]string{"sh": {"run", "serve", "ci"}, "go": {"run"}, "bash": nil, "shell": nil, "console": nil}
+var marks = map[string][]string{"sh": {"run", "serve", "ci"}, "go": {"run"}, "bash": nil, "shell": nil}
 
 const fence = "```"
 

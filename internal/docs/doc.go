@@ -20,11 +20,15 @@
 //	```text output what the block just before printed: each line must occur in this order; a line
 //	               with ... at its end need only begin like this, and a line of ... alone skips
 //
+//	```console     commands that are only shown: they do not end by themselves, or need more than one
+//	               machine
+//
 // Blocks in other languages are not looked at.
 //
 // # Invariants
 //
-//  1. No command and no Go snippet in README.md, CONTRIBUTING.md or docs/ is without a mark.
+//  1. Every block in sh or go in README.md, CONTRIBUTING.md, docs/ and examples/ has a mark, and is
+//     run accordingly.
 //  2. A relative link leads to a file of the tree.
 //  3. A test that a page names (TestX, FuzzX) exists.
 //  4. A constant that docs/reference/limits.md lists exists and has the value given there, and every
