@@ -7,6 +7,7 @@ import (
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/storage"
 )
 
 // Snapshots opens snapshots. Safe for concurrent use.
@@ -172,12 +173,11 @@ func (c *Coordinator) peek(qs []kv.Query) (values []kv.Value, at clock.Vector, o
 	at = c.snapshots.Exposed()
 	values = make([]kv.Value, len(qs))
 	for i := range qs {
-		typ, err := crdt.Address(qs[i].Object, nil)
-		if err != nil {
+		if _, err := crdt.Address(qs[i].Object, nil); err != nil {
 			return nil, nil, false // the long way says what is wrong
 		}
-		v := view{store: c.store, at: at}
-		if values[i], err = v.leaf(place{object: qs[i].Object}, typ); err != nil {
+		var err error
+		if values[i], err = c.store.Value(storage.Leaf{Object: qs[i].Object}, at); err != nil {
 			return nil, nil, false
 		}
 	}
