@@ -19,6 +19,10 @@ func (s *Store) Checkpoint(dir string) error {
 	if _, err := c.FS.Stat(dir); err == nil {
 		return kv.Errorf(kv.KindInvalid, "storage: checkpoint to %s: it exists; choose a new folder", dir)
 	}
+	if err := s.enterRead(); err != nil {
+		return err
+	}
+	defer s.leaveRead()
 	err := createFolder(&c, c.FS.PathJoin(dir, formatName))
 	if err == nil {
 		err = s.db.Checkpoint(c.dataDir(), pebble.WithFlushedWAL())
@@ -32,6 +36,10 @@ func (s *Store) Checkpoint(dir string) error {
 // Compact rewrites all tables, so that the space of what was deleted is given back. It takes long;
 // the store serves meanwhile.
 func (s *Store) Compact(ctx context.Context) error {
+	if err := s.enterRead(); err != nil {
+		return err
+	}
+	defer s.leaveRead()
 	err := s.db.Flush()
 	if err == nil {
 		err = s.db.Compact(ctx, []byte{0}, []byte{0xff}, false)

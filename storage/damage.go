@@ -22,8 +22,16 @@ func (s *Store) recoverDamage(err *error) {
 	}
 }
 
-// get reads a key; found false: there is none. The value is valid until the closer is closed.
+// get reads a key; a nil closer: there is none. The value is valid until the closer is released.
 func (s *Store) get(key []byte) (value []byte, closer io.Closer, err error) {
+	if err := s.enterRead(); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if closer == nil {
+			s.leaveRead()
+		}
+	}()
 	defer s.recoverDamage(&err)
 	value, closer, err = s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -41,6 +49,14 @@ type iterator struct {
 
 // iterate reads the keys from lower up to upper; nil: to the end.
 func (s *Store) iterate(lower, upper []byte) (it *iterator, err error) {
+	if err := s.enterRead(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if it == nil {
+			s.leaveRead()
+		}
+	}()
 	defer s.recoverDamage(&err)
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
@@ -86,6 +102,7 @@ func (i *iterator) Error() error {
 
 // Close frees the iterator. After a panic Pebble's state is unknown; the store has failed anyway.
 func (i *iterator) Close() (err error) {
+	defer i.s.leaveRead()
 	defer i.s.recoverDamage(&err)
 	if err = i.iter.Close(); err != nil {
 		return fmt.Errorf("close: %w", err)

@@ -69,7 +69,7 @@ func (s *Store) miss(key []byte, found lookup, at clock.Vector) (kv.Value, error
 		s.suggest(key, stored)
 	}
 	if closer != nil {
-		if e := closer.Close(); e != nil && err == nil {
+		if e := s.release(closer); e != nil && err == nil {
 			err = s.readFailed("leaf", e)
 		}
 	}

@@ -30,6 +30,7 @@ type Store struct {
 	logs    logTable
 	sweep   sweeper
 	counts  counters
+	readers readers
 
 	submit  sync.RWMutex // held while sending; Close takes it to see the last sender off
 	closed  bool         // under submit
@@ -91,6 +92,7 @@ func newStore(c Config, lock *pebble.Lock) *Store {
 		cfg: c, lock: lock, cache: newLeafCache(c.LeafCacheBytes),
 		queue: make(chan Job, QueuedJobs), chores: make(chan Job, 1), synced: make(chan syncItem, SyncsInFlight),
 		syncDue: make(chan struct{}, 1), tidyDue: make(chan struct{}, 1),
+		readers: readers{gone: make(chan struct{}, 1)},
 		written: make(chan struct{}), drain: make(chan struct{}),
 		guard: lifeguard{stranded: make(chan struct{}), rescued: make(chan struct{})},
 	}
@@ -276,7 +278,7 @@ func (s *Store) read(key []byte) (value []byte, found bool, err error) {
 		return nil, false, nil
 	}
 	value = append([]byte{}, v...)
-	if err := closer.Close(); err != nil {
+	if err := s.release(closer); err != nil {
 		return nil, false, s.readFailed(fmt.Sprintf("key %x", key), err)
 	}
 	return value, true, nil
@@ -295,7 +297,8 @@ func (s *Store) run() {
 }
 
 // Close ends the background work, writes and syncs what was submitted before, and closes the store.
-// Jobs submitted later are refused. It must not be called from a Job. A store that has failed can't
+// Jobs submitted later and reads begun later are refused. It must not be called from a Job, nor by
+// who reads. A store that has failed can't
 // be closed properly: the error says so, and only the end of the process frees the folder.
 func (s *Store) Close() error {
 	s.submit.Lock()
@@ -314,6 +317,7 @@ func (s *Store) Close() error {
 	if s.Failed() != nil { // Pebble may hold locks for ever; what is in memory must not be written
 		return errors.Join(s.Failed(), s.retireWitness())
 	}
+	s.refuseReaders()
 	s.running.Store(false)
 	return errors.Join(s.db.Close(), s.retireWitness(), s.lock.Close())
 }

@@ -25,8 +25,12 @@ type Stats struct {
 	FlushedBytes   uint64
 }
 
-// Stats collects figures; it takes some tens of microseconds.
+// Stats collects figures; it takes some tens of microseconds. All are zero after Close.
 func (s *Store) Stats() Stats {
+	if s.enterRead() != nil {
+		return Stats{}
+	}
+	defer s.leaveRead()
 	m := s.db.Metrics()
 	bytes, leaves := s.cache.size()
 	t := m.Total()
