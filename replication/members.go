@@ -36,9 +36,10 @@ func (m Member) Lane() clock.Lane { return clock.Lane{Region: m.Region} }
 // version after the other; addresses are each node's own affair and change without versions. It is
 // safe for concurrent use; changes block on the disk.
 type registry struct {
-	store Meta
+	store  Meta
+	change sync.Mutex // held by who changes the set, for as long as the disk takes
 
-	mu      sync.Mutex
+	mu      sync.Mutex // never held while the disk is waited for: who reads the set may hold others up
 	version uint64
 	list    []Member // by region; replaced, never changed
 }
@@ -143,8 +144,8 @@ func (g *registry) adopt(ctx context.Context, m *peerv1.Members) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.change.Lock()
+	defer g.change.Unlock()
 	if m.GetVersion() <= g.version {
 		return false, nil
 	}
@@ -173,7 +174,7 @@ func keep(list []Member, old Member) error {
 	return kv.Errorf(kv.KindInvalid, "region %d (%s) is missing in a newer list", old.Region, old.Name)
 }
 
-// write puts a list on disk, then uses it. The caller holds mu.
+// write puts a list on disk, then uses it. The caller holds change.
 func (g *registry) write(ctx context.Context, version uint64, list []Member) error {
 	b, err := proto.Marshal(membersTo(version, list))
 	if err == nil {
@@ -182,14 +183,16 @@ func (g *registry) write(ctx context.Context, version uint64, list []Member) err
 	if err != nil {
 		return fmt.Errorf("writing the list of regions: %w", err)
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.version, g.list = version, list
 	return nil
 }
 
 // setAddresses remembers where a region's node is, and tells whether that is news.
 func (g *registry) setAddresses(ctx context.Context, r clock.Region, a kv.Addresses) (bool, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.change.Lock()
+	defer g.change.Unlock()
 	for i, m := range g.list {
 		if m.Region == r && m.Addresses != a && a.Peer != "" {
 			list := append([]Member(nil), g.list...)
@@ -202,8 +205,8 @@ func (g *registry) setAddresses(ctx context.Context, r clock.Region, a kv.Addres
 
 // add gives the next number to a name. Only the founder calls it, one call at a time.
 func (g *registry) add(ctx context.Context, name string, a kv.Addresses) (Member, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.change.Lock()
+	defer g.change.Unlock()
 	if len(g.list) >= MaxMembers {
 		return Member{}, kv.Errorf(kv.KindTooLarge, "region %q: there are %d regions, the most there can be", name, len(g.list))
 	}
@@ -218,8 +221,8 @@ func (g *registry) add(ctx context.Context, name string, a kv.Addresses) (Member
 
 // serve marks a region as serving. Only the founder calls it.
 func (g *registry) serve(ctx context.Context, r clock.Region) (bool, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.change.Lock()
+	defer g.change.Unlock()
 	for i, m := range g.list {
 		if m.Region == r && !m.Serving {
 			list := append([]Member(nil), g.list...)
