@@ -140,7 +140,9 @@ func TestOldCopyOfADiskIsNoticed(t *testing.T) {
 			write(t, c, "us", "m", 100)
 			converge(t, c)
 			everywhereOnDisk(t, c)
-			truncated(t, c, "us", true)
+			for _, other := range c.besides(old) {
+				truncated(t, c, other, true)
+			}
 
 			c.Crash(old)
 			r.mem, r.fs = copied, copied

@@ -173,8 +173,51 @@ func everywhereOnDisk(t *testing.T, c *Cluster) {
 func converge(t *testing.T, c *Cluster) client.Digest {
 	t.Helper()
 	d, err := c.Converge(within(t))
+	if err != nil {
+		explain(t, c)
+	}
 	require.NoError(t, err)
 	return d
+}
+
+// explain prints the objects that regions read differently, with what lies on each disk.
+func explain(t *testing.T, c *Cluster) {
+	t.Helper()
+	values, objects := map[string]map[client.Object]string{}, map[client.Object]bool{}
+	for _, region := range c.running() {
+		values[region] = map[client.Object]string{}
+		for o, err := range c.DB(region).Keys(within(t), "") {
+			require.NoError(t, err)
+			v, err := c.DB(region).Object(string(o.Key), o.Type).Value(within(t))
+			require.NoError(t, err)
+			values[region][o], objects[o] = fmt.Sprintf("%+v", v), true
+		}
+		s := status(t, c, region)
+		t.Logf("%s: exposed %s, stable %s, settled %s, horizon %s", region, s.Exposed, s.Stable, s.Settled, s.Horizon)
+	}
+	first := c.running()[0]
+	for o := range objects {
+		for _, region := range c.running() {
+			if values[region][o] != values[first][o] {
+				t.Logf("%s %d in %s: %s", o.Key, o.Type, first, values[first][o])
+				t.Logf("%s %d in %s: %s", o.Key, o.Type, region, values[region][o])
+				explainLeaves(t, c, o)
+				break
+			}
+		}
+	}
+}
+
+func explainLeaves(t *testing.T, c *Cluster, o client.Object) {
+	t.Helper()
+	for _, region := range c.running() {
+		onDisk(t, c, region, func(s *storage.Store) {
+			require.NoError(t, s.Scan(t.Context(), o, 0, nil, nil, func(path, items []byte) (bool, error) {
+				t.Logf("%s: %q: %x", region, path, items)
+				return true, nil
+			}))
+		})
+	}
 }
 
 // counter reads a counter as a region shows it to a session with this token.
