@@ -49,7 +49,7 @@ func (c *Config) batch() int { return min(fillBatch, max(fillBytes/(c.KeySize+c.
 
 // Fill writes every key of the types that the mix touches once, counters with 1, registers with a
 // value, sets with one element, so that reads find something. It does so on up to 8
-// goroutines, in transactions of at most 1,000 objects and 512 KiB.
+// goroutines, in transactions of at most 1,000 objects and 512 KiB, each with an operation's time-out.
 func Fill(ctx context.Context, db *client.DB, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -77,27 +77,32 @@ func Fill(ctx context.Context, db *client.DB, c Config) error {
 	return group.Wait()
 }
 
-// fillKeys writes the keys from one number up to another, in a transaction for each type.
+// fillKeys writes the keys from one number up to another, of each type that the mix touches.
 func (c *caller) fillKeys(ctx context.Context, db *client.DB, from, to int) error {
 	mix := c.run.config.Mix
-	durability := client.WithDurability(c.run.config.Durability)
 	for k := range Read {
 		if mix[k] == 0 && (k != CounterAdd || mix[Read] < mix.total()) {
 			continue // reads alone read counters
 		}
-		err := db.Update(ctx, func(tx *client.Tx) error {
-			for i := from; i < to; i++ {
-				if err := c.write(ctx, tx.Bucket(c.run.config.Bucket), k, c.name(i)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, durability)
-		if err != nil {
+		if err := c.fillType(ctx, db, k, from, to); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fillType writes the keys of one type in a transaction, which has an operation's time.
+func (c *caller) fillType(ctx context.Context, db *client.DB, k Kind, from, to int) error {
+	ctx, cancel := context.WithTimeout(ctx, c.run.config.Timeout)
+	defer cancel()
+	return db.Update(ctx, func(tx *client.Tx) error {
+		for i := from; i < to; i++ {
+			if err := c.write(ctx, tx.Bucket(c.run.config.Bucket), k, c.name(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, client.WithDurability(c.run.config.Durability))
 }
 
 // run is one measurement.

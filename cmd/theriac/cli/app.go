@@ -12,7 +12,7 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// Connection is a database that data commands run on. They use it from one goroutine.
+// Connection is a database that data commands run on. They use it from one goroutine, but for bench.
 type Connection interface {
 	kv.Service
 	Close() error
@@ -123,7 +123,7 @@ func (r *run) addCommands(root *cobra.Command) {
 	}
 	in(groupData, r.getCommand(), r.delCommand(), r.keysCommand(), r.txnCommand())
 	in(groupWhole, r.importCommand(), r.exportCommand(), r.digestCommand(), r.outcomeCommand())
-	in(groupNode, r.statusCommand())
+	in(groupNode, r.statusCommand(), r.benchCommand())
 	if r.app.Serve != nil {
 		in(groupNode, r.serveCommand())
 	}
