@@ -23,7 +23,8 @@
 //	```console     commands that are only shown: they do not end by themselves, or need more than one
 //	               machine
 //
-// Blocks in other languages are not looked at.
+// Blocks in other languages are not looked at. On Linux the tests run in a network namespace of their
+// own, where the default ports are free.
 //
 // # Invariants
 //

@@ -3,7 +3,6 @@ package docs
 import (
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,17 +35,12 @@ func pages(t *testing.T) map[string]string {
 func TestPagesRun(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(bin, "theriac"), "./cmd/theriac")
-	build.Dir = root
-	message, err := build.CombinedOutput()
-	require.NoError(t, err, string(message))
 	executed := 0
 	for file, page := range pages(t) {
 		blocks, err := Blocks(file, page)
 		require.NoError(t, err)
 		t.Run(file, func(t *testing.T) {
-			r := &Runner{Root: root, Folder: t.TempDir(), Path: bin}
+			r := &Runner{Root: root, Folder: t.TempDir(), Path: os.Getenv(binFolder)}
 			defer r.Close()
 			for _, b := range blocks {
 				require.NoError(t, r.Run(t.Context(), b))
