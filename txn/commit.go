@@ -76,8 +76,6 @@ type Committer struct {
 
 	// Only touched on the store's writer goroutine.
 	hybrid *clock.Hybrid
-	last   clock.Timestamp // of the lane's last record
-	asked  clock.Timestamp // bound that a batch on its way reserves
 
 	size int // of the last record, for the next one's buffer
 
@@ -323,7 +321,7 @@ type group struct {
 func (g *group) Build(b *storage.Batch) error {
 	g.take()
 	rec := kv.Record{Header: kv.Header{Lane: g.c.lane, Kind: kv.RecordGroup}}
-	g.assemble(&rec)
+	g.assemble(&rec, b.Applied(g.c.lane))
 	if len(g.commits) == 0 {
 		return errNothing
 	}
@@ -339,7 +337,6 @@ func (g *group) Build(b *storage.Batch) error {
 	g.encoded = rec.Append(make([]byte, 0, g.c.size))
 	g.c.size = len(g.encoded) + len(g.encoded)/8
 	if err := b.Apply(&rec, g.encoded); err != nil {
-		g.c.last, g.c.asked = rec.Prev, 0
 		g.time = 0
 		return err
 	}
@@ -390,15 +387,15 @@ func (c *Committer) failLocked(err error) {
 }
 
 // assemble checks conditions, fixes snapshots and fills the record's transactions. Commits that
-// fail are answered and leave the group.
-func (g *group) assemble(rec *kv.Record) {
+// fail are answered and leave the group. last is the lane's last record.
+func (g *group) assemble(rec *kv.Record, last clock.Timestamp) {
 	if g.open() != nil {
 		return
 	}
 	exposed := nonNil(g.snapshot.At())
 	applied := exposed
-	if g.c.last > exposed.At(g.c.lane.Region) {
-		applied = exposed.With(g.c.lane.Region, g.c.last)
+	if last > exposed.At(g.c.lane.Region) {
+		applied = exposed.With(g.c.lane.Region, last)
 	}
 	kept := g.commits[:0]
 	rec.Txns = make([]kv.Txn, 0, len(g.commits))
@@ -501,9 +498,8 @@ func (g *group) stamp(rec *kv.Record, b *storage.Batch) {
 	c := g.c
 	wall := c.wall()
 	g.time = c.hybrid.Next(wall, rec.Deps.Max())
-	rec.Time, rec.Prev = g.time, c.last
+	rec.Time, rec.Prev = g.time, b.Applied(c.lane)
 	rec.Deps = rec.Deps.With(c.lane.Region, 0) // the lane's own order says it already
-	c.last = g.time
 	g.bound = c.reserve(b, wall, g.time)
 }
 
@@ -511,12 +507,12 @@ func (g *group) stamp(rec *kv.Record, b *storage.Batch) {
 // It returns the bound that b then makes durable, or 0.
 func (c *Committer) reserve(b *storage.Batch, wall clock.Wall, used clock.Timestamp) clock.Timestamp {
 	half := clock.At(used.Wall().Add(c.span / 2))
-	if c.asked > half {
+	if b.Reserved() > half {
 		return 0
 	}
-	c.asked = clock.At(max(wall, used.Wall()).Add(c.span))
-	b.Reserve(c.asked)
-	return c.asked
+	bound := clock.At(max(wall, used.Wall()).Add(c.span))
+	b.Reserve(bound)
+	return bound
 }
 
 // check evaluates a commit's conditions against the region's latest state.

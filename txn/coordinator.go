@@ -67,6 +67,9 @@ func (c *Coordinator) Stop(ctx context.Context) error {
 // OpenTxns is the number of open interactive transactions.
 func (c *Coordinator) OpenTxns() int { return c.open.count() }
 
+// OldestTxn is how long ago the oldest open interactive transaction began; 0: none is open.
+func (c *Coordinator) OldestTxn() time.Duration { return c.open.oldest() }
+
 // session checks options and waits until what the token names is here. own tells that the snapshot
 // must be taken at what is applied rather than exposed.
 func (c *Coordinator) session(ctx context.Context, o *kv.Options) (own bool, err error) {

@@ -48,8 +48,7 @@ func (c *Committer) run(ctx context.Context, build func(b *storage.Batch) error,
 // other regions have heard of.
 func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	start := c.store.Start()
-	c.last = c.store.Applied(c.lane)
-	c.hybrid = clock.NewHybrid(c.lane.Slot, max(floor, start.Bound, c.last))
+	c.hybrid = clock.NewHybrid(c.lane.Slot, max(floor, start.Bound, c.store.Applied(c.lane)))
 	clean, err := c.stoppedCleanly(start.Bound)
 	if err != nil {
 		return err
@@ -57,15 +56,13 @@ func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	var bound, logged clock.Timestamp
 	var encoded []byte
 	build := func(b *storage.Batch) error {
-		wall := c.wall()
-		floor := c.hybrid.Last()
-		if !clean && floor > c.last {
+		wall, last := c.wall(), b.Applied(c.lane)
+		if floor := c.hybrid.Last(); !clean && floor > last {
 			logged = c.hybrid.Next(wall, 0)
 			rec := kv.Record{
-				Header: kv.Header{Lane: c.lane, Kind: kv.RecordVoid, Time: logged, Prev: c.last},
-				Void:   kv.Interval{From: c.last, To: floor},
+				Header: kv.Header{Lane: c.lane, Kind: kv.RecordVoid, Time: logged, Prev: last},
+				Void:   kv.Interval{From: last, To: floor},
 			}
-			c.last = logged
 			encoded = rec.Append(nil)
 			if err := b.Apply(&rec, encoded); err != nil {
 				return err
@@ -110,7 +107,7 @@ func (c *Committer) Tick(ctx context.Context) error {
 	var bound, last, safe clock.Timestamp
 	build := func(b *storage.Batch) error {
 		wall := c.wall()
-		last = c.last
+		last = b.Applied(c.lane)
 		safe = c.hybrid.Promise(wall, c.durableBound())
 		bound = c.reserve(b, wall, max(safe, clock.At(wall)))
 		b.Sync()
@@ -129,8 +126,7 @@ func (c *Committer) Stop(ctx context.Context) error {
 	c.mu.Unlock()
 	c.kicks.Wait()
 	build := func(b *storage.Batch) error {
-		bound := max(c.asked, c.store.Start().Bound)
-		b.SetMeta(cleanKey, binary.BigEndian.AppendUint64(nil, uint64(bound)))
+		b.SetMeta(cleanKey, binary.BigEndian.AppendUint64(nil, uint64(b.Reserved())))
 		b.Sync()
 		return nil
 	}

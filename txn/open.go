@@ -84,6 +84,17 @@ func (o *openTxns) count() int {
 	return len(o.byID)
 }
 
+// oldest is how long ago the oldest of them began; 0: none is open.
+func (o *openTxns) oldest() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now, age := o.mono(), time.Duration(0)
+	for _, t := range o.byID {
+		age = max(age, now-t.began)
+	}
+	return age
+}
+
 // expired removes and returns the transactions that are past their time; all of them if all is set.
 func (o *openTxns) expired(all bool) []*openTxn {
 	o.mu.Lock()
