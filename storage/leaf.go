@@ -129,9 +129,13 @@ func (s *Store) suggest(key, items []byte) {
 func (s *Store) Items(l Leaf) ([]byte, error) { return s.items(l.appendKey(nil)) }
 
 func (s *Store) items(key []byte) ([]byte, error) {
-	items, _, err := s.read(key)
+	var items []byte
+	pending, err := s.pending.during(func() (err error) {
+		items, _, err = s.read(key)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return s.pending.overlay(key, items), nil
+	return pending.overlay(key, items), nil
 }

@@ -23,6 +23,9 @@ type removal struct {
 	done     bool
 }
 
+// removals are some that are pending.
+type removals []*removal
+
 // pendingTable holds the removals that are not carried out yet. Readers take the list as it is;
 // the writer replaces it.
 type pendingTable struct {
@@ -86,13 +89,27 @@ func (t *pendingTable) chunk() Job {
 
 // overlay appends to a leaf's items the overrides of the removals that are pending above it. For a
 // leaf that holds the override already it counts once, having the same dot.
-func (t *pendingTable) overlay(key, items []byte) []byte {
-	for _, r := range t.all() {
+func (l removals) overlay(key, items []byte) []byte {
+	for _, r := range l {
 		if bytes.HasPrefix(key, r.prefix) {
 			items = crdt.AppendItem(items[:len(items):len(items)], r.dot, r.snapshot, r.op)
 		}
 	}
 	return items
+}
+
+// during runs a read of Pebble and returns the removals that were pending at the moment that it saw:
+// had one been carried out in between, neither the list nor what was read might hold its override.
+func (t *pendingTable) during(read func() error) (removals, error) {
+	for {
+		before := t.list.Load()
+		if err := read(); err != nil || t.list.Load() == before {
+			if before == nil {
+				return nil, err
+			}
+			return *before, err
+		}
+	}
 }
 
 // covers reports whether a removal is pending above a leaf.

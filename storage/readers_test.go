@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -46,4 +47,41 @@ func TestCloseWaitsForReaders(t *testing.T) {
 	require.ErrorIs(t, s.Compact(context.Background()), kv.ErrUnavailable)
 	require.Zero(t, s.Stats().Batches)
 	require.NoError(t, s.Failed(), "a closed store is not a damaged one")
+}
+
+// TestScanNeverSeesWhatAPendingRemovalTakesAway scans while removals are carried out in small pieces:
+// the last piece may land between opening an iterator and reading from it.
+func TestScanNeverSeesWhatAPendingRemovalTakesAway(t *testing.T) {
+	s, err := Open(Config{FS: vfs.NewMem(), Dir: "store", removalLeaves: 8})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	a, at := &author{lane: lane(1)}, clock.Vector(nil)
+	write := func(ops ...kv.Op) {
+		r, enc := a.group(t, at, ops...)
+		require.NoError(t, try(s, func(b *Batch) error { b.Sync(); return b.Apply(r, enc) }))
+		at = clock.VectorOf(clock.Entry{Region: 1, Time: a.last})
+	}
+	o := setObject("s")
+	for range 40 {
+		var adds []kv.Op
+		for i := range 100 {
+			adds = append(adds, kv.Op{Object: o, Verb: kv.VerbAdd, Data: []byte{byte(i)}})
+		}
+		write(adds...)
+		write(kv.Op{Object: o, Verb: kv.VerbReset})
+		for pending := true; pending; {
+			pending = s.Stats().PendingRemoval > 0
+			err := s.Scan(t.Context(), o, 0, nil, nil, func(path, items []byte) (bool, error) {
+				v, err := crdt.Fold(crdt.FlagEW, items, at)
+				require.False(t, v.Present, "element %x", path)
+				return true, err
+			})
+			require.NoError(t, err)
+			err = s.ScanKeys(t.Context(), KeyRange{Bucket: o.Bucket}, at, func(o kv.Object) (bool, error) {
+				require.Fail(t, "listed", string(o.Key))
+				return true, nil
+			})
+			require.NoError(t, err)
+		}
+	}
 }

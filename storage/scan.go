@@ -44,7 +44,7 @@ func (s *Store) scan(ctx context.Context, from, to []byte, fn func(key, items []
 
 // scanSome scans with one iterator. It returns where to go on; nil: done.
 func (s *Store) scanSome(from, to []byte, fn func(key, items []byte) (bool, error)) (next []byte, err error) {
-	iter, err := s.iterate(from, to)
+	iter, pending, err := s.iteratePending(from, to)
 	if err != nil {
 		return nil, s.readFailed("leaves", err)
 	}
@@ -63,7 +63,7 @@ func (s *Store) scanSome(from, to []byte, fn func(key, items []byte) (bool, erro
 			return nil, s.readFailed("leaves", err)
 		}
 		size += len(items)
-		more, err := fn(iter.Key(), s.pending.overlay(iter.Key(), items))
+		more, err := fn(iter.Key(), pending.overlay(iter.Key(), items))
 		if err != nil || !more {
 			return nil, err
 		}
@@ -72,6 +72,20 @@ func (s *Store) scanSome(from, to []byte, fn func(key, items []byte) (bool, erro
 		return nil, s.readFailed("leaves", err)
 	}
 	return nil, nil
+}
+
+// iteratePending is iterate with the removals that were pending at the moment that the iterator shows.
+func (s *Store) iteratePending(from, to []byte) (it *iterator, pending removals, err error) {
+	pending, err = s.pending.during(func() (err error) {
+		if it != nil {
+			if err := it.Close(); err != nil {
+				return err
+			}
+		}
+		it, err = s.iterate(from, to)
+		return err
+	})
+	return it, pending, err
 }
 
 // KeyRange says which objects of a bucket ScanKeys lists.
@@ -139,6 +153,8 @@ type shardCursor struct {
 	from  []byte // where to go on; nil: at the end
 	to    []byte
 	found []kv.Object
+
+	pending removals // of the iterator in use
 }
 
 func newShardCursor(s *Store, r *KeyRange, shard uint8, at clock.Vector) *shardCursor {
@@ -169,7 +185,8 @@ func (c *shardCursor) fill(ctx context.Context) error {
 
 // read looks at up to ScanLeaves leaves with one iterator.
 func (c *shardCursor) read() (err error) {
-	iter, err := c.s.iterate(c.from, c.to)
+	iter, pending, err := c.s.iteratePending(c.from, c.to)
+	c.pending = pending
 	if err != nil {
 		return c.s.readFailed("keys", err)
 	}
@@ -204,7 +221,7 @@ func (c *shardCursor) step(iter *iterator) (ok bool, err error) {
 	if err != nil {
 		return false, c.s.readFailed("keys", err)
 	}
-	v, err := crdt.Fold(leafType(iter.Key()), c.s.pending.overlay(iter.Key(), items), c.at)
+	v, err := crdt.Fold(leafType(iter.Key()), c.pending.overlay(iter.Key(), items), c.at)
 	if err != nil {
 		return false, c.s.readFailed("keys", err)
 	}
