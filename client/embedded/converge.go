@@ -14,7 +14,8 @@ func (c *Cluster) Converge(ctx context.Context) (client.Digest, error) {
 	var all client.Token
 	for _, name := range c.running() {
 		var receipt client.Receipt
-		if _, err := c.DB(name).Do(ctx, nil, nil, client.WithReceipt(&receipt)); err != nil {
+		// Applied: what is about to be on disk is waited for too.
+		if _, err := c.DB(name).Do(ctx, nil, nil, client.Applied(), client.WithReceipt(&receipt)); err != nil {
 			return client.Digest{}, fmt.Errorf("asking region %s: %w", name, err)
 		}
 		var err error

@@ -183,6 +183,12 @@ func converge(t *testing.T, c *Cluster) client.Digest {
 // explain prints the objects that regions read differently, with what lies on each disk.
 func explain(t *testing.T, c *Cluster) {
 	t.Helper()
+	for range 3 {
+		for _, region := range c.running() {
+			d, err := c.DB(region).Digest(within(t), "")
+			t.Logf("%s: digest %x of %+v, %v", region, d.Sum, d, err)
+		}
+	}
 	values, objects := map[string]map[client.Object]string{}, map[client.Object]bool{}
 	for _, region := range c.running() {
 		values[region] = map[client.Object]string{}
