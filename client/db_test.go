@@ -283,7 +283,7 @@ func TestFirstTryLearnsTheIncarnationAnew(t *testing.T) {
 	require.NoError(t, db.Counter("c").Add(ctx, 1, WithOpID(NewOpID())))
 	require.Equal(t, 1, f.count("Status"))
 	node.Restart()
-	require.ErrorIs(t, db.Counter("c").Add(ctx, 1, WithOpID(NewOpID())), ErrAborted)
+	require.ErrorIs(t, db.Counter("c").Add(ctx, 1, WithOpID(NewOpID())), ErrUnavailable)
 	require.NoError(t, db.Counter("c").Add(ctx, 1, WithOpID(NewOpID())))
 }
 

@@ -313,7 +313,6 @@ type group struct {
 	time     clock.Timestamp
 	meet     clock.Vector
 	encoded  []byte          // the record
-	late     bool            // the timestamp lies above the durable bound: shown once durable only
 	bound    clock.Timestamp // reserved by this batch; 0: none
 }
 
