@@ -12,12 +12,12 @@ import (
 
 // peerFacts is what replication has told of peers and traffic.
 type peerFacts struct {
-	mu                 sync.Mutex
-	faults             map[clock.Region]string
-	skew               map[clock.Region]time.Duration
-	sent, received     uint64 // records
-	bytesOut, bytesIn  uint64 // before compression
-	clockAhead, denied bool   // denied: this node refuses writes because of its clock
+	mu                sync.Mutex
+	faults            map[clock.Region]string
+	skew              map[clock.Region]time.Duration
+	sent, received    uint64 // records
+	bytesOut, bytesIn uint64 // before compression
+	clockAhead        bool
 }
 
 func (n *Node) hooks() replication.Hooks {
@@ -69,15 +69,12 @@ func (n *Node) clockAhead(ahead bool) {
 	n.peers.mu.Lock()
 	defer n.peers.mu.Unlock()
 	n.peers.clockAhead = ahead
-	switch {
-	case ahead && n.Refused() == nil:
-		n.peers.denied = true
-		n.config.logf("most regions find this node's clock more than %v ahead: no writes until it is corrected", n.config.Skew)
-		n.Refuse(kv.Errorf(kv.KindReadOnly, "most regions find this node's clock more than %v ahead: correct it, or write elsewhere", n.config.Skew))
-	case !ahead && n.peers.denied:
-		n.peers.denied = false
-		n.Refuse(nil)
+	if !ahead {
+		n.refuseFor(clockIsOff, nil)
+		return
 	}
+	n.config.logf("most regions find this node's clock more than %v ahead: no writes until it is corrected", n.config.Skew)
+	n.refuseFor(clockIsOff, kv.Errorf(kv.KindReadOnly, "most regions find this node's clock more than %v ahead: correct it, or write elsewhere", n.config.Skew))
 }
 
 // Alive is nil while the process can work.

@@ -47,7 +47,7 @@ func (n *Node) recovering() bool { return n.identity.Recovering || n.store.Start
 
 // refuseWrites is how a node begins: until its lane is complete and started (invariant 2).
 func (n *Node) refuseWrites() {
-	n.Refuse(kv.Errorf(kv.KindReadOnly, "this node does not have all of its region's own writes back yet"))
+	n.refuseFor(notYetWhole, kv.Errorf(kv.KindReadOnly, "this node does not have all of its region's own writes back yet"))
 }
 
 // becomeWritable waits until the lane is complete, starts it and takes writes.
@@ -63,6 +63,6 @@ func (n *Node) becomeWritable(ctx context.Context) error {
 		return err
 	}
 	n.config.logf("region %s (number %d) takes writes", n.identity.Name, n.lane.Region)
-	n.Refuse(nil)
+	n.refuseFor(notYetWhole, nil)
 	return nil
 }

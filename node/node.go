@@ -25,6 +25,7 @@ type Node struct {
 	exposure    *replication.Exposure
 	replicator  *replication.Replicator
 	peers       peerFacts
+	refusals    refusals
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -86,7 +87,7 @@ func (n *Node) fatal(err error) {
 	if n.failed.CompareAndSwap(nil, &failure{err}) {
 		n.config.logf("no more writes are taken: %v", err)
 		if n.Coordinator != nil {
-			n.Refuse(kv.Errorf(kv.KindReadOnly, "this node takes no more writes: %w", err))
+			n.refuseFor(hasFailed, kv.Errorf(kv.KindReadOnly, "this node takes no more writes: %w", err))
 		}
 		n.config.Fatal(err)
 	}

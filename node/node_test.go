@@ -87,7 +87,7 @@ func TestClockAheadRefusesWritesWhileItLasts(t *testing.T) {
 	require.NotNil(t, n.Refused())
 	n.clockAhead(false)
 	require.Nil(t, n.Refused())
-	n.Refuse(kv.Errorf(kv.KindReadOnly, "another reason"))
+	n.refuseFor(hasFailed, kv.Errorf(kv.KindReadOnly, "another reason"))
 	n.clockAhead(true)
 	n.clockAhead(false)
 	require.NotNil(t, n.Refused(), "another reason stays")

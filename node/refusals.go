@@ -1,0 +1,37 @@
+package node
+
+import (
+	"sync"
+
+	"github.com/theriac-db/theriac/kv"
+)
+
+// reason is why a node refuses writes. Each comes and goes by itself; the first one is told.
+type reason int
+
+const (
+	hasFailed   reason = iota // for good
+	notYetWhole               // the lane is not complete, or not started
+	clockIsOff
+	reasons
+)
+
+// refusals keeps the reasons apart: the end of one must not lift another.
+type refusals struct {
+	mu   sync.Mutex
+	list [reasons]*kv.Error
+}
+
+// refuseFor refuses writes for a reason, or, with nil, for that reason no longer.
+func (n *Node) refuseFor(why reason, err *kv.Error) {
+	n.refusals.mu.Lock()
+	defer n.refusals.mu.Unlock()
+	n.refusals.list[why] = err
+	for _, err := range n.refusals.list {
+		if err != nil {
+			n.Refuse(err)
+			return
+		}
+	}
+	n.Refuse(nil)
+}

@@ -1,0 +1,31 @@
+package node
+
+import (
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+	"github.com/theriac-db/theriac/txn"
+)
+
+// TestOneReasonToRefuseWritesDoesNotLiftAnother has reasons come and go in each other's time.
+func TestOneReasonToRefuseWritesDoesNotLiftAnother(t *testing.T) {
+	n := &Node{Coordinator: txn.New(txn.Config{})}
+	n.config = Config{Log: io.Discard, Time: replication.SystemTime(), Fatal: func(error) {}}
+	n.refuseWrites()
+	require.ErrorIs(t, n.Refused(), kv.ErrReadOnly)
+	n.clockAhead(true)
+	n.refuseFor(notYetWhole, nil)
+	require.ErrorContains(t, n.Refused(), "clock", "recovered, but still ahead")
+	n.clockAhead(false)
+	require.Nil(t, n.Refused())
+	n.clockAhead(true)
+	n.fatal(errors.New("the disk is full"))
+	n.clockAhead(false)
+	n.refuseFor(notYetWhole, nil)
+	require.ErrorContains(t, n.Refused(), "the disk is full")
+}
