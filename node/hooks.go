@@ -10,19 +10,31 @@ import (
 	"github.com/theriac-db/theriac/replication"
 )
 
+// Traffic counts log records and the bytes that they take packed, before compression.
+type Traffic struct{ Records, Bytes uint64 }
+
+// count adds to a region's traffic.
+func (f *peerFacts) count(to map[clock.Region]Traffic, region clock.Region, records, bytes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := to[region]
+	to[region] = Traffic{t.Records + uint64(records), t.Bytes + uint64(bytes)}
+}
+
 // peerFacts is what replication has told of peers and traffic.
 type peerFacts struct {
-	mu                sync.Mutex
-	faults            map[clock.Region]string
-	skew              map[clock.Region]time.Duration
-	sent, received    uint64 // records
-	bytesOut, bytesIn uint64 // before compression
-	clockAhead        bool
+	mu             sync.Mutex
+	faults         map[clock.Region]string
+	skew           map[clock.Region]time.Duration
+	sent, received map[clock.Region]Traffic
+	much           map[clock.Region]bool // it was told that much of the log is held for the region
+	clockAhead     bool
 }
 
 func (n *Node) hooks() replication.Hooks {
 	f := &n.peers
 	f.faults, f.skew = map[clock.Region]string{}, map[clock.Region]time.Duration{}
+	f.sent, f.received, f.much = map[clock.Region]Traffic{}, map[clock.Region]Traffic{}, map[clock.Region]bool{}
 	return replication.Hooks{
 		Connected: func(region clock.Region, up bool, err error) {
 			if up {
@@ -39,17 +51,9 @@ func (n *Node) hooks() replication.Hooks {
 			f.mu.Unlock()
 			n.config.logf("region %d: %v", region, err)
 		},
-		Sent: func(records, bytes int) {
-			f.mu.Lock()
-			f.sent, f.bytesOut = f.sent+uint64(records), f.bytesOut+uint64(bytes)
-			f.mu.Unlock()
-		},
-		Received: func(records, bytes int) {
-			f.mu.Lock()
-			f.received, f.bytesIn = f.received+uint64(records), f.bytesIn+uint64(bytes)
-			f.mu.Unlock()
-		},
-		Logf: n.config.logf,
+		Sent:     func(region clock.Region, records, bytes int) { f.count(f.sent, region, records, bytes) },
+		Received: func(region clock.Region, records, bytes int) { f.count(f.received, region, records, bytes) },
+		Logf:     n.config.logf,
 	}
 }
 

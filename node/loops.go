@@ -12,7 +12,7 @@ import (
 const (
 	cutsInterval     = 100 * time.Millisecond // telling the store what may be folded
 	expireInterval   = 5 * time.Second        // ending abandoned transactions
-	truncateInterval = 10 * time.Second       // dropping log records that nobody needs
+	truncateInterval = 10 * time.Second       // dropping log records that nobody needs, and looking at how many are held
 	// tickShare is how often within the skew bound the lane's safe time rises: twice within the
 	// quarter of it that timestamps are reserved ahead.
 	tickShare = 8

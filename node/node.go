@@ -145,7 +145,7 @@ func (n *Node) runBackground(ctx context.Context) {
 		every time.Duration
 		fn    func(context.Context)
 	}{
-		{cutsInterval, n.moveCuts}, {expireInterval, n.expire}, {truncateInterval, n.TruncateLog}, {n.config.Skew / tickShare, n.tick},
+		{cutsInterval, n.moveCuts}, {expireInterval, n.expire}, {truncateInterval, n.TruncateLog}, {truncateInterval, n.watchHeld}, {n.config.Skew / tickShare, n.tick},
 	} {
 		n.running.Go(func() { n.every(ctx, loop.every, loop.fn) })
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
@@ -19,11 +20,9 @@ type Stats struct {
 	Txn     txn.Stats
 	Store   storage.Stats
 
-	LogBytes int64
-	OpenTxns int
-
-	RecordsSent, RecordsReceived uint64
-	BytesSent, BytesReceived     uint64 // before compression
+	LogBytes  int64
+	OpenTxns  int
+	OldestTxn time.Duration // since the oldest open interactive transaction began; 0: none is open
 }
 
 // RegionStats is what a node counts of one region.
@@ -31,25 +30,63 @@ type RegionStats struct {
 	replication.PeerStatus
 	Exposed clock.Timestamp
 	Lag     time.Duration // of what is exposed behind the wall clock
+
+	Sent, Received Traffic // on the stream to the region, whoever wrote the records
+	HeldLog        int64   // bytes of log that wait for the region; see held
 }
 
 // Stats collects figures.
 func (n *Node) Stats() Stats {
 	s := Stats{
 		Cluster: n.identity.Cluster, Region: n.identity.Name, Ready: len(n.NotReady()) == 0,
-		Txn: n.Coordinator.Stats(), Store: n.store.Stats(), OpenTxns: n.OpenTxns(),
+		Txn: n.Coordinator.Stats(), Store: n.store.Stats(), OpenTxns: n.OpenTxns(), OldestTxn: n.OldestTxn(),
 	}
 	raw, now := n.exposure.Raw(), n.config.Time.Wall()
 	for _, p := range n.replicator.Status() {
 		t := raw.At(p.Region)
-		s.Regions = append(s.Regions, RegionStats{PeerStatus: p, Exposed: t, Lag: lag(now, t)})
+		r := RegionStats{PeerStatus: p, Exposed: t, Lag: lag(now, t), HeldLog: n.held(p.Region)}
+		n.peers.mu.Lock()
+		r.Sent, r.Received = n.peers.sent[p.Region], n.peers.received[p.Region]
+		n.peers.mu.Unlock()
+		s.Regions = append(s.Regions, r)
 	}
 	for _, lane := range n.exposure.Members() {
 		s.LogBytes += n.store.LogStats(lane, n.config.LogBytes).Bytes
 	}
-	f := &n.peers
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.RecordsSent, s.RecordsReceived, s.BytesSent, s.BytesReceived = f.sent, f.received, f.bytesOut, f.bytesIn
 	return s
+}
+
+// held estimates how much of this node's log waits for a region, which has not reported that it has
+// the records on its disk: all of it before its first report since this node's start. The store
+// counts in stretches of about 1 MiB, so a region that keeps up may show as much a lane.
+func (n *Node) held(region clock.Region) int64 {
+	if region == n.lane.Region {
+		return 0
+	}
+	report, _ := n.exposure.Reported(region)
+	bytes := int64(0)
+	for _, lane := range n.exposure.Members() {
+		bytes += n.store.LogBytesAfter(lane, report.Durable.At(lane.Region))
+	}
+	return bytes
+}
+
+// watchHeld logs when what is held for a region passes half of what the log should take, and when
+// it has fallen below a quarter.
+func (n *Node) watchHeld(context.Context) {
+	for _, p := range n.replicator.Status() {
+		held := n.held(p.Region)
+		n.peers.mu.Lock()
+		told := n.peers.much[p.Region]
+		n.peers.much[p.Region] = held > n.config.LogBytes/2 || told && held > n.config.LogBytes/4
+		now := n.peers.much[p.Region]
+		n.peers.mu.Unlock()
+		switch {
+		case now && !told:
+			n.config.logf("region %d (%s): %d MiB of log are held until it reports them on its disk, more than half of the %d MiB that the log should take; "+
+				"bring the region back, or the log grows on", p.Region, p.Name, held>>20, n.config.LogBytes>>20)
+		case told && !now:
+			n.config.logf("region %d (%s): %d MiB of log are held for it, the log shrinks again", p.Region, p.Name, held>>20)
+		}
+	}
 }

@@ -105,14 +105,15 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 	if err := r.takeReports(h.GetReports()); err != nil {
 		return err
 	}
-	ahead := clock.Wall(h.GetWall()).Sub(r.c.Time.Wall())
+	offset := clock.Wall(h.GetWall()).Sub(r.c.Time.Wall())
+	ahead := offset
 	if ahead <= r.c.Skew {
 		ahead = 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.setBeatSkew(s.peer, ahead)
-	s.ahead, s.members, s.echo = h.GetAhead(), h.GetMembers(), h.GetSent()
+	s.ahead, s.members, s.echo, s.offset = h.GetAhead(), h.GetMembers(), h.GetSent(), offset
 	s.hears = make(map[clock.Region]bool, len(h.GetHears()))
 	for _, region := range h.GetHears() {
 		s.hears[clock.Region(region)] = true

@@ -23,8 +23,9 @@ type Hooks struct {
 	Fault func(region clock.Region, err error)
 	// Writable tells whether this node may take writes; reason says what it waits for when not.
 	Writable func(ok bool, reason string)
-	// Sent and Received count records and their bytes before compression.
-	Sent, Received func(records, bytes int)
+	// Sent and Received count records on the stream to a region, whoever wrote them, and the bytes
+	// that they take packed, before compression.
+	Sent, Received func(region clock.Region, records, bytes int)
 	// Logf writes a line to the node's log.
 	Logf func(format string, args ...any)
 }
@@ -59,15 +60,15 @@ func (h *Hooks) writable(ok bool, reason string) {
 	}
 }
 
-func (h *Hooks) sent(records, bytes int) {
+func (h *Hooks) sent(region clock.Region, records, bytes int) {
 	if h.Sent != nil {
-		h.Sent(records, bytes)
+		h.Sent(region, records, bytes)
 	}
 }
 
-func (h *Hooks) received(records, bytes int) {
+func (h *Hooks) received(region clock.Region, records, bytes int) {
 	if h.Received != nil {
-		h.Received(records, bytes)
+		h.Received(region, records, bytes)
 	}
 }
 

@@ -127,7 +127,7 @@ func (r *Replicator) receive(s *stream, id uint32, packed []byte, partial bool) 
 	if err != nil {
 		return err
 	}
-	r.c.Hooks.received(len(records), len(packed))
+	r.c.Hooks.received(s.peer, len(records), len(packed))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.in[id] != sub {

@@ -109,7 +109,6 @@ func (s *stream) sendBatch(o *outSub, records []Durable) error {
 	o.after = records[len(records)-1].Time
 	o.sent += uint64(bytes)
 	s.mu.Unlock()
-	s.r.c.Hooks.sent(len(records), bytes)
 	for packed := p.out; ; {
 		n := min(len(packed), MaxPart)
 		part := &peerv1.Records{Id: o.id, Packed: packed[:n:n], Partial: n < len(packed)}
@@ -117,6 +116,7 @@ func (s *stream) sendBatch(o *outSub, records []Durable) error {
 			return err
 		}
 		if packed = packed[n:]; len(packed) == 0 {
+			s.r.c.Hooks.sent(s.peer, len(records), len(p.out))
 			return nil
 		}
 	}

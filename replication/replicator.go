@@ -216,7 +216,11 @@ type PeerStatus struct {
 	Member
 	Connected bool // the direct stream lives
 	Waiting   int  // bytes of its lane that wait for a dependency or for the clock
-	Ahead     time.Duration
+	// Ahead is how far its clock is found ahead, beyond the bound; 0: it isn't.
+	Ahead time.Duration
+	// Skew is how far its clock was ahead of this node's at the last heartbeat, within the bound or
+	// not; negative: behind. The way here makes it less, by the delay. 0 without a stream.
+	Skew time.Duration
 }
 
 // Status describes all regions, the own one included, by number.
@@ -229,7 +233,7 @@ func (r *Replicator) Status() []PeerStatus {
 	for _, m := range list {
 		p := PeerStatus{Member: m, Connected: m.Region == r.self.Region}
 		if s := r.streams[m.Region]; s != nil {
-			p.Connected = s.live(now)
+			p.Connected, p.Skew = s.live(now), s.offset
 		}
 		if l := r.in[m.Lane()]; l != nil {
 			p.Waiting = l.bytes

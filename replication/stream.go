@@ -36,6 +36,7 @@ type stream struct {
 	members uint64                // version of the list of regions that the peer counts by
 	ahead   bool                  // the peer finds this node's clock too far ahead
 	echo    int64                 // the peer's monotonic reading to send back
+	offset  time.Duration         // the peer's wall clock less this node's, when a heartbeat came
 
 	// Guarded by mu. Replicator.mu may be held when it is taken, not the other way round.
 	mu  sync.Mutex

@@ -39,6 +39,7 @@ func (s *Store) value(key []byte, at clock.Vector) (kv.Value, error) {
 		return owned(found.value), nil
 	}
 	if found.present {
+		s.counts.hits.Add(1)
 		v, err := s.fold(key, found.items, at)
 		if err == nil {
 			s.cache.improve(key, found.items, v, at, func() bool { return allVisible(found.items, at) })

@@ -133,6 +133,21 @@ func (s *Store) LogStats(l clock.Lane, keep int64) LogStats {
 	return st
 }
 
+// LogBytesAfter estimates the bytes of a lane's records behind a timestamp. It counts whole segments,
+// so it may say about 1 MiB too much, and after a start as much as the log then held.
+func (s *Store) LogBytesAfter(l clock.Lane, after clock.Timestamp) int64 {
+	s.logs.mu.RLock()
+	defer s.logs.mu.RUnlock()
+	g, bytes := s.logs.lanes[l], int64(0)
+	if g == nil {
+		return 0
+	}
+	for i := len(g.segments) - 1; i >= 0 && g.segments[i].last > after; i-- {
+		bytes += g.segments[i].bytes
+	}
+	return bytes
+}
+
 // Log returns the records of a lane behind after, as they were applied, the first in any case and
 // then as many as fit maxBytes. None: there are none yet. When records behind after have been
 // truncated the error matches kv.ErrTooOld.

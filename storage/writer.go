@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -224,7 +225,7 @@ func (s *Store) makeRoomForRemovals(j Job) {
 func (s *Store) commit(b *Batch, j Job) {
 	w := &s.writer
 	b.sync = b.sync || len(w.unsynced)+1 >= UnsyncedBatches || w.bytes+b.pb.Len() >= UnsyncedBytes
-	size := b.pb.Len()
+	size, began := b.pb.Len(), time.Now()
 	s.cache.begin(b.leaves)
 	err := s.apply(b.pb, b.sync)
 	s.cache.end(b.leaves, err == nil)
@@ -240,7 +241,7 @@ func (s *Store) commit(b *Batch, j Job) {
 	b.pb = nil
 	j.Applied()
 	if b.sync {
-		s.synced <- syncItem{job: j, number: w.state.number, batch: pb, earlier: w.release()}
+		s.synced <- syncItem{job: j, number: w.state.number, batch: pb, began: began, earlier: w.release()}
 		w.bytes = 0
 		s.stopSyncTimer()
 		return
@@ -295,6 +296,7 @@ type syncItem struct {
 	earlier []Job         // applied before, durable with this one
 	batch   *pebble.Batch // to be synced; nil: err says why not
 	number  uint64
+	began   time.Time // of the commit
 	err     error
 }
 
@@ -342,6 +344,7 @@ func (s *Store) makeDurable(item syncItem) error {
 	if err := s.testify(func(t *testimony) { t.number = item.number }); err != nil {
 		return s.failSync(fmt.Errorf("write %s: %w", s.witness.path, err))
 	}
+	s.counts.synced(time.Since(item.began))
 	return nil
 }
 

@@ -71,12 +71,12 @@ func commitMetrics() []metric {
 	return []metric{
 		gauge("transactions_open", "Interactive transactions that are open.",
 			func(s *Snapshot) float64 { return float64(s.OpenTransactions) }),
-		gauge("snapshot_age_seconds", "Age of the oldest open snapshot; it holds back what can be forgotten.",
-			func(s *Snapshot) float64 { return s.OpenSnapshotAge }),
+		gauge("transaction_age_seconds", "Age of the oldest open interactive transaction; it holds back what can be forgotten.",
+			func(s *Snapshot) float64 { return s.TransactionAge }),
 		counter("commits_total", "Transactions committed here.", func(s *Snapshot) float64 { return float64(s.Commits) }),
 		counter("groups_total", "Groups that transactions were committed in.", func(s *Snapshot) float64 { return float64(s.Groups) }),
 		histogram("group_transactions", "Transactions in a group.", func(s *Snapshot) Histogram { return s.GroupSize }),
-		histogram("sync_seconds", "Duration of one sync of the store's log.", func(s *Snapshot) Histogram { return s.Sync }),
+		histogram("sync_seconds", "Time from the commit of a batch to the store until it is on disk.", func(s *Snapshot) Histogram { return s.Sync }),
 	}
 }
 
@@ -96,15 +96,15 @@ func regionMetrics() []metric {
 			func(r *region) float64 { return r.Lag }),
 		series("region_exposed_timestamp_seconds", "What is exposed of the region, as a Unix time.", g,
 			func(r *region) float64 { return r.Exposed }),
-		series("region_skew_seconds", "How far the region's clock was last found ahead.", g, func(r *region) float64 { return r.Skew }),
+		series("region_skew_seconds", "How far the region's clock was ahead at its last heartbeat.", g, func(r *region) float64 { return r.Skew }),
 		series("replication_sent_records_total", "Log records sent to the region.", c,
 			func(r *region) float64 { return float64(r.RecordsSent) }),
-		series("replication_sent_bytes_total", "Bytes sent to the region.", c, func(r *region) float64 { return float64(r.BytesSent) }),
+		series("replication_sent_bytes_total", "Bytes of log records sent to the region, before compression.", c, func(r *region) float64 { return float64(r.BytesSent) }),
 		series("replication_received_records_total", "Log records received from the region.", c,
 			func(r *region) float64 { return float64(r.RecordsReceived) }),
-		series("replication_received_bytes_total", "Bytes received from the region.", c,
+		series("replication_received_bytes_total", "Bytes of log records received from the region, before compression.", c,
 			func(r *region) float64 { return float64(r.BytesReceived) }),
-		series("log_held_bytes", "Log kept because the region has not reported the records durable.", g,
+		series("log_held_bytes", "Estimate of the log kept because the region has not reported the records durable.", g,
 			func(r *region) float64 { return float64(r.HeldLogBytes) }),
 	}
 }

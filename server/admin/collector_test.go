@@ -19,7 +19,7 @@ func sampleSnapshot() Snapshot {
 			{Name: "eu", Connected: true, Lag: 0.25, Exposed: 1.7e9},
 			{Name: "us", Skew: -0.5, RecordsSent: 3, BytesSent: 300, RecordsReceived: 4, BytesReceived: 400, HeldLogBytes: 5000},
 		},
-		LogBytes: 6000, StoreBytes: 7000, PendingRemovals: 1, OpenTransactions: 2, OpenSnapshotAge: 3,
+		LogBytes: 6000, StoreBytes: 7000, PendingRemovals: 1, OpenTransactions: 2, TransactionAge: 3,
 		Commits: 10, Groups: 4,
 		GroupSize: Histogram{Bounds: []float64{1, 4}, Counts: []uint64{2, 1, 1}, Sum: 10},
 		Sync:      Histogram{Bounds: []float64{0.001}, Counts: []uint64{4, 0}, Sum: 0.002},
@@ -42,7 +42,7 @@ func TestSnapshotBecomesMetrics(t *testing.T) {
 	for _, line := range []string{
 		`theriac_node_info{cluster="ab",region="eu",version="0.1"} 1`,
 		`theriac_ready 1`, `theriac_writable 1`, `theriac_log_bytes 6000`, `theriac_store_bytes 7000`,
-		`theriac_removals_pending 1`, `theriac_transactions_open 2`, `theriac_snapshot_age_seconds 3`,
+		`theriac_removals_pending 1`, `theriac_transactions_open 2`, `theriac_transaction_age_seconds 3`,
 		`theriac_commits_total 10`, `theriac_groups_total 4`,
 		`theriac_group_transactions_bucket{le="1"} 2`, `theriac_group_transactions_bucket{le="4"} 3`,
 		`theriac_group_transactions_bucket{le="+Inf"} 4`, `theriac_group_transactions_sum 10`, `theriac_group_transactions_count 4`,

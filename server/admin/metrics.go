@@ -30,12 +30,12 @@ type Snapshot struct {
 	StoreBytes       int64   // of all files of the store
 	PendingRemovals  int     // removals of collections that are still being carried out
 	OpenTransactions int     // interactive ones
-	OpenSnapshotAge  float64 // seconds since the oldest open snapshot was taken; 0: none is open
+	TransactionAge   float64 // seconds since the oldest of them began; 0: none is open
 
 	Commits   uint64    // transactions committed by this process
 	Groups    uint64    // groups that they were committed in
 	GroupSize Histogram // transactions in a group
-	Sync      Histogram // seconds of one sync of the store's log
+	Sync      Histogram // seconds from a batch's commit until it was durable
 
 	Queues []QueueSnapshot // each name once
 	Caches []CacheSnapshot // each name once
@@ -47,11 +47,11 @@ type RegionSnapshot struct {
 	Connected bool    // a stream to it is up; true for the own region
 	Lag       float64 // seconds by which what is exposed of it lies behind the wall clock
 	Exposed   float64 // what is exposed of it, as seconds since the Unix epoch
-	Skew      float64 // seconds by which its clock was last found ahead; negative: behind
+	Skew      float64 // seconds by which its clock was ahead at its last heartbeat; negative: behind
 
-	RecordsSent, BytesSent         uint64 // to it, at the socket, whoever's records they are
+	RecordsSent, BytesSent         uint64 // to it, packed and not compressed, whoever's records they are
 	RecordsReceived, BytesReceived uint64 // from it
-	HeldLogBytes                   int64  // log kept because it has not reported the records durable
+	HeldLogBytes                   int64  // estimate of the log kept because it has not reported the records durable
 }
 
 // QueueSnapshot is a bounded queue.

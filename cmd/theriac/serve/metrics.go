@@ -12,7 +12,8 @@ func snapshot(s node.Stats, writable bool) admin.Snapshot {
 	out := admin.Snapshot{
 		Region: s.Region, Cluster: s.Cluster.String(), Version: node.Version, Ready: s.Ready, Writable: writable,
 		LogBytes: s.LogBytes, StoreBytes: int64(s.Store.DiskBytes), PendingRemovals: s.Store.PendingRemoval,
-		OpenTransactions: s.OpenTxns, Commits: s.Txn.Commits, Groups: s.Txn.Groups, GroupSize: groupSizes(s.Txn),
+		OpenTransactions: s.OpenTxns, TransactionAge: s.OldestTxn.Seconds(),
+		Commits: s.Txn.Commits, Groups: s.Txn.Groups, GroupSize: groupSizes(s.Txn), Sync: syncs(s.Store),
 		Queues: []admin.QueueSnapshot{
 			{Name: "commit", Length: s.Txn.Queued, Capacity: txn.MaxQueued},
 			{Name: "store", Length: s.Store.Queued, Capacity: storage.QueuedJobs},
@@ -22,10 +23,20 @@ func snapshot(s node.Stats, writable bool) admin.Snapshot {
 	for _, r := range s.Regions {
 		out.Regions = append(out.Regions, admin.RegionSnapshot{
 			Name: r.Name, Connected: r.Connected, Lag: r.Lag.Seconds(),
-			Exposed: float64(r.Exposed.Wall()) / 1e6, Skew: r.Ahead.Seconds(),
+			Exposed: float64(r.Exposed.Wall()) / 1e6, Skew: r.Skew.Seconds(),
+			RecordsSent: r.Sent.Records, BytesSent: r.Sent.Bytes, RecordsReceived: r.Received.Records, BytesReceived: r.Received.Bytes,
+			HeldLogBytes: r.HeldLog,
 		})
 	}
 	return out
+}
+
+func syncs(s storage.Stats) admin.Histogram {
+	h := admin.Histogram{Counts: s.Syncs[:], Sum: s.SyncTime.Seconds()}
+	for _, bound := range storage.SyncBounds {
+		h.Bounds = append(h.Bounds, bound.Seconds())
+	}
+	return h
 }
 
 func groupSizes(s txn.Stats) admin.Histogram {
