@@ -128,7 +128,7 @@ func (w *world) quiet() {
 	for w.nodes[len(w.nodes)-1].m == nil {
 		w.grow(w.node())
 	}
-	for range len(w.groups) + 1 {
+	for range len(w.groups) + 2 { // the last one delivered is applied in a round of its own
 		for _, n := range w.nodes {
 			w.finish(n)
 			for _, from := range w.nodes {
