@@ -307,6 +307,7 @@ var errNothing = errors.New("txn: nothing to write")
 // group is the job that turns what is queued into one group.
 type group struct {
 	c        *Committer
+	formed   bool // it has taken its commits from the queue
 	commits  []*commit
 	ready    []result // of commits, by index; set by Build
 	snapshot Snapshot // open until the group is shown
@@ -347,6 +348,7 @@ func (g *group) take() {
 	c := g.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	g.formed = true
 	n, bytes := 0, 0
 	for n < len(c.queue) && n < MaxGroupTxns && bytes < MaxGroupBytes {
 		w := c.queue[n]
@@ -636,6 +638,13 @@ func (c *Committer) durableBound() clock.Timestamp {
 
 // Durable implements storage.Job.
 func (g *group) Durable(err error) {
+	if !g.formed { // the store has failed, or is closed, and asked for no group at all
+		g.c.mu.Lock()
+		defer g.c.mu.Unlock()
+		g.c.kicked = false
+		g.c.failLocked(err)
+		return
+	}
 	if err != nil {
 		g.fail(err)
 		return

@@ -41,3 +41,19 @@ func TestGroupsAreShownInOrderAndBelowTheBound(t *testing.T) {
 	require.Len(t, later.answer, 1)
 	require.Equal(t, []clock.Timestamp{10, 11, 30}, r.shown)
 }
+
+// A store that has failed asks jobs in its queue for nothing: who waits for their group hears of it.
+func TestCommitsOfAGroupThatNeverFormedAreAnswered(t *testing.T) {
+	c := &Committer{ids: newOpTable(), kicked: true}
+	w := newCommit(kv.Attempt{ID: kv.OpID{1}}, kv.DurabilityLocal)
+	w.answer, w.decided = make(chan result, 1), make(chan struct{})
+	c.queue, c.ids.underWay[w.attempt.ID] = []*commit{w, nil}, w
+	(&group{c: c}).Durable(kv.Errorf(kv.KindReadOnly, "the disk is full"))
+	r := <-w.answer
+	require.ErrorIs(t, r.err, kv.ErrReadOnly)
+	require.Equal(t, kv.NotApplied, kv.OutcomeOf(r.err))
+	<-w.decided
+	require.Empty(t, c.queue)
+	require.Empty(t, c.ids.underWay)
+	require.False(t, c.kicked, "a later commit submits a group of its own")
+}
