@@ -19,7 +19,7 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "rewrite docs/reference from the commands")
 
-const marker = "<!-- Generated from the commands; to rewrite: go test ./cmd/theriac -run TestReference -rewrite -->\n"
+const marker = "<!-- Generated from the commands; to rewrite: go test ./cmd/theriac -run Reference -rewrite -->\n"
 
 func TestReferenceOfCommandsIsCurrent(t *testing.T) {
 	checkReference(t, "../../docs/reference/commands.md", commandsPage())
@@ -80,12 +80,20 @@ func writeCommand(b *strings.Builder, c *cobra.Command) {
 		fmt.Fprintf(b, "\n%s\n", strings.TrimSpace(c.Long))
 	}
 	if c.Example != "" {
-		fmt.Fprintf(b, "\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
+		fmt.Fprintf(b, "\n```%s\n%s\n```\n", fence(c), strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
 	}
 	if own := c.LocalNonPersistentFlags(); own.HasAvailableFlags() {
 		b.WriteString("\n")
 		writeFlags(b, own)
 	}
+}
+
+// fence makes examples run with the pages, but for those of commands that run until they are stopped.
+func fence(c *cobra.Command) string {
+	if c.Name() == "serve" || c.Name() == "demo" {
+		return "console"
+	}
+	return "sh run"
 }
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -30,7 +30,7 @@ func (r *run) exportCommand() *cobra.Command {
 content gives the same bytes. Large sets and maps take several lines. docs/formats/jsonl.md describes the lines, and
 theriac import reads them. With --file the file appears once it is complete; an interrupted export is begun anew,
 since it is one snapshot.`,
-		Example: indent("theriac export --file backup.jsonl\ntheriac export | theriac import - --addr other:6700"),
+		Example: indent("theriac export --file backup.jsonl\ntheriac export --bucket default"),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "write to this `FILE` instead of standard output")
 	cmd.RunE = r.data(func([]string) (func(context.Context, *conn) error, error) {

@@ -37,7 +37,7 @@ a bucket go into the one that --bucket names.
 How far the import got is part of each of its transactions, under the import's id. Run again with the same file and
 the same --id it goes on where it stopped, and changes nothing once it is complete. Without --id it draws one at random
 and prints it on stderr. An import goes on in the region in which it began.`,
-		Example: indent("theriac import packages.jsonl --id packages-2024-05"),
+		Example: indent("theriac import backup.jsonl --id restore-1"),
 	}
 	cmd.Flags().StringVar(&id, "id", "", "`NAME` of this import, for going on with it (default random)")
 	cmd.Flags().IntVar(&batch, "batch", DefaultBatch, fmt.Sprintf("operations in one transaction, 1 to %d; more: fewer, longer steps", MaxBatch))
