@@ -162,6 +162,8 @@ func (w *chaos) loseDisk() {
 // check compares what every region shows with what the clients know.
 func (w *chaos) check() {
 	converge(w.t, w.c)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
 	for _, region := range w.c.Regions() {
 		db := w.c.DB(region)
 		for _, l := range w.ledgers() {
@@ -171,7 +173,7 @@ func (w *chaos) check() {
 		}
 		for _, k := range w.clients {
 			for name, own := range k.own {
-				got, err := own.read(within(w.t), db)
+				got, err := own.read(ctx, db)
 				require.NoError(w.t, err)
 				require.Contains(w.t, own.may, got, "%s in %s", name, region)
 			}
@@ -179,7 +181,7 @@ func (w *chaos) check() {
 	}
 	for _, k := range w.clients {
 		for _, own := range k.own { // what is there now is known
-			got, err := own.read(within(w.t), w.c.DB("eu"))
+			got, err := own.read(ctx, w.c.DB("eu"))
 			require.NoError(w.t, err)
 			own.may = []string{got}
 		}

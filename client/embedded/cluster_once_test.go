@@ -73,7 +73,9 @@ func TestOperationsAreAppliedOnceWhileTheirRegionCrashes(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
 		done.Go(func() {
 			for !over.Load() {
-				tries, err := insist(within(t), c, random)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				tries, err := insist(ctx, c, random)
+				cancel()
 				if err != nil {
 					t.Error(err)
 					return

@@ -8,5 +8,8 @@
 // # Invariants
 //
 //  1. Everything that Open and StartCluster start has stopped when Close returns.
-//  2. Crash loses what was not synced, as a power cut would, and nothing else.
+//  2. Crash loses what was not synced, as a power cut would, and nothing else. It is one moment for
+//     clients, peers and the disk: nothing that any of them learned of can be missing on the disk.
+//
+// The tests take -seed and -rounds; "go test ./client/embedded -run TestChaos -rounds 1000" soaks.
 package embedded

@@ -96,7 +96,8 @@ func clusterWith(t *testing.T, o ClusterOptions, f *fatals) *Cluster {
 	return c
 }
 
-// within is a context for what should be done soon.
+// within is a context for what should be done soon. It lasts as long as the test, so that what is
+// called over and over takes one of its own.
 func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -134,11 +135,7 @@ func restart(t *testing.T, c *Cluster, name string) {
 func writable(t *testing.T, c *Cluster, name string) {
 	t.Helper()
 	await(t, name+" takes writes", func() string {
-		s, err := c.DB(name).Status(within(t))
-		if err != nil {
-			return err.Error()
-		}
-		if s.State != "serving" {
+		if s := status(t, c, name); s.State != "serving" {
 			return s.State
 		}
 		return ""
@@ -147,7 +144,9 @@ func writable(t *testing.T, c *Cluster, name string) {
 
 func status(t *testing.T, c *Cluster, name string) client.Status {
 	t.Helper()
-	s, err := c.DB(name).Status(within(t))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s, err := c.DB(name).Status(ctx)
 	require.NoError(t, err)
 	return s
 }
@@ -229,7 +228,9 @@ func explainLeaves(t *testing.T, c *Cluster, o client.Object) {
 // counter reads a counter as a region shows it to a session with this token.
 func counter(t *testing.T, c *Cluster, region, name string, opts ...client.CallOption) int64 {
 	t.Helper()
-	n, err := c.DB(region).Counter(name).Get(within(t), opts...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	n, err := c.DB(region).Counter(name).Get(ctx, opts...)
 	require.NoError(t, err)
 	return n
 }
