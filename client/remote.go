@@ -76,6 +76,8 @@ func (c *rpc) failed(ctx context.Context, err error, sent bool) error {
 	}
 	if c.writes && sent {
 		e.Outcome = kv.OutcomeUnknown
+	} else if kind, message, ok := unreachable(c.remote.addr, st); ok {
+		e.Kind, e.Message = kind, message
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -67,6 +67,7 @@ type run struct {
 	out     *bufio.Writer
 	client  config.Client
 	running bool // flags and arguments were understood
+	asks    bool // the command asks a node, so hints are about reaching one
 	writes  bool // the command may write, so its errors say what became of that
 	applied bool // something was written
 }
@@ -144,7 +145,7 @@ func (r *run) data(prepare func(args []string) (func(ctx context.Context, c *con
 		if err != nil {
 			return err
 		}
-		r.running = true
+		r.running, r.asks = true, true
 		return r.connected(cmd.Context(), work)
 	}
 }

@@ -119,7 +119,9 @@ func (r *run) describe(cmd *cobra.Command, err error) failure {
 			f.Outcome = e.Outcome.String()
 			f.Message = strings.TrimSuffix(f.Message, " ("+f.Outcome+")")
 		}
-		f.Hint = r.hint(e)
+		if r.asks {
+			f.Hint = r.hint(e)
+		}
 	}
 	if errors.As(err, new(usageError)) {
 		f.Kind, f.Hint = kv.KindInvalid.String(), "see "+cmd.CommandPath()+" --help"

@@ -70,6 +70,7 @@ func TestServeReturnsItsError(t *testing.T) {
 	}
 	require.Equal(t, ExitUnavailable, app.Run(context.Background(), []string{"serve"}))
 	require.Contains(t, stderr.String(), "theriac serve: 127.0.0.1:6700 is in use")
+	require.NotContains(t, stderr.String(), "hint:", "hints are about reaching a node")
 }
 
 func TestSettingsOfDataCommandsComeFromTheEnvironment(t *testing.T) {
