@@ -216,6 +216,26 @@ func TestAWaitThatIsReachedAsItsContextEndsSucceeds(t *testing.T) {
 	require.NoError(t, x.giveUp(ctx, w))
 }
 
+func TestWaitersLeaveInTheOrderOfTheirTimes(t *testing.T) {
+	x := newExposure(t)
+	var ws []*waiter
+	for _, time := range []clock.Timestamp{70, 30, 50, 40, 60} {
+		w, err := x.enter(clock.Entry{Region: 2, Time: time}, causal.Exposed)
+		require.NoError(t, err)
+		ws = append(ws, w)
+	}
+	x.waiters.remove(ws[2])
+	x.waiters.remove(ws[2])
+	for prev, time := clock.Timestamp(20), clock.Timestamp(30); time <= 70; prev, time = time, time+10 {
+		applyTwo(t, x, time, prev)
+		for _, w := range ws {
+			require.Equal(t, w.index < 0, w.time <= time || w.time == 50, "at %d: %d", time, w.time)
+		}
+	}
+	require.Zero(t, x.waiters.count)
+	require.Empty(t, x.waiters.queues)
+}
+
 func TestWaitsAreBounded(t *testing.T) {
 	x := newExposure(t)
 	x.waiters.count = MaxWaiters
