@@ -2,6 +2,7 @@ package kv
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 )
@@ -72,29 +73,47 @@ type bucketGeneration struct {
 	generation uint32
 }
 
-// bucketTable numbers the buckets of a record. Records name few, so a linear search wins.
-type bucketTable []bucketGeneration
+// bucketTable numbers the buckets of a record. Most records name one or two, for which a linear
+// search wins; beyond fewBuckets a map takes over.
+type bucketTable struct {
+	list  []bucketGeneration
+	index map[bucketGeneration]int
+}
 
-func (t *bucketTable) index(b Bucket, generation uint32) int {
-	for i, e := range *t {
-		if e.name == b && e.generation == generation {
+const fewBuckets = 8
+
+func (t *bucketTable) number(b Bucket, generation uint32) int {
+	e := bucketGeneration{b, generation}
+	if t.index == nil {
+		if i := slices.Index(t.list, e); i >= 0 {
 			return i
 		}
+	} else if i, ok := t.index[e]; ok {
+		return i
 	}
-	*t = append(*t, bucketGeneration{b, generation})
-	return len(*t) - 1
+	t.list = append(t.list, e)
+	switch n := len(t.list); {
+	case t.index != nil:
+		t.index[e] = n - 1
+	case n > fewBuckets:
+		t.index = make(map[bucketGeneration]int, 2*n)
+		for i, known := range t.list {
+			t.index[known] = i
+		}
+	}
+	return len(t.list) - 1
 }
 
 func (r *Record) appendTxns(dst []byte) []byte {
 	var space [4]bucketGeneration
-	table := bucketTable(space[:0])
+	table := bucketTable{list: space[:0]}
 	for i := range r.Txns {
 		for j := range r.Txns[i].Effects {
-			table.index(r.Txns[i].Effects[j].Bucket, r.Txns[i].Effects[j].Generation)
+			table.number(r.Txns[i].Effects[j].Bucket, r.Txns[i].Effects[j].Generation)
 		}
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(table)))
-	for _, b := range table {
+	dst = binary.AppendUvarint(dst, uint64(len(table.list)))
+	for _, b := range table.list {
 		dst = appendBytes(dst, string(b.name))
 		dst = binary.AppendUvarint(dst, uint64(b.generation))
 	}
@@ -123,7 +142,7 @@ func (t *Txn) append(dst []byte, time clock.Timestamp, table *bucketTable) []byt
 	dst = binary.AppendUvarint(dst, uint64(len(t.Effects)))
 	for i := range t.Effects {
 		e := &t.Effects[i]
-		dst = binary.AppendUvarint(dst, uint64(table.index(e.Bucket, e.Generation)))
+		dst = binary.AppendUvarint(dst, uint64(table.number(e.Bucket, e.Generation)))
 		dst = append(dst, byte(e.Type))
 		dst = appendBytes(dst, string(e.Key))
 		dst = appendBytes(dst, e.Path)

@@ -46,6 +46,9 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, err
 	}
 	if err := n.start(ctx); err != nil {
+		if n.cancel != nil {
+			n.stopBackground()
+		}
 		n.stopParts()
 		return nil, err
 	}
@@ -99,13 +102,12 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.Coordinator = txn.New(txn.Config{
 		CommitterConfig: txn.CommitterConfig{
-			Store: n.store, Lane: n.lane, Wall: n.config.Time.Wall, Skew: n.config.Skew,
+			Store: n.store, Lane: n.lane, Wall: n.config.Time.Wall, Mono: n.config.Time.Monotonic, Skew: n.config.Skew,
 			Incarnation: n.incarnation, Publish: n.publish,
 		},
 		Snapshots: exposure{n.exposure},
 		Cluster:   n.identity.Cluster,
 		Region:    n.identity.Name,
-		Mono:      n.config.Time.Monotonic,
 	})
 	n.refuseWrites()
 	if err := n.makeReplicator(); err != nil {
@@ -115,7 +117,6 @@ func (n *Node) start(ctx context.Context) error {
 	n.cancel = cancel
 	n.runBackground(background)
 	if err := n.startMembership(background); err != nil {
-		n.stopBackground()
 		return err
 	}
 	if n.recovering() { // it serves reads meanwhile

@@ -24,8 +24,8 @@ func onDisk(b *testing.B) *Coordinator {
 	lane := clock.Lane{Region: 1}
 	shell := newShell(b, lane, 0)
 	c := New(Config{
-		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Skew: 500 * time.Millisecond, Incarnation: 7},
-		Snapshots:       shell, Cluster: testCluster, Region: "eu", Mono: func() time.Duration { return 0 },
+		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Mono: func() time.Duration { return 0 }, Skew: 500 * time.Millisecond, Incarnation: 7},
+		Snapshots:       shell, Cluster: testCluster, Region: "eu",
 	})
 	require.NoError(b, c.Start(b.Context(), 0))
 	return c

@@ -60,6 +60,8 @@ type Committer struct {
 	publish  func(t clock.Timestamp, encoded []byte)
 	lane     clock.Lane
 	wall     func() clock.Wall
+	mono     func() time.Duration
+	started  started
 	span     time.Duration // how far ahead of the clock timestamps are reserved
 
 	incarnation uint64 // of this process, named by first tries
@@ -72,7 +74,7 @@ type Committer struct {
 	kicked  bool // a group job is submitted and has not yet taken from the queue
 	ids     *opTable
 	stopped bool
-	kicks   sync.WaitGroup // goroutines of kickFromWriterLocked
+	kicks   sync.WaitGroup // goroutines of kickLocked
 
 	// Only touched on the store's writer goroutine.
 	hybrid *clock.Hybrid
@@ -92,12 +94,20 @@ type CommitterConfig struct {
 	Exposure Exposure
 	Lane     clock.Lane
 	Wall     func() clock.Wall
-	Skew     time.Duration // the skew bound; timestamps are reserved a quarter of it ahead
+	Mono     func() time.Duration // monotonic clock
+	Skew     time.Duration        // the skew bound; timestamps are reserved a quarter of it ahead
 	// Publish is told of every record of the lane once it is on disk, in order, on the store's syncer
 	// goroutine, before readers are shown it. It must not block, and may keep the bytes. May be nil.
 	Publish func(t clock.Timestamp, encoded []byte)
 	// Incarnation names this process; it differs from every earlier one of the store.
 	Incarnation uint64
+}
+
+// started is when a committer started: on both clocks, and the lane's last record then.
+type started struct {
+	wall clock.Wall
+	mono time.Duration
+	last clock.Timestamp
 }
 
 // NewCommitter prepares a committer; Start must have returned before it commits.
@@ -107,7 +117,7 @@ func NewCommitter(c CommitterConfig) *Committer {
 	}
 	return &Committer{
 		publish: c.Publish,
-		store:   c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, span: c.Skew / 4, incarnation: c.Incarnation,
+		store:   c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, mono: c.Mono, span: c.Skew / 4, incarnation: c.Incarnation,
 		ids: newOpTable(),
 	}
 }
@@ -201,34 +211,44 @@ func (c *Committer) enqueueLocked(w *commit) error {
 		return e
 	}
 	c.queue = append(c.queue, w)
-	return c.kickLocked()
+	if err := c.kickLocked(); err != nil {
+		c.queue = c.queue[:len(c.queue)-1]
+		return err
+	}
+	return nil
 }
 
+// kickLocked makes sure that a group is on its way. It never waits, since the writer may need mu:
+// when the store's queue is full, a goroutine waits instead.
 func (c *Committer) kickLocked() error {
 	if c.kicked {
 		return nil
 	}
-	if err := c.store.Submit(context.Background(), &group{c: c}); err != nil {
-		c.queue = c.queue[:len(c.queue)-1]
+	err := c.store.Submit(ended, &group{c: c})
+	switch kv.KindOf(err) {
+	case 0:
+	case kv.KindDeadline:
+		c.kicks.Go(func() {
+			if err := c.store.Submit(context.Background(), &group{c: c}); err != nil {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.kicked = false
+				c.failLocked(err)
+			}
+		})
+	default:
 		return err
 	}
 	c.kicked = true
 	return nil
 }
 
-// kickFromWriterLocked is kickLocked for the writer goroutine, which must not wait for itself: a
-// goroutine does it instead. It is needed for full groups and for conditional commits only.
-func (c *Committer) kickFromWriterLocked() {
-	c.kicked = true
-	c.kicks.Go(func() {
-		if err := c.store.Submit(context.Background(), &group{c: c}); err != nil {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.kicked = false
-			c.failLocked(err)
-		}
-	})
-}
+// ended is a context for submitting without waiting.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // giveUp is what a caller gets whose context ended first.
 func (c *Committer) giveUp(ctx context.Context, w *commit) result {
@@ -244,7 +264,7 @@ func (c *Committer) giveUp(ctx context.Context, w *commit) result {
 	}
 	c.mu.Unlock()
 	if !taken {
-		r := result{err: ended(ctx, "commit: gave up before the transaction's turn came", kv.NotApplied)}
+		r := result{err: gaveUp(ctx, "commit: gave up before the transaction's turn came", kv.NotApplied)}
 		w.let()
 		w.finish(r)
 		return r
@@ -254,14 +274,14 @@ func (c *Committer) giveUp(ctx context.Context, w *commit) result {
 		return r
 	default:
 	}
-	err := ended(ctx, "commit: gave up while the transaction was being written; ask for its outcome, or retry with its operation id",
+	err := gaveUp(ctx, "commit: gave up while the transaction was being written; ask for its outcome, or retry with its operation id",
 		kv.OutcomeUnknown)
 	err.ID = w.attempt.ID
 	return result{err: err}
 }
 
-// ended turns a context's end into an error.
-func ended(ctx context.Context, what string, o kv.Outcome) *kv.Error {
+// gaveUp turns a context's end into an error.
+func gaveUp(ctx context.Context, what string, o kv.Outcome) *kv.Error {
 	return kv.Errorf(kv.KindDeadline, "%s: %w", what, context.Cause(ctx)).WithOutcome(o)
 }
 
@@ -271,7 +291,7 @@ func (w *commit) await(ctx context.Context) result {
 	case <-w.decided:
 		return w.result
 	case <-ctx.Done():
-		err := ended(ctx, "commit: an earlier try of this operation is still under way", kv.OutcomeUnknown)
+		err := gaveUp(ctx, "commit: an earlier try of this operation is still under way", kv.OutcomeUnknown)
 		err.ID = w.attempt.ID
 		return result{err: err}
 	}
@@ -369,7 +389,9 @@ func (g *group) take() {
 	c.queue = c.queue[:rest]
 	c.kicked = false
 	if rest > 0 {
-		c.kickFromWriterLocked()
+		if err := c.kickLocked(); err != nil {
+			c.failLocked(err)
+		}
 	}
 }
 
@@ -379,6 +401,7 @@ func (c *Committer) failLocked(err error) {
 		if w != nil {
 			w.taken = true
 			delete(c.ids.underWay, w.attempt.ID)
+			err := c.denyRetryLocked(w.attempt, err)
 			w.let()
 			w.finish(result{err: err})
 			w.tell(result{err: err})
@@ -599,6 +622,7 @@ func (w *commit) conflicts(group []*commit) bool {
 func (c *Committer) drop(w *commit, err error) {
 	c.mu.Lock()
 	delete(c.ids.underWay, w.attempt.ID)
+	err = c.denyRetryLocked(w.attempt, err)
 	c.mu.Unlock()
 	w.let()
 	w.finish(result{err: err})

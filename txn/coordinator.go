@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
@@ -32,8 +33,7 @@ type Config struct {
 	CommitterConfig
 	Snapshots Snapshots
 	Cluster   kv.ClusterID
-	Region    string               // name of the own region
-	Mono      func() time.Duration // monotonic clock
+	Region    string // name of the own region
 }
 
 // New prepares a coordinator. Start makes it ready.
@@ -193,27 +193,25 @@ func (c *Coordinator) buffer(ws *writeSet, at clock.Vector, ops []kv.Op) error {
 	if len(ops) > kv.MaxOps {
 		return kv.Errorf(kv.KindTooLarge, "%d operations: at most %d in a transaction; split it", len(ops), kv.MaxOps)
 	}
-	prepared, err := ws.prepare(ops)
-	if err != nil {
-		return err
+	if !slices.ContainsFunc(ops, func(o kv.Op) bool { return o.Expect != nil }) {
+		return ws.addAll(ops, nil)
 	}
-	v := view{store: c.store, at: at, own: c.lane.Region, mine: ws}
-	for i := range prepared {
-		w := &prepared[i]
-		if w.expect != nil && ws.wrote(w.place) {
-			got, err := v.leaf(w.place, w.target.Leaf)
-			if err != nil {
-				return err
-			}
-			if err := meets(w.expect, w.object, got); err != nil {
-				return err
-			}
+	trial := ws.clone() // a condition may fail when earlier operations of the call have been added
+	v := view{store: c.store, at: at, own: c.lane.Region, mine: trial}
+	err := trial.addAll(ops, func(w *write) error {
+		if w.expect == nil || !trial.wrote(w.place) {
+			return nil
 		}
+		got, err := v.leaf(w.place, w.target.Leaf)
+		if err != nil {
+			return err
+		}
+		return meets(w.expect, w.object, got)
+	})
+	if err == nil {
+		*ws = *trial
 	}
-	for range prepared {
-		ws.addNext()
-	}
-	return nil
+	return err
 }
 
 // write commits and completes the receipt.

@@ -119,8 +119,8 @@ func start(t *testing.T, fs *vfs.MemFS, incarnation uint64) *region {
 	lane := clock.Lane{Region: 1}
 	r := &region{t: t, fs: fs, store: store, shell: newShell(t, lane, store.Applied(lane))}
 	r.Coordinator = New(Config{
-		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Skew: 500 * time.Millisecond, Incarnation: incarnation},
-		Snapshots:       r.shell, Cluster: testCluster, Region: "eu", Mono: func() time.Duration { return r.now },
+		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Mono: func() time.Duration { return r.now }, Skew: 500 * time.Millisecond, Incarnation: incarnation},
+		Snapshots:       r.shell, Cluster: testCluster, Region: "eu",
 	})
 	require.NoError(t, r.Coordinator.Start(t.Context(), 0))
 	return r

@@ -48,6 +48,7 @@ func (c *Committer) run(ctx context.Context, build func(b *storage.Batch) error,
 // other regions have heard of.
 func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	start := c.store.Start()
+	c.started = started{c.wall(), c.mono(), c.store.Applied(c.lane)}
 	c.hybrid = clock.NewHybrid(c.lane.Slot, max(floor, start.Bound, c.store.Applied(c.lane)))
 	clean, err := c.stoppedCleanly(start.Bound)
 	if err != nil {
@@ -124,11 +125,24 @@ func (c *Committer) Stop(ctx context.Context) error {
 	c.mu.Lock()
 	c.stopped = true
 	c.mu.Unlock()
-	c.kicks.Wait()
+	for !c.idle() {
+		c.kicks.Wait()
+		nothing := func(*storage.Batch) error { return nil }
+		if err := c.run(ctx, nothing, func() {}); err != nil { // behind the groups on their way
+			return err
+		}
+	}
 	build := func(b *storage.Batch) error {
 		b.SetMeta(cleanKey, binary.BigEndian.AppendUint64(nil, uint64(b.Reserved())))
 		b.Sync()
 		return nil
 	}
 	return c.run(ctx, build, func() {})
+}
+
+// idle reports whether every commit has been taken into a group.
+func (c *Committer) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue) == 0 && !c.kicked
 }

@@ -33,14 +33,46 @@ func (c *Committer) admit(ctx context.Context, w *commit) (first *commit, known 
 	if first := c.ids.underWay[w.attempt.ID]; first != nil {
 		return first, nil
 	}
+	if err := c.stillWriting(w.attempt); err != nil {
+		return nil, &result{err: err}
+	}
 	if res := c.knownLocked(w.attempt.ID); res != nil {
 		return nil, res
 	}
 	if err := c.enqueueLocked(w); err != nil {
-		return nil, &result{err: err}
+		return nil, &result{err: c.denyRetryLocked(w.attempt, err)}
 	}
 	c.ids.underWay[w.attempt.ID] = w
 	return nil, nil
+}
+
+// stillWriting refuses to say anything of an earlier try once the store has failed: what its log
+// shows may never have reached the disk.
+func (c *Committer) stillWriting(a kv.Attempt) error {
+	failed := c.store.Failed()
+	if failed == nil || !a.Retry {
+		return nil
+	}
+	return unknown(a, kv.KindReadOnly, "operation %s: what became of its first try is known after a restart of this node: %w", a.ID, failed)
+}
+
+// unknown is an error that leaves open what became of an operation.
+func unknown(a kv.Attempt, k kv.Kind, format string, args ...any) *kv.Error {
+	err := kv.Errorf(k, format, args...).WithOutcome(kv.OutcomeUnknown)
+	err.ID = a.ID
+	return err
+}
+
+// denyRetryLocked makes sure that a retry which is told "not applied" stays so: a late copy of the
+// first try may still arrive.
+func (c *Committer) denyRetryLocked(a kv.Attempt, err error) error {
+	if !a.Retry || kv.OutcomeOf(err) != kv.NotApplied {
+		return err
+	}
+	if full := c.ids.deny(a.ID); full != nil {
+		return unknown(a, kv.KindOf(err), "operation %s: %w", a.ID, err)
+	}
+	return err
 }
 
 // rightIncarnation refuses a first try that was meant for a process that is gone: it may be a late
@@ -68,18 +100,13 @@ func (c *Committer) knownLocked(id kv.OpID) *result {
 
 // lookUp makes sure that the table of ids reaches back to before an operation's first try.
 func (c *Committer) lookUp(ctx context.Context, a kv.Attempt) error {
-	unknown := func(k kv.Kind, format string, args ...any) error {
-		err := kv.Errorf(k, format, args...).WithOutcome(kv.OutcomeUnknown)
-		err.ID = a.ID
-		return err
-	}
 	if a.Lane != c.lane {
-		return unknown(kv.KindTooOld, "operation %s was first tried in lane %s: only that region can tell its outcome", a.ID, a.Lane)
+		return unknown(a, kv.KindTooOld, "operation %s was first tried in lane %s: only that region can tell its outcome", a.ID, a.Lane)
 	}
 	if a.Age < 0 || a.Age > MaxRetryAge {
-		return unknown(kv.KindTooOld, "operation %s was first tried %s ago: outcomes are kept for %s at most", a.ID, a.Age, MaxRetryAge)
+		return unknown(a, kv.KindTooOld, "operation %s was first tried %s ago: outcomes are kept for %s at most", a.ID, a.Age, MaxRetryAge)
 	}
-	since := clock.At(c.wall().Add(-a.Age - retrySlack))
+	since := c.before(a.Age)
 	c.mu.Lock()
 	have := c.ids.covers(since)
 	c.ids.open = true
@@ -89,7 +116,7 @@ func (c *Committer) lookUp(ctx context.Context, a kv.Attempt) error {
 	}
 	seen, err := c.idsSince(ctx, since, a.ID)
 	if err != nil {
-		return unknown(kv.KindTooOld, "operation %s: the log could not be searched back to its first try: %w", a.ID, err)
+		return unknown(a, kv.KindTooOld, "operation %s: the log could not be searched back to its first try: %w", a.ID, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,6 +125,19 @@ func (c *Committer) lookUp(ctx context.Context, a kv.Attempt) error {
 		c.ids.note(a.ID, seen.sought)
 	}
 	return nil
+}
+
+// before is at or below every timestamp that this lane has issued since a duration ago, also when
+// the wall clock was set meanwhile: within this process the monotonic clock tells, and what the
+// process before it issued is counted back from its last record.
+func (c *Committer) before(age time.Duration) clock.Timestamp {
+	up := c.mono() - c.started.mono
+	back := -(age + retrySlack)
+	least := min(c.wall(), c.started.wall.Add(up)).Add(back)
+	if age > up {
+		least = min(least, c.started.last.Wall().Add(up+back))
+	}
+	return clock.At(least)
 }
 
 // seenIDs is what one look through the log found.
@@ -111,6 +151,8 @@ type seenIDs struct {
 // MaxKnownIDs or more, and says of one id whether it was there at all.
 func (c *Committer) idsSince(ctx context.Context, since clock.Timestamp, id kv.OpID) (seenIDs, error) {
 	s := seenIDs{since: since}
+	// What is not on disk yet is under way, or is noted once it is: the window is open.
+	end := c.exposure.Exposed().At(c.lane.Region)
 	for at := since; ; {
 		if ctx.Err() != nil {
 			return s, context.Cause(ctx)
@@ -124,7 +166,9 @@ func (c *Committer) idsSince(ctx context.Context, since clock.Timestamp, id kv.O
 			if err != nil {
 				return s, err
 			}
-			at = rec.Time
+			if at = rec.Time; at > end {
+				return s, nil
+			}
 			s.add(rec, id)
 		}
 	}
@@ -150,14 +194,15 @@ func (s *seenIDs) add(rec *kv.Record, sought kv.OpID) {
 
 // outcome says what became of an operation, and makes sure that a "no" stays one.
 func (c *Committer) outcome(ctx context.Context, a kv.Attempt) (kv.OutcomeAnswer, error) {
+	a.Retry = true // it speaks of an earlier try
 	if err := c.lookUp(ctx, a); err != nil {
 		return kv.OutcomeAnswer{}, err
 	}
 	c.mu.Lock()
 	first := c.ids.underWay[a.ID]
 	var res *result
-	var err error
-	if first == nil {
+	err := c.stillWriting(a)
+	if err == nil && first == nil {
 		if res = c.knownLocked(a.ID); res == nil {
 			err = c.ids.deny(a.ID)
 		}

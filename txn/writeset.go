@@ -87,7 +87,60 @@ func (s *writeSet) ifAny() *writeSet {
 	return s
 }
 
-func (w *write) size() int { return len(w.object.Key) + len(w.path) + len(w.target.Op) }
+func (w *write) size() int {
+	return len(w.object.Bucket) + len(w.object.Key) + len(w.path) + len(w.target.Op)
+}
+
+// addAll adds operations: none if one of them is refused before the first is added, as all are that
+// make no sense or are too many; check, if there is one, is asked before each.
+func (s *writeSet) addAll(ops []kv.Op, check func(*write) error) error {
+	prepared, err := s.prepare(ops)
+	if err != nil {
+		return err
+	}
+	for i := range prepared {
+		if check != nil {
+			if err := check(&prepared[i]); err != nil {
+				return err
+			}
+		}
+		s.addNext()
+	}
+	if dead := len(s.writes) - s.live; dead > s.live+keptDead {
+		s.compact()
+	}
+	return nil
+}
+
+// keptDead is how many dead writes a set keeps at least before it drops them.
+const keptDead = 64
+
+// compact drops dead writes. The order of the others, which their dots follow, stays.
+func (s *writeSet) compact() {
+	s.writes = slices.Clip(slices.DeleteFunc(s.writes, func(w write) bool { return w.dead }))
+	s.rebuild()
+}
+
+// rebuild derives what is looked up from the writes.
+func (s *writeSet) rebuild() {
+	s.byPlace, s.removals = nil, nil
+	for i := range s.writes {
+		if s.writes[i].target.Below {
+			s.removals = append(s.removals, i)
+		}
+	}
+	if len(s.writes) > fewWrites {
+		s.index(len(s.writes) - 1)
+	}
+}
+
+// clone is a set that can be changed without changing this one.
+func (s *writeSet) clone() *writeSet {
+	c := *s
+	c.writes, c.conditions = slices.Clone(s.writes), slices.Clone(s.conditions)
+	c.rebuild()
+	return &c
+}
 
 // addNext takes up the next prepared write and settles what it overrides.
 func (s *writeSet) addNext() {
