@@ -13,11 +13,12 @@ import (
 // What gRPC and the packages below it say of connections that can't be. It keeps no error values,
 // only their text; tests hold these words to what really comes.
 const (
-	saysPlaintext  = "first record does not look like a TLS handshake"
-	saysDialing    = "Error while dialing: "
-	saysHTTP1      = "looked like an HTTP/1.1 header"
-	saysHungUp     = "error reading server preface: "
-	saysNoDatabase = "unknown service theriac.v1.Database"
+	saysPlaintext   = "first record does not look like a TLS handshake"
+	saysDialing     = "Error while dialing: "
+	saysNoHandshake = "authentication handshake failed: EOF"
+	saysHTTP1       = "looked like an HTTP/1.1 header"
+	saysHungUp      = "error reading server preface: "
+	saysNoDatabase  = "unknown service theriac.v1.Database"
 )
 
 const notClientPort = " is not a client port (peers are at the client port +1, gossip at +2, admin at +3)"
@@ -31,6 +32,8 @@ func unreachable(addr string, st *status.Status) (kind kv.Kind, message string, 
 		return kv.KindInvalid, "the node at " + addr + " speaks no TLS: " + plaintextAdvice(addr), true
 	case strings.Contains(text, saysHTTP1), st.Code() == codes.Unimplemented && strings.Contains(text, saysNoDatabase):
 		return kv.KindInvalid, addr + notClientPort, true
+	case strings.Contains(text, saysNoHandshake):
+		return kv.KindUnavailable, "what is at " + addr + " hung up: it speaks no TLS, or it" + notClientPort, true
 	case strings.Contains(text, saysHungUp):
 		return kv.KindUnavailable, "what is at " + addr + " hung up: it wants TLS, or it" + notClientPort, true
 	}

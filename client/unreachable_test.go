@@ -70,7 +70,10 @@ func TestGossipPortHangsUp(t *testing.T) {
 	})
 	_, err := Open(context.Background(), addr, Insecure(), WithTries(1))
 	require.ErrorIs(t, err, ErrUnavailable)
-	require.ErrorContains(t, err, "what is at "+addr+" hung up")
+	require.ErrorContains(t, err, "what is at "+addr+" hung up: it wants TLS, or")
+	_, err = Open(context.Background(), addr, WithTries(1))
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.ErrorContains(t, err, "what is at "+addr+" hung up: it speaks no TLS, or")
 }
 
 func TestNobodyListens(t *testing.T) {
