@@ -36,6 +36,7 @@ func newApp() *cli.App {
 		Env:      os.Environ(),
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Version:  version,
+		Source:   serve.Version,
 		Serve: func(ctx context.Context, c config.Serve, stdout io.Writer) error {
 			return serve.Run(ctx, c, stdout, os.Stderr)
 		},

@@ -3,10 +3,12 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/theriac-db/theriac/cmd/theriac/config"
 	"github.com/theriac-db/theriac/kv"
@@ -25,6 +27,7 @@ type App struct {
 	Env            []string // in the form of os.Environ
 	Terminal       bool     // stderr is a terminal, so progress may be drawn on it
 	Version        string   // empty: a build that was not released
+	Source         string   // the version that the source says it is, for such builds
 
 	// Dial connects to the database that the settings name. Nil: over the network.
 	Dial func(ctx context.Context, c config.Client) (Connection, error)
@@ -39,8 +42,12 @@ type App struct {
 func (a *App) Run(ctx context.Context, args []string) int {
 	r := &run{app: a, out: bufio.NewWriterSize(a.Stdout, outBuffer)}
 	root := r.root()
+	strictHelp(root)
 	root.SetArgs(mask(args))
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := root, unknownFlag(root, args)
+	if err == nil {
+		cmd, err = root.ExecuteContextC(ctx)
+	}
 	if err != nil && !r.running {
 		err = usageError{err}
 	}
@@ -92,9 +99,11 @@ A node with default settings and a first write:
   theriac serve &
   theriac counter add likes 1
   theriac counter get likes`,
+		Version:       version(r.app),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate(versionLine(r.app))
 	root.SetIn(r.app.Stdin)
 	root.SetOut(r.out)
 	root.SetErr(r.app.Stderr)
@@ -188,8 +197,12 @@ func wantArgs(low, high int) cobra.PositionalArgs {
 
 // flagError explains an argument that was taken for a flag.
 func flagError(_ *cobra.Command, err error) error {
-	if strings.Contains(err.Error(), "unknown shorthand") {
+	var value *pflag.InvalidValueError
+	switch {
+	case strings.Contains(err.Error(), "unknown shorthand"):
 		return kv.Errorf(kv.KindInvalid, "%w; put -- before arguments that start with -", err)
+	case errors.As(err, &value) && strings.Contains(err.Error(), "missing unit in duration"):
+		return kv.Errorf(kv.KindInvalid, "--%s %s: want a unit, as in %ss", value.GetFlag().Name, value.GetValue(), value.GetValue())
 	}
 	return err
 }

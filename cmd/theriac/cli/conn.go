@@ -56,6 +56,9 @@ func (r *run) open(ctx context.Context) (*conn, error) {
 	if c.loaded, err = c.file.read(); err != nil {
 		return nil, err
 	}
+	if err = c.file.check(); err != nil {
+		return nil, err
+	}
 	c.token = c.loaded
 	dial := r.app.Dial
 	if dial == nil {

@@ -84,10 +84,13 @@ func exitCode(err error) int {
 	return ExitFailure
 }
 
+// kindFailed is the kind of failures that are not the database's, such as of a file.
+const kindFailed = "failed"
+
 // failure is what is reported of an error.
 type failure struct {
 	Command string `json:"command"`
-	Kind    string `json:"kind,omitempty"`
+	Kind    string `json:"kind"`
 	Outcome string `json:"outcome,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
@@ -111,7 +114,10 @@ func (r *run) report(cmd *cobra.Command, err error) {
 }
 
 func (r *run) describe(cmd *cobra.Command, err error) failure {
-	f := failure{Command: cmd.CommandPath(), Message: err.Error()}
+	f := failure{Command: cmd.CommandPath(), Kind: kindFailed, Message: err.Error()}
+	if errors.As(err, new(absentError)) {
+		f.Kind = kv.KindNotFound.String()
+	}
 	var e *kv.Error
 	if errors.As(err, &e) {
 		f.Kind = e.Kind.String()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/client/memkv"
@@ -264,13 +267,20 @@ func TestSessionFile(t *testing.T) {
 }
 
 func TestSessionThatCannotBeKept(t *testing.T) {
-	svc := memkv.New().Node(1, "eu")
-	file := filepath.Join(t.TempDir(), "no", "session")
+	folder := filepath.Join(t.TempDir(), "folder")
+	file := filepath.Join(folder, "session")
+	svc := &faulty{Service: memkv.New().Node(1, "eu")}
 	code, _, stderr := runOn(svc, "", "counter", "add", "k", "--session", file)
+	require.Equal(t, ExitUsage, code)
+	require.Contains(t, stderr, "can't be kept")
+	require.Empty(t, svc.calls, "refused before anything is sent")
+
+	// The folder goes while the write is under way.
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	svc.fail = func(string) error { return os.Remove(folder) }
+	code, _, stderr = runOn(svc, "", "counter", "add", "k", "--session", file)
 	require.Equal(t, ExitApplied, code)
 	require.Contains(t, stderr, "keeping the session")
-	code, _, _ = runOn(svc, "", "counter", "get", "k", "--session", file)
-	require.Equal(t, ExitUsage, code)
 
 	large := filepath.Join(t.TempDir(), "large")
 	require.NoError(t, os.WriteFile(large, make([]byte, maxSession+1), 0o600))
@@ -284,6 +294,27 @@ func TestSessionThatCannotBeKept(t *testing.T) {
 	require.NoError(t, os.WriteFile(other, []byte(foreign.String()), 0o600))
 	require.Error(t, sessionFile(other).write(kv.Token{Cluster: kv.ClusterID{8}}))
 	require.Error(t, replaceFile(t.TempDir(), nil), "a folder is in the way")
+}
+
+func TestStatusOfARegionNeverHeard(t *testing.T) {
+	var out strings.Builder
+	r := &run{app: &App{}, out: bufio.NewWriter(&out)}
+	r.printStatus(kv.Status{Regions: []kv.RegionStatus{{Region: 2, Name: "us", Lag: time.Hour}}})
+	require.NoError(t, r.out.Flush())
+	require.Regexp(t, `2 +us +false +- +- +- +\{\}`, out.String())
+	doc := statusDocument(kv.Status{Regions: []kv.RegionStatus{{Region: 2, Exposed: 1<<53 + 1}}})
+	require.Equal(t, "9007199254740993", doc.Regions[0].Exposed)
+}
+
+func TestVersionFallsBackToTheSource(t *testing.T) {
+	require.Equal(t, "v1", version(&App{Version: "v1", Source: "0.1"}))
+	require.NotContains(t, version(&App{Source: "0.1"}), "devel")
+}
+
+func TestEveryErrorHasAKind(t *testing.T) {
+	r := &run{app: &App{}}
+	require.Equal(t, "failed", r.describe(&cobra.Command{}, errors.New("disk")).Kind)
+	require.Equal(t, "not found", r.describe(&cobra.Command{}, absentError{"nothing"}).Kind)
 }
 
 // lines are a file of n counters, each with its own number.

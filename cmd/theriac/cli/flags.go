@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"strconv"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -34,11 +36,8 @@ func (f typeFlag) String() string {
 
 func (f typeFlag) Set(name string) error {
 	t, err := pathspec.ParseType(name)
-	if err != nil {
-		return err
-	}
 	for _, c := range f.choices {
-		if c == t {
+		if err == nil && c == t {
 			*f.to = t
 			return nil
 		}
@@ -47,6 +46,27 @@ func (f typeFlag) Set(name string) error {
 }
 
 func (f typeFlag) Type() string { return "type" }
+
+// countFlag makes a number from 0 a flag's value.
+type countFlag struct{ to *int64 }
+
+func (f countFlag) String() string {
+	if f.to == nil {
+		return "0"
+	}
+	return strconv.FormatInt(*f.to, 10)
+}
+
+func (f countFlag) Set(s string) error {
+	n, err := strconv.ParseInt(unmask(s), 10, 64)
+	if err != nil || n < 0 {
+		return kv.Errorf(kv.KindInvalid, "want a whole number, 0 or more")
+	}
+	*f.to = n
+	return nil
+}
+
+func (f countFlag) Type() string { return "int" }
 
 func oneOf(names []string) string {
 	out := ""

@@ -205,7 +205,7 @@ func (im *importer) parse(text []byte) (kv.Object, [][]kv.Op, error) {
 		return o, nil, err
 	}
 	if isReserved(o.Bucket) {
-		return o, nil, kv.Errorf(kv.KindInvalid, "bucket %s: names that start with %s are the database's own", words.Quote(string(o.Bucket)), reservedPrefix)
+		return o, nil, reservedError(o.Bucket)
 	}
 	rounds := jsonl.Ops(o, v)
 	if len(rounds) > maxRounds {

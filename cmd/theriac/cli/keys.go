@@ -30,13 +30,10 @@ func (r *run) keysCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.prefix, "prefix", "", "only keys that start with this `TEXT`")
 	addTypeFlag(cmd.Flags(), &f.kind, crdt.Types())
-	cmd.Flags().Int64Var(&f.limit, "limit", 0, "print at most this many; 0: all")
+	cmd.Flags().Var(countFlag{&f.limit}, "limit", "print at most this many; 0: all")
 	cmd.Flags().BoolVar(&f.escaped, "escaped", false, "the prefix is escaped: any byte as %XX, a percent sign as %25")
 	cmd.RunE = r.data(func([]string) (func(context.Context, *conn) error, error) {
 		prefix, err := input{escaped: f.escaped}.text(f.prefix)
-		if err == nil && f.limit < 0 {
-			err = kv.Errorf(kv.KindInvalid, "--limit %d: want 0 or more", f.limit)
-		}
 		f.prefix = prefix
 		return func(ctx context.Context, c *conn) error { return c.list(ctx, f) }, err
 	})

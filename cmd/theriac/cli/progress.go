@@ -8,6 +8,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/theriac-db/theriac/cmd/theriac/words"
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
 )
@@ -72,6 +73,10 @@ const (
 )
 
 func isReserved(b kv.Bucket) bool { return strings.HasPrefix(string(b), reservedPrefix) }
+
+func reservedError(b kv.Bucket) error {
+	return kv.Errorf(kv.KindInvalid, "bucket %s: names that start with %s are the database's own", words.Quote(string(b)), reservedPrefix)
+}
 
 func newProgressRecord(id string) progressRecord {
 	return progressRecord{kv.Object{Bucket: importBucket, Key: kv.Key(id), Type: crdt.Map}}

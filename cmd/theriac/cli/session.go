@@ -37,6 +37,21 @@ func (f sessionFile) read() (kv.Token, error) {
 	return t, nil
 }
 
+// check makes sure that write can make files in the folder, while nothing is lost by refusing.
+func (f sessionFile) check() error {
+	if f == "" {
+		return nil
+	}
+	trial, err := os.CreateTemp(filepath.Dir(string(f)), "."+filepath.Base(string(f))+".*")
+	if err == nil {
+		err = errors.Join(trial.Close(), os.Remove(trial.Name()))
+	}
+	if err != nil {
+		return kv.Errorf(kv.KindInvalid, "--session %s can't be kept: %w", f, err)
+	}
+	return nil
+}
+
 // readUpTo reads a whole file of at most limit bytes.
 func readUpTo(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)

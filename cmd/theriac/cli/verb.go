@@ -94,7 +94,19 @@ func (v *verb) statement(fs *pflag.FlagSet, f verbFlags, bucket kv.Bucket, args 
 	if s.ops, s.query, err = v.build(in); err != nil {
 		return statement{}, err
 	}
+	if err := s.checkBucket(); err != nil {
+		return statement{}, err
+	}
 	return s, s.check()
+}
+
+// checkBucket keeps data out of the buckets that exports and digests leave out. What is there may be
+// read, and deleted whole.
+func (s *statement) checkBucket() error {
+	if len(s.ops) == 0 || s.verb.name == "del" || !isReserved(s.object.Bucket) {
+		return nil
+	}
+	return reservedError(s.object.Bucket)
 }
 
 func (f verbFlags) expectation(fs *pflag.FlagSet, in input) (*kv.Expectation, error) {

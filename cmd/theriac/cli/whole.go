@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -30,7 +31,8 @@ func (r *run) digestCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "digest [BUCKET]", Short: "print a digest of all readable content, or of a bucket's, at one snapshot", Args: wantArgs(0, 1),
 		Long: `Prints the number of objects and a digest of their content, of all buckets or of one. Two regions whose content
-is equal give the same digest. docs/formats/digest.md describes it.`,
+is equal give the same digest. Of all buckets, those whose names start with "theriac." are left out: they are the
+database's own. docs/formats/digest.md describes it.`,
 		RunE: r.data(func(args []string) (func(context.Context, *conn) error, error) {
 			bucket := kv.Bucket(r.client.Bucket)
 			if len(args) == 1 {
@@ -74,6 +76,9 @@ applied" also makes sure that it never will be. Ask the region that the write wa
 		id, err := kv.ParseOpID(args[0])
 		if err != nil {
 			return nil, err
+		}
+		if id.IsZero() {
+			return nil, kv.Errorf(kv.KindInvalid, "%s is no operation's id; the error of the write names it", id)
 		}
 		of, err := parseLane(lane)
 		if err == nil && age < 0 {
@@ -160,7 +165,11 @@ func (r *run) printStatus(s kv.Status) {
 	}
 	fmt.Fprintf(t, "\nREGION\tNAME\tCONNECTED\tLAG\tEXPOSED\tADDRESSES\tREPORTED\n")
 	for _, g := range s.Regions {
-		fmt.Fprintf(t, "%d\t%s\t%t\t%s\t%s\t%s\t%s\n", g.Region, g.Name, g.Connected, g.Lag.Round(time.Millisecond), g.Exposed,
+		lag, exposed := "-", "-" // of a region that was never heard
+		if g.Exposed != 0 {
+			lag, exposed = g.Lag.Round(time.Millisecond).String(), g.Exposed.String()
+		}
+		fmt.Fprintf(t, "%d\t%s\t%t\t%s\t%s\t%s\t%s\n", g.Region, g.Name, g.Connected, lag, exposed,
 			dash(strings.Join(g.Addresses, ",")), g.Reported)
 	}
 	// The writer below remembers its error for Flush.
@@ -182,11 +191,11 @@ type statusJSON struct {
 	Version     string            `json:"version"`
 	State       string            `json:"state"`
 	Addresses   map[string]string `json:"addresses"`
-	Exposed     map[string]uint64 `json:"exposed"`
-	Durable     map[string]uint64 `json:"durable"`
-	Stable      map[string]uint64 `json:"stable"`
-	Settled     map[string]uint64 `json:"settled"`
-	Horizon     map[string]uint64 `json:"horizon"`
+	Exposed     map[string]string `json:"exposed"`
+	Durable     map[string]string `json:"durable"`
+	Stable      map[string]string `json:"stable"`
+	Settled     map[string]string `json:"settled"`
+	Horizon     map[string]string `json:"horizon"`
 	Regions     []regionJSON      `json:"regions"`
 	OpenTxns    int               `json:"open_transactions"`
 	LogBytes    int64             `json:"log_bytes"`
@@ -198,9 +207,9 @@ type regionJSON struct {
 	Name      string            `json:"name"`
 	Addresses []string          `json:"addresses"`
 	Connected bool              `json:"connected"`
-	Exposed   uint64            `json:"exposed"`
+	Exposed   string            `json:"exposed"`
 	LagMillis int64             `json:"lag_ms"`
-	Reported  map[string]uint64 `json:"reported"`
+	Reported  map[string]string `json:"reported"`
 }
 
 func statusDocument(s kv.Status) statusJSON {
@@ -213,16 +222,20 @@ func statusDocument(s kv.Status) statusJSON {
 	}
 	for _, g := range s.Regions {
 		out.Regions = append(out.Regions, regionJSON{uint16(g.Region), g.Name, append([]string{}, g.Addresses...), g.Connected,
-			uint64(g.Exposed), g.Lag.Milliseconds(), vectorJSON(g.Reported)})
+			timeJSON(g.Exposed), g.Lag.Milliseconds(), vectorJSON(g.Reported)})
 	}
 	return out
 }
 
+// timeJSON is a timestamp as a decimal string: numbers above 2^53, as all real timestamps are, lose
+// digits in most readers of JSON.
+func timeJSON(t clock.Timestamp) string { return strconv.FormatUint(uint64(t), 10) }
+
 // vectorJSON is a vector by region numbers.
-func vectorJSON(v clock.Vector) map[string]uint64 {
-	out := map[string]uint64{}
+func vectorJSON(v clock.Vector) map[string]string {
+	out := map[string]string{}
 	for _, e := range v {
-		out[strconv.Itoa(int(e.Region))] = uint64(e.Time)
+		out[strconv.Itoa(int(e.Region))] = timeJSON(e.Time)
 	}
 	return out
 }
@@ -254,19 +267,25 @@ func (r *run) versionCommand() *cobra.Command {
 		Use: "version", Short: "print the version of this command", Args: wantArgs(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			r.running = true
-			fmt.Fprintf(r.out, "theriac %s (%s, %s/%s)\n", version(r.app.Version), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
+			_, err := r.out.WriteString(versionLine(r.app))
+			return err
 		},
 	}
 }
 
-// version is what the build was given, or else what the Go tools know of the source.
-func version(given string) string {
-	if given != "" {
-		return given
+func versionLine(a *App) string {
+	return fmt.Sprintf("theriac %s (%s, %s/%s)\n", version(a), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// version is what the build was given, or else what the Go tools know of the source, or else what
+// the source says of itself.
+func version(a *App) string {
+	if a.Version != "" {
+		return a.Version
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+	const unknown = "(devel)" // also what the Go tools say
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != unknown {
 		return info.Main.Version
 	}
-	return "(devel)"
+	return cmp.Or(a.Source, unknown)
 }

@@ -68,7 +68,7 @@ func (c *Client) Options() kv.Options {
 // Validate checks the settings of the loaded flag set and settles whether the connection is
 // plaintext (invariant 2).
 func (c *Client) Validate(fs *pflag.FlagSet) error {
-	if err := c.checkRanges(); err != nil {
+	if err := c.checkRanges(fs); err != nil {
 		return err
 	}
 	remote := ""
@@ -85,8 +85,10 @@ func (c *Client) Validate(fs *pflag.FlagSet) error {
 	return security{&c.Insecure, c.TLS, implied, "addr", remote}.settle()
 }
 
-func (c *Client) checkRanges() error {
+func (c *Client) checkRanges(fs *pflag.FlagSet) error {
 	switch {
+	case c.Bucket == "" && anyChanged(fs, "bucket"):
+		return kv.Errorf(kv.KindInvalid, "--bucket: want a name of 1 to %d bytes", kv.MaxBucket)
 	case len(c.Addrs) == 0 || len(c.Addrs) > MaxAddrs:
 		return kv.Errorf(kv.KindInvalid, "--addr: want 1 to %d addresses", MaxAddrs)
 	case len(c.Bucket) > kv.MaxBucket:

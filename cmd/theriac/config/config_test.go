@@ -127,6 +127,7 @@ func TestClientRefuses(t *testing.T) {
 		"--insecure --addr example.org:1":      "loopback only",
 		"--insecure --addr localhost.evil:1":   "loopback only",
 		"--insecure --tls-ca x":                "choose one",
+		"--bucket=":                            "1 to 255 bytes",
 		"--tls-cert x":                         "go together",
 		"--timeout 0s":                         "want 1ms",
 		"--timeout 25h":                        "want 1ms",
