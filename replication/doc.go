@@ -3,7 +3,43 @@
 //
 // It decides nothing about causality: package replication/causal does, behind the Exposure of this
 // package. It knows nothing of effects, which travel as bytes; nothing of sockets, which a
-// Transport hides; and nothing of disks, which a Store hides.
+// Transport hides; and nothing of disks, which a Store hides. docs/reference/protocol.md describes
+// the protocol; api/theriac/peer/v1 holds its messages; packed records are drawn in pack.go.
 //
-// docs/reference/protocol.md describes the protocol; api/theriac/peer/v1 holds its messages.
+// # The way of a record
+//
+//	committer -> Publish -> outLane (durable end, newest records) -> stream.write -> Conn
+//	                           ^                                                      |
+//	                           | Durable                                              v
+//	Exposure <- Applied <- Store.Apply <- applyRecords <- inLane.queue <- receive <- stream.read
+//
+// A node that starts calls Identify (who am I, and a cut of the data), then builds an Exposure, then
+// a Replicator, and runs it. It writes nothing before WaitWritable returns.
+//
+// # Goroutines
+//
+// Run starts one that plans (whom to dial, which lanes to ask of whom: plan.go), one that hands
+// records to the store (inbound.go), one a region that dials or announces (connect.go), and two a
+// stream, of which one always reads and one writes (stream.go). It returns when all have ended.
+//
+// Locks, each taken only while those to its left are held or none: Replicator.attaching[region],
+// Replicator.mu, stream.mu, outLane.mu, and Exposure's own. The Store is never called under
+// Replicator.mu or those to its right, so that a slow disk does not keep streams from being read.
+//
+// # Invariants
+//
+//  1. One stream a pair of regions: a new one begins only when the old one's goroutines have ended.
+//  2. A record leaves this node only once it is durable here, and a promise (safe time) or report
+//     never says more than is durable here.
+//  3. A subscription's records are a chain: each names the one before it. What breaks the chain, or
+//     contradicts what is held, closes the stream and is reported; nothing of it is applied.
+//  4. What waits of a lane is bounded by LaneWindow a subscription: credit is given back only for
+//     what is applied or dropped. A stream is read whether or not its lanes wait.
+//  5. One goroutine offers records to the Exposure and hands them to the store, in the same order.
+//  6. A node says what it holds of a lane in a handshake only after it has let go of whatever an
+//     earlier incarnation of that region had sent and that waits here; so a region that lost its
+//     disk learns of every record of its own that will ever be applied anywhere.
+//  7. A region's number is on the founder's disk before it is granted, and every region counts the
+//     newcomer's reports before its cut is taken. Numbers and names are never used again.
+//  8. An inLane keeps applied <= taken <= tail.
 package replication

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -194,12 +195,13 @@ func (c *JoinConfig) become(ctx context.Context, a *peerv1.JoinAnswer) (Identity
 	}
 	id := Identity{Region: clock.Region(a.GetRegion()), Name: c.Name, Recovering: a.GetExisted()}
 	copy(id.Cluster[:], a.GetCluster())
+	named := slices.ContainsFunc(list, func(m Member) bool { return m.Region == id.Region && m.Name == c.Name })
+	if !named || len(a.GetCluster()) != len(id.Cluster) || id.Cluster.IsZero() {
+		return Identity{}, kv.Errorf(kv.KindInvalid, "a grant of region number %d that the list of regions does not bear out", a.GetRegion())
+	}
 	g := &registry{store: c.Store}
 	if err := g.write(ctx, a.GetMembers().GetVersion(), list); err != nil {
 		return Identity{}, err
-	}
-	if m, ok := g.find(id.Region); !ok || m.Name != c.Name || id.Cluster.IsZero() {
-		return Identity{}, kv.Errorf(kv.KindInvalid, "a grant of region number %d that the list of regions does not bear out", a.GetRegion())
 	}
 	return id, id.save(ctx, c.Store)
 }
