@@ -114,10 +114,18 @@ func wall() clock.Wall { return clock.WallOf(time.Now()) }
 // start opens a region over a file system; incarnation must differ between starts.
 func start(t *testing.T, fs *vfs.MemFS, incarnation uint64) *region {
 	t.Helper()
+	r := startOn(t, fs, incarnation)
+	r.fs = fs
+	return r
+}
+
+// startOn is start over any file system.
+func startOn(t *testing.T, fs vfs.FS, incarnation uint64) *region {
+	t.Helper()
 	store, err := storage.Open(storage.Config{FS: fs, Dir: "data"})
 	require.NoError(t, err)
 	lane := clock.Lane{Region: 1}
-	r := &region{t: t, fs: fs, store: store, shell: newShell(t, lane, store.Applied(lane))}
+	r := &region{t: t, store: store, shell: newShell(t, lane, store.Applied(lane))}
 	r.Coordinator = New(Config{
 		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Mono: func() time.Duration { return r.now }, Skew: 500 * time.Millisecond, Incarnation: incarnation},
 		Snapshots:       r.shell, Cluster: testCluster, Region: "eu",
