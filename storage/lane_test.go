@@ -105,7 +105,8 @@ func TestLogIsReadInPiecesAndTruncated(t *testing.T) {
 }
 
 func TestLogStatsSayWhereToCut(t *testing.T) {
-	s := openMem(t, vfs.NewMem())
+	fs := vfs.NewMem()
+	s := openMem(t, fs)
 	a := &author{lane: lane(1)}
 	for i := range 8 {
 		big := kv.Op{Object: kv.Object{Bucket: "b", Key: "k", Type: crdt.RegisterLWW}, Verb: kv.VerbAssign, Data: randomBytes(i, segmentBytes/2+1)}
@@ -119,6 +120,12 @@ func TestLogStatsSayWhereToCut(t *testing.T) {
 	do(t, s, func(b *Batch) error { b.TruncateLog(lane(1), st.Cut); return nil })
 	require.LessOrEqual(t, s.LogStats(lane(1), 0).Bytes, int64(2*segmentBytes))
 	require.Less(t, st.Cut, s.Applied(lane(1)))
+
+	require.NoError(t, s.Close())
+	again := openMem(t, fs)
+	cut := again.LogStats(lane(1), segmentBytes).Cut
+	require.Greater(t, cut, st.Cut, "a start knows where the bytes lie")
+	require.Less(t, cut, again.Applied(lane(1)), "and does not have to drop all to hold less")
 }
 
 func TestVoidIntervalsStayForGood(t *testing.T) {

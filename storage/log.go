@@ -2,7 +2,10 @@ package storage
 
 import (
 	"encoding/binary"
+	"errors"
 	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -235,12 +238,47 @@ func (s *Store) loadLogs() error {
 	for _, a := range s.writer.state.applied {
 		g := s.logs.lane(a.lane)
 		g.applied = a.time
-		prefix := appendLane([]byte{spaceLog}, a.lane)
-		size, err := s.db.EstimateDiskUsage(prefix, successor(prefix))
-		if err != nil {
+		if err := s.loadSegments(g, a.lane); err != nil {
 			return s.readFailed("log of lane "+a.lane.String(), err)
 		}
-		g.segments = append(g.segments, segment{last: a.time, bytes: int64(size)})
 	}
 	return nil
+}
+
+// loadedSegments is into how many stretches of equal time a start divides a lane's log, whose sizes
+// it estimates from the files: so finely can the log be cut until it has been written anew.
+const loadedSegments = 64
+
+// loadSegments estimates where the bytes of a lane's log lie.
+func (s *Store) loadSegments(g *laneLog, l clock.Lane) error {
+	first, err := s.firstRecord(l)
+	if err != nil || first == 0 {
+		return err
+	}
+	from := appendLogKey(nil, l, first)
+	step := (g.applied-first)/loadedSegments + 1
+	for last := first - 1; last < g.applied; {
+		last = min(last+step, g.applied)
+		to := appendLogKey(nil, l, last+1)
+		size, err := s.db.EstimateDiskUsage(from, to)
+		if err != nil {
+			return err
+		}
+		g.segments, from = append(g.segments, segment{last: last, bytes: int64(size)}), to
+	}
+	return nil
+}
+
+// firstRecord is the time of the first record that a lane's log holds; 0: it holds none.
+func (s *Store) firstRecord(l clock.Lane) (t clock.Timestamp, err error) {
+	prefix := appendLane([]byte{spaceLog}, l)
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	if iter.First() {
+		t = clock.Timestamp(binary.BigEndian.Uint64(iter.Key()[len(prefix):]))
+	}
+	return t, iter.Error()
 }
