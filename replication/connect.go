@@ -16,20 +16,22 @@ import (
 func (r *Replicator) dialMembers() {
 	_, list := r.registry.snapshot()
 	for _, m := range list {
-		if m.Region == r.self.Region || r.dialling[m.Region] {
+		if m.Region == r.self.Region || r.dialling[m.Region] != nil {
 			continue
 		}
-		r.dialling[m.Region] = true
+		wake := make(chan struct{}, 1)
+		r.dialling[m.Region] = wake
 		if m.Region > r.self.Region {
-			r.start(func(ctx context.Context) { r.keepDialling(ctx, m.Region) })
+			r.start(func(ctx context.Context) { r.keepDialling(ctx, m.Region, wake) })
 		} else {
 			r.start(func(ctx context.Context) { r.keepAnnouncing(ctx, m.Region) })
 		}
 	}
 }
 
-// keepDialling connects to a region, for ever.
-func (r *Replicator) keepDialling(ctx context.Context, region clock.Region) {
+// keepDialling connects to a region, for ever. What comes on wake ends the wait between two attempts,
+// which has become long when the region was away for long.
+func (r *Replicator) keepDialling(ctx context.Context, region clock.Region, wake <-chan struct{}) {
 	b := backoff{random: r.c.Random}
 	told := faults{time: r.c.Time}
 	for ctx.Err() == nil {
@@ -45,10 +47,21 @@ func (r *Replicator) keepDialling(ctx context.Context, region clock.Region) {
 		if r.c.Time.Monotonic()-begun > StreamTimeout {
 			b.reset() // it was a stream, not an attempt
 		}
-		if !sleep(ctx, r.c.Time, b.next()) {
+		if woken, ok := sleepUntil(ctx, r.c.Time, b.next(), wake); !ok {
 			return
+		} else if woken {
+			b.reset()
 		}
 	}
+}
+
+// dialSoon has a region dialled now, if it is this node that dials it: there is a sign that it is
+// back.
+func (r *Replicator) dialSoon(region clock.Region) {
+	r.mu.Lock()
+	wake := r.dialling[region]
+	r.mu.Unlock()
+	poke(wake)
 }
 
 // backoff grows from RedialMin to RedialMax, with jitter.
@@ -398,17 +411,23 @@ func (r *Replicator) detach(s *stream) {
 	poke(r.planWake)
 }
 
-// keepAnnouncing tells a region with a lower number where this node is while it does not dial.
+// keepAnnouncing tells a region with a lower number that this node is there, and where, while it does
+// not dial: soon after the start, when it may wait long before it dials again or know another
+// address, and then less and less often.
 func (r *Replicator) keepAnnouncing(ctx context.Context, region clock.Region) {
 	told := faults{time: r.c.Time}
-	for sleep(ctx, r.c.Time, AnnounceEvery/2+time.Duration(r.c.Random()%uint64(AnnounceEvery))) {
+	b := backoff{random: r.c.Random}
+	for wait := b.next(); sleep(ctx, r.c.Time, wait); {
 		r.mu.Lock()
 		connected := r.streams[region] != nil
 		r.mu.Unlock()
 		m, _ := r.registry.find(region)
 		if connected || m.Addresses.Peer == "" {
+			b.reset()
+			wait = AnnounceEvery/2 + time.Duration(r.c.Random()%uint64(AnnounceEvery))
 			continue
 		}
+		wait = b.next()
 		if err := r.announce(ctx, m); err != nil && ctx.Err() == nil && told.news(err) {
 			r.c.Hooks.logf("region %d (%s) at %s: %v; it is told of this node again until it dials", region, m.Name, m.Addresses.Peer, err)
 		}
@@ -437,5 +456,6 @@ func (r *Replicator) acceptAnnouncement(conn Conn, h *peerv1.Hello) error {
 	if err := r.learnAddresses(m.Region, h); err != nil {
 		return err
 	}
+	r.dialSoon(m.Region)
 	return conn.Send(helloMessage(r.hello(peerv1.Purpose_PURPOSE_ANNOUNCE)))
 }

@@ -39,7 +39,8 @@ const (
 	// half to all of it.
 	RedialMin = 50 * time.Millisecond
 	RedialMax = 2 * time.Second
-	// AnnounceEvery is how often a node that waits to be dialled tells its address.
+	// AnnounceEvery is how often a node looks whether a region that dials it has a stream to it, give or
+	// take half; while there is none it tells it its address, as often as it would dial.
 	AnnounceEvery = 3 * time.Second
 	// BootstrapTimeout is how long a bootstrap may stand still before its connection is closed.
 	BootstrapTimeout = time.Minute

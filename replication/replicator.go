@@ -62,9 +62,9 @@ type Replicator struct {
 	turn       int
 	nextSub    uint32
 	streams    map[clock.Region]*stream
-	attaching  map[clock.Region]*sync.Mutex // one stream to a region begins at a time
-	dialling   map[clock.Region]bool
-	counted    uint64 // version of the list whose regions' reports all count here
+	attaching  map[clock.Region]*sync.Mutex   // one stream to a region begins at a time
+	dialling   map[clock.Region]chan struct{} // wakes who dials the region, where it is this node that does
+	counted    uint64                         // version of the list whose regions' reports all count here
 	incarnated map[clock.Region]uint64
 	skewed     map[clock.Region]skew
 	clockAhead bool
@@ -86,7 +86,7 @@ func New(c Config) (*Replicator, error) {
 		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1),
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
 		attaching: map[clock.Region]*sync.Mutex{},
-		dialling:  map[clock.Region]bool{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
+		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
 	}
 	r.recovery.init(r)
 	if _, ok := registry.find(r.self.Region); !ok {
@@ -207,6 +207,7 @@ func (r *Replicator) SetAddresses(ctx context.Context, region clock.Region, a kv
 	news, err := r.registry.setAddresses(ctx, region, a)
 	if news {
 		poke(r.planWake)
+		r.dialSoon(region)
 	}
 	return err
 }

@@ -62,12 +62,20 @@ func (s systemTime) NewTimer(d time.Duration) (<-chan time.Time, func()) {
 
 // sleep waits for d or until ctx ends, and tells whether d has passed.
 func sleep(ctx context.Context, t Time, d time.Duration) bool {
+	_, ok := sleepUntil(ctx, t, d, nil)
+	return ok
+}
+
+// sleepUntil also ends when something comes on wake; ok is false when ctx has ended.
+func sleepUntil(ctx context.Context, t Time, d time.Duration, wake <-chan struct{}) (woken, ok bool) {
 	c, stop := t.NewTimer(d)
 	defer stop()
 	select {
 	case <-c:
-		return true
+		return false, true
+	case <-wake:
+		return true, true
 	case <-ctx.Done():
-		return false
+		return false, false
 	}
 }
