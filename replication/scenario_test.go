@@ -420,7 +420,7 @@ func TestABootstrapThatIsCutOffBeginsAnew(t *testing.T) {
 		defer stopAll(eu)
 		var s clock.Stamp
 		for range 500 {
-			s = eu.commit()
+			eu.commit()
 			wait(t, time.Millisecond)
 		}
 		store := newFakeStore(2)
