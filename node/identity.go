@@ -62,6 +62,11 @@ func (n *Node) becomeWritable(ctx context.Context) error {
 	if err := n.Coordinator.Start(ctx, floor); err != nil {
 		return err
 	}
+	if n.recovering() {
+		if err := n.replicator.Recovered(ctx); err != nil {
+			return err
+		}
+	}
 	n.config.logf("region %s (number %d) takes writes", n.identity.Name, n.lane.Region)
 	n.refuseFor(notYetWhole, nil)
 	return nil

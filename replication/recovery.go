@@ -133,9 +133,7 @@ func (c *recovery) review(ctx context.Context, r *Replicator) error {
 		return nil
 	}
 	if r.c.Exposure.Recovering() {
-		if err := c.takeOver(ctx, r); err != nil {
-			return err
-		}
+		r.c.Exposure.Recovered() // this node writes its lane from here on
 	}
 	if m, _ := r.registry.find(r.self.Region); !m.Serving {
 		r.askToServe()
@@ -150,18 +148,15 @@ func (c *recovery) review(ctx context.Context, r *Replicator) error {
 	return nil
 }
 
-// takeOver ends the machine's recovery: this node writes its lane from here on.
-func (c *recovery) takeOver(ctx context.Context, r *Replicator) error {
+// Recovered notes durably that the recovery is over. Call it once WaitWritable has returned and the
+// lane has logged, on disk, what was lost of it: after a crash before that, a start recovers again.
+func (r *Replicator) Recovered(ctx context.Context) error {
 	if err := r.c.Store.Recovered(ctx); err != nil {
 		return fmt.Errorf("noting that the recovery is over: %w", err)
 	}
 	identity := r.c.Identity
 	identity.Recovering = false
-	if err := identity.save(ctx, r.c.Store); err != nil {
-		return err
-	}
-	r.c.Exposure.Recovered()
-	return nil
+	return identity.save(ctx, r.c.Store)
 }
 
 func (c *recovery) tell(r *Replicator, reason string) {

@@ -41,6 +41,9 @@ func (n *node) writable() clock.Timestamp {
 	if err != nil {
 		n.c.t.Fatalf("%s can't write: %v\n%q", n.name, err, n.logged())
 	}
+	if err := n.r.Recovered(ctx); err != nil {
+		n.c.t.Fatalf("%s: %v", n.name, err)
+	}
 	return floor
 }
 
