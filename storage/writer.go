@@ -86,7 +86,7 @@ func (s *Store) write() {
 			s.runJob(job)
 		}
 	}
-	if len(s.writer.unsynced) > 0 {
+	if s.writer.holds() > 0 {
 		s.runJob(syncJob{})
 	}
 	s.stopSyncTimer()
@@ -113,6 +113,13 @@ func (w *writer) hold(j Job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unsynced = append(w.unsynced, j)
+}
+
+// holds is how many jobs are held.
+func (w *writer) holds() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.unsynced)
 }
 
 // release is the jobs that were held.
@@ -158,7 +165,7 @@ func (s *Store) nextJob() (job Job, ok bool) {
 	case chore := <-s.chores:
 		return chore, true
 	case <-s.syncDue:
-		if len(s.writer.unsynced) == 0 {
+		if s.writer.holds() == 0 {
 			return nil, true
 		}
 		return syncJob{}, true
@@ -178,7 +185,7 @@ func (s *Store) ownChore() Job {
 	}
 	select {
 	case <-s.syncDue: // never starved by jobs or chores
-		if len(s.writer.unsynced) > 0 {
+		if s.writer.holds() > 0 {
 			return syncJob{}
 		}
 	default:
@@ -224,7 +231,7 @@ func (s *Store) makeRoomForRemovals(j Job) {
 // commit writes the batch, makes it visible, and hands it to the syncer.
 func (s *Store) commit(b *Batch, j Job) {
 	w := &s.writer
-	b.sync = b.sync || len(w.unsynced)+1 >= UnsyncedBatches || w.bytes+b.pb.Len() >= UnsyncedBytes
+	b.sync = b.sync || w.holds()+1 >= UnsyncedBatches || w.bytes+b.pb.Len() >= UnsyncedBytes
 	size, began := b.pb.Len(), time.Now()
 	s.cache.begin(b.leaves)
 	err := s.apply(b.pb, b.sync)

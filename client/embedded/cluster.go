@@ -214,6 +214,7 @@ func (c *Cluster) crash(r *region) {
 	}
 	r.door.shut()
 	r.wire.cut()
+	c.network.Node(r.name).Fail()
 	var after *vfs.MemFS
 	if r.mem != nil {
 		c.mu.Lock()

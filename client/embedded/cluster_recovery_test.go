@@ -156,7 +156,7 @@ func TestWriteThatOnlyALostDiskHeldIsAnErrorEverywhere(t *testing.T) {
 			converge(t, c)
 			for _, r := range c.Regions() {
 				_, err := c.DB(r).Resume(receipt.Token).Counter("n").Get(within(t))
-				require.ErrorIs(t, err, client.ErrLost, r)
+				require.ErrorIs(t, err, client.ErrLost, "%s: token %v, next %v, status %v", r, receipt, next, status(t, c, r))
 				require.Equal(t, int64(20), counter(t, c, r, "n"))
 			}
 		})

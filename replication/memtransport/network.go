@@ -205,6 +205,17 @@ func (n *Node) CloseAll() {
 	}
 }
 
+// Fail breaks every connection of this node as a power cut would: what it has sent and nobody has
+// received yet is gone, also when it only waits for a link to heal.
+func (n *Node) Fail() {
+	n.mu.Lock()
+	for c := range n.conns {
+		c.out.lose()
+	}
+	n.mu.Unlock()
+	n.CloseAll()
+}
+
 // pair makes the two ends of a connection.
 func (n *Network) pair(a, b *Node) (here, there *conn) {
 	ab, ba := newPipe(n, link{a.address, b.address}), newPipe(n, link{b.address, a.address})

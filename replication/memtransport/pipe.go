@@ -120,6 +120,14 @@ func (p *pipe) closeReader() {
 	}
 }
 
+// lose ends the pipe without what is still on the way.
+func (p *pipe) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed, p.queue = true, nil
+	p.move()
+}
+
 func (p *pipe) closeWriter() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
