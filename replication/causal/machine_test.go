@@ -41,7 +41,11 @@ func TestClusterOnPaperFindsNoClaimBroken(t *testing.T) {
 		w.quiet()
 		total.add(w.count)
 	})
-	if !t.Failed() && (total.groups < 1000 || total.settled < 50 || total.crashes < 20 || total.joins < 5 || total.mixed < 50) {
+	share := 1
+	if testing.Short() {
+		share = 5 // rapid runs a fifth of the checks
+	}
+	if !t.Failed() && (total.groups < 1000/share || total.settled < 50/share || total.crashes < 20/share || total.joins < 5/share || total.mixed < 50/share) {
 		t.Fatalf("the runs exercised too little: %+v", total)
 	}
 }
