@@ -3,8 +3,8 @@
 //
 // It knows what a transaction sees and when its write answers. It does not know how a type folds
 // (crdt), where bytes lie (storage), what may be exposed (replication/causal), or how requests
-// arrive (server). It owns no timer (node calls Tick and Expire) and starts no
-// goroutine but the one that submits a group's remainder, for which Stop waits.
+// arrive (server). It owns no timer (node calls Tick and Expire) and starts a
+// goroutine only to submit a group while the store's queue is full; Stop waits for it.
 //
 // # The life of a commit
 //
