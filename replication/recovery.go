@@ -233,6 +233,8 @@ func (h *holds) open(r *Replicator, region clock.Region) (*heldCut, error) {
 			return nil, kv.Errorf(kv.KindUnavailable, "region %d is being sent a cut already", region)
 		}
 	}
+	// Who asks anew lacks the earlier cut: nobody needs it any more.
+	h.drop(r, func(c *heldCut) bool { return c.region == region })
 	cut := r.c.Exposure.Exposed()
 	hold, err := r.c.Exposure.Hold(cut)
 	if err != nil {
@@ -255,21 +257,25 @@ func (h *holds) review(r *Replicator) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := int64(r.c.Time.Monotonic())
-	h.list = slices.DeleteFunc(h.list, func(c *heldCut) bool {
+	h.drop(r, func(c *heldCut) bool {
 		report, ok := r.c.Exposure.Reported(c.region)
-		over := !c.streaming && (now > c.until || ok && report.Durable.Includes(c.cut))
-		if over {
+		return !c.streaming && (now > c.until || ok && report.Durable.Includes(c.cut))
+	})
+}
+
+// drop releases the cuts that are over. The caller holds mu.
+func (h *holds) drop(r *Replicator, over func(*heldCut) bool) {
+	h.list = slices.DeleteFunc(h.list, func(c *heldCut) bool {
+		drop := over(c)
+		if drop {
 			r.c.Exposure.Release(c.hold)
 		}
-		return over
+		return drop
 	})
 }
 
 func (h *holds) releaseAll(r *Replicator) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, c := range h.list {
-		r.c.Exposure.Release(c.hold)
-	}
-	h.list = nil
+	h.drop(r, func(*heldCut) bool { return true })
 }
