@@ -10,6 +10,10 @@ import (
 	"github.com/theriac-db/theriac/storage"
 )
 
+// cleanKey is the metadata under which an orderly stop leaves the reserved bound that then held. It
+// tells the next start that no timestamp below that bound was shown and then lost.
+const cleanKey = "txn/clean"
+
 // laneJob is a batch of the lane's own: its start, its safe times, its orderly end.
 type laneJob struct {
 	build   func(b *storage.Batch) error
@@ -145,4 +149,16 @@ func (c *Committer) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.queue) == 0 && !c.kicked
+}
+
+// reserve asks for timestamps up to a quarter of the skew bound ahead, once half of them are used.
+// It returns the bound that b then makes durable, or 0.
+func (c *Committer) reserve(b *storage.Batch, wall clock.Wall, used clock.Timestamp) clock.Timestamp {
+	half := clock.At(used.Wall().Add(c.span / 2))
+	if b.Reserved() > half {
+		return 0
+	}
+	bound := clock.At(max(wall, used.Wall()).Add(c.span))
+	b.Reserve(bound)
+	return bound
 }

@@ -1,0 +1,89 @@
+package txn
+
+import (
+	"bytes"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/storage"
+)
+
+// check evaluates a commit's conditions against the region's latest state.
+func (c *Committer) check(w *commit, applied clock.Vector) error {
+	if err := c.refused.Load(); err != nil {
+		return err
+	}
+	for _, cond := range w.writes.conditions {
+		if err := c.holds(cond, applied); err != nil {
+			return err
+		}
+	}
+	v := view{store: c.store, at: applied, own: c.lane.Region, mine: w.writes}
+	for i := range w.writes.writes {
+		e := &w.writes.writes[i]
+		if e.dead || e.target.Below || !crdt.NeedsCheck(e.target.Leaf, e.target.Op) {
+			continue
+		}
+		e.dead = true // what the operation meets: all the others of its transaction included
+		current, err := v.leaf(e.place, e.target.Leaf)
+		e.dead = false
+		if err != nil {
+			return err
+		}
+		if err := crdt.Check(e.target.Leaf, current, e.target.Op); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Committer) holds(cond condition, applied clock.Vector) error {
+	v, err := c.store.Value(leafOf(cond.place), applied)
+	if err != nil {
+		return err
+	}
+	return meets(cond.expect, cond.object, v)
+}
+
+// meets reports whether a register's value is what a compare-and-set expects.
+func meets(e *kv.Expectation, o kv.Object, v kv.Value) error {
+	switch {
+	case e.Absent && !v.Present, !e.Absent && v.Present && bytes.Equal(e.Value, v.Bytes):
+		return nil
+	case e.Absent:
+		return kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it has a value already", o.Key, o.Bucket)
+	case !v.Present:
+		return kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it has no value", o.Key, o.Bucket)
+	}
+	return kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it has another value", o.Key, o.Bucket)
+}
+
+func leafOf(p place) storage.Leaf {
+	return storage.Leaf{Object: p.object, Path: []byte(p.path)}
+}
+
+// conflicts reports whether a conditional commit must see what one of the group writes, so that it
+// has to wait for the next group.
+func (w *commit) conflicts(group []*commit) bool {
+	depends := func(p place) bool {
+		for _, o := range group {
+			if o.writes.wrote(p) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, cond := range w.writes.conditions {
+		if depends(cond.place) {
+			return true
+		}
+	}
+	for i := range w.writes.writes {
+		e := &w.writes.writes[i]
+		if !e.dead && !e.target.Below && crdt.NeedsCheck(e.target.Leaf, e.target.Op) && depends(e.place) {
+			return true
+		}
+	}
+	return false
+}
