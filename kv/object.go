@@ -180,7 +180,7 @@ type QueryKind uint8
 const (
 	QueryValue    QueryKind = iota // the whole value of what is addressed
 	QueryContains                  // whether a set holds Data
-	QueryPage                      // up to Limit elements or fields, from behind the cursor After
+	QueryPage                      // up to Limit elements or fields, from behind the cursor After; see MaxPage
 )
 
 // Query is one read.
@@ -193,11 +193,18 @@ type Query struct {
 	Limit int    // QueryPage: elements at most, 1 to MaxPage
 }
 
-// MaxPage bounds a page of elements, fields or keys. A page also ends once it holds MaxPageBytes.
+// MaxPage bounds a page of elements, fields or keys. A page also ends once it holds MaxPageBytes, or
+// MaxPage leaves: then a field that is itself a set or a map may be cut, and the next page begins
+// with its rest. No two fields of a map have one name and type, so a first field with those of the
+// last one before is always such a rest.
 const (
 	MaxPage      = 10_000
 	MaxPageBytes = 1 << 20
 )
+
+// MaxAnswerBytes bounds the names, elements and values in the answer to one call, but for a single
+// leaf that is larger alone. Pages are for more.
+const MaxAnswerBytes = 16 << 20
 
 // Value is what a query returns. The fields that a type does not use are zero.
 type Value struct {

@@ -129,7 +129,7 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 			return kv.Response{}, err
 		}
 		at = nonNil(open.At())
-		v := view{store: c.store, at: at, own: c.lane.Region}
+		v := view{store: c.store, at: at, own: c.lane.Region, room: newRoom()}
 		if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
 			open.Close()
 			return kv.Response{}, err
@@ -175,12 +175,13 @@ func (c *Coordinator) peek(qs []kv.Query) (values []kv.Value, at clock.Vector, o
 	}
 	at = c.snapshots.Exposed()
 	values = make([]kv.Value, len(qs))
+	left := room{kv.MaxAnswerBytes}
 	for i := range qs {
 		if _, err := crdt.Address(qs[i].Object, nil); err != nil {
 			return nil, nil, false // the long way says what is wrong
 		}
 		var err error
-		if values[i], err = c.store.Value(storage.Leaf{Object: qs[i].Object}, at); err != nil {
+		if values[i], err = c.store.Value(storage.Leaf{Object: qs[i].Object}, at); err != nil || left.take(valueSize(&values[i])) != nil {
 			return nil, nil, false
 		}
 	}
@@ -284,7 +285,7 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 	if err := c.buffer(&t.writes, at, ops); err != nil {
 		return nil, err
 	}
-	v := view{store: c.store, at: at, own: c.lane.Region, mine: t.writes.ifAny()}
+	v := view{store: c.store, at: at, own: c.lane.Region, mine: t.writes.ifAny(), room: newRoom()}
 	return v.queries(ctx, queries)
 }
 

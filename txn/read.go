@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
@@ -18,6 +17,7 @@ type view struct {
 	at    clock.Vector
 	own   clock.Region
 	mine  *writeSet // nil: none
+	room  *room     // what the answer may still take; nil: anything
 }
 
 // query answers one query.
@@ -39,7 +39,11 @@ func (v *view) query(ctx context.Context, q *kv.Query) (kv.Value, error) {
 		if crdt.IsCollection(typ) {
 			return v.collection(ctx, at, typ)
 		}
-		return v.leaf(at, typ)
+		value, err := v.leaf(at, typ)
+		if err == nil {
+			err = v.room.take(valueSize(&value))
+		}
+		return value, err
 	}
 	return kv.Value{}, kv.Errorf(kv.KindInvalid, "unknown kind of query %d", q.Kind)
 }
@@ -98,6 +102,9 @@ func (v *view) collect(c *crdt.Collector, rel string, value kv.Value) error {
 	if err != nil {
 		return err
 	}
+	if err := v.room.take(len(path[len(path)-1].Name) + valueSize(&value)); err != nil {
+		return err
+	}
 	return c.Add(path, value)
 }
 
@@ -153,66 +160,4 @@ func leafType(path string, o kv.Object) kv.Type {
 		return o.Type
 	}
 	return kv.Type(path[len(path)-1])
-}
-
-// page reads up to q.Limit elements or fields, each field whole.
-func (v *view) page(ctx context.Context, q *kv.Query, at place, typ kv.Type) (kv.Value, error) {
-	if !crdt.IsCollection(typ) {
-		return kv.Value{}, kv.Errorf(kv.KindInvalid, "paging through a %s: only sets and maps have pages", crdt.Name(typ))
-	}
-	if q.Limit < 1 || q.Limit > kv.MaxPage {
-		return kv.Value{}, kv.Errorf(kv.KindInvalid, "page of %d elements: ask for 1 to %d", q.Limit, kv.MaxPage)
-	}
-	if len(q.After) > 0 && !bytes.HasPrefix(q.After, []byte(at.path)) {
-		return kv.Value{}, kv.Errorf(kv.KindInvalid, "page cursor of another object or path: pass on the Next of the page before")
-	}
-	p := pager{limit: q.Limit, root: len(at.path), collector: crdt.NewCollector(typ)}
-	err := v.each(ctx, at, string(q.After), func(path string, value kv.Value) (bool, error) {
-		if p.full(path) {
-			return false, nil
-		}
-		p.last = path
-		p.bytes += len(path) + len(value.Bytes)
-		return true, v.collect(p.collector, path[p.root:], value)
-	})
-	if err != nil {
-		return kv.Value{}, err
-	}
-	out := p.collector.Value()
-	out.Next = []byte(p.next)
-	return out, nil
-}
-
-// pager counts the elements or fields of a page.
-type pager struct {
-	limit, root  int
-	collector    *crdt.Collector
-	current      string // encoded first step below the root
-	steps, bytes int
-	last         string // path of the last leaf on the page
-	next         string // cursor behind it, when there is more
-}
-
-// full reports whether the leaf at path starts an element or field that no longer fits.
-func (p *pager) full(path string) bool {
-	rel := path[p.root:]
-	if p.current != "" && strings.HasPrefix(rel, p.current) {
-		return false
-	}
-	if p.steps == p.limit || p.steps > 0 && p.bytes >= kv.MaxPageBytes {
-		p.next = p.last
-		return true
-	}
-	p.steps++
-	p.current = firstStep(rel)
-	return false
-}
-
-// firstStep is the encoding of the first step of an encoded path.
-func firstStep(rel string) string {
-	_, rest, err := kv.DecodeName([]byte(rel))
-	if err != nil || len(rest) == 0 {
-		return rel
-	}
-	return rel[:len(rel)-len(rest)+1]
 }

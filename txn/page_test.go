@@ -1,0 +1,133 @@
+package txn
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// big writes a map whose field is a map that holds a set of n elements, with small fields around it.
+func big(r *region, n, size int) (m kv.Object, set kv.Path) {
+	m = object("m", crdt.Map)
+	set = kv.Path{{Name: "deep", Type: crdt.Map}, {Name: "set", Type: crdt.SetAW}}
+	for from := 0; from < n; {
+		var ops []kv.Op
+		for ; from < n && len(ops) < 1000 && len(ops)*size < 8<<20; from++ {
+			e := append(fmt.Appendf(nil, "%08d", from), bytes.Repeat([]byte("x"), size-8)...)
+			ops = append(ops, kv.Op{Object: m, Path: set, Verb: kv.VerbAdd, Data: e})
+		}
+		r.must(kv.Options{}, ops...)
+	}
+	count := func(p ...kv.Step) kv.Op {
+		return kv.Op{Object: m, Path: append(p, kv.Step{Name: "n", Type: crdt.Counter}), Verb: kv.VerbIncrement, Int: 1}
+	}
+	r.must(kv.Options{}, count(), count(kv.Step{Name: "a", Type: crdt.Map}), count(kv.Step{Name: "deep", Type: crdt.Map}))
+	return m, set
+}
+
+func TestPagesCutLargeFields(t *testing.T) {
+	const n, size = 300, 30_000
+	r := fresh(t)
+	m, set := big(r, n, size)
+	q := kv.Query{Object: m, Kind: kv.QueryPage, Limit: 10}
+	var elements, fields []string
+	pages := 0
+	for {
+		v := r.read(q)
+		pages++
+		held := 0
+		for _, f := range v.Fields {
+			if len(fields) == 0 || fields[len(fields)-1] != f.Name {
+				fields = append(fields, f.Name)
+			}
+			for _, inner := range f.Value.Fields {
+				elements = append(elements, texts(inner.Value.List)...)
+				for _, e := range inner.Value.List {
+					held += len(e)
+				}
+			}
+		}
+		require.LessOrEqual(t, held, kv.MaxPageBytes+size)
+		if q.After = v.Next; len(v.Next) == 0 {
+			break
+		}
+	}
+	require.Equal(t, []string{"a", "deep", "n"}, fields)
+	require.Len(t, elements, n)
+	for i, e := range elements {
+		require.Equal(t, fmt.Sprintf("%08d", i), e[:8])
+	}
+	require.Greater(t, pages, n*size/(kv.MaxPageBytes+size))
+
+	q = kv.Query{Object: m, Path: set, Kind: kv.QueryPage, Limit: n}
+	v := r.read(q)
+	require.NotEmpty(t, v.Next, "a nested collection has pages of its own")
+	q.After = v.Next
+	require.Equal(t, fmt.Sprintf("%08d", len(v.List)), string(r.read(q).List[0][:8]))
+}
+
+// A page holds at most so many leaves, however few fields they are in.
+func TestPagesBoundLeaves(t *testing.T) {
+	r := fresh(t)
+	m, set := big(r, kv.MaxPage+10, 8)
+	q := kv.Query{Object: m, Path: set[:1], Kind: kv.QueryPage, Limit: 1}
+	v := r.read(q)
+	require.Len(t, v.Fields, 1)
+	require.Equal(t, int64(1), v.Fields[0].Value.Int)
+	q.After = v.Next
+	v = r.read(q)
+	require.Len(t, v.Fields[0].Value.List, kv.MaxPage)
+	q.After = v.Next
+	v = r.read(q)
+	require.Len(t, v.Fields[0].Value.List, 10)
+	require.Empty(t, v.Next)
+}
+
+// Answers are bounded however many queries a request holds, and a digest is not an answer.
+func TestAnswersAreBounded(t *testing.T) {
+	r := fresh(t)
+	m, set := big(r, 20, kv.MaxElement)
+	for name, q := range map[string]kv.Query{
+		"map": {Object: m}, "set within it": {Object: m, Path: set},
+	} {
+		_, err := r.Do(t.Context(), kv.Request{Queries: []kv.Query{q}})
+		require.ErrorIs(t, err, kv.ErrTooLarge, name)
+		require.ErrorContains(t, err, "page through")
+	}
+	_, err := r.Digest(t.Context(), kv.DigestRequest{})
+	require.NoError(t, err)
+
+	large := kv.Op{Object: object("r", crdt.RegisterLWW), Verb: kv.VerbAssign, Data: bytes.Repeat([]byte("x"), kv.MaxElement)}
+	r.must(kv.Options{}, large)
+	many := make([]kv.Query, 17)
+	for i := range many {
+		many[i].Object = large.Object
+	}
+	for _, n := range []int{15, 17} {
+		_, err := r.Do(t.Context(), kv.Request{Queries: many[:n]})
+		id, _, begun := r.Begin(t.Context(), kv.Begin{ReadOnly: true})
+		require.NoError(t, begun)
+		_, inside := r.Execute(t.Context(), id, nil, many[:n])
+		if n == 15 {
+			require.NoError(t, err)
+			require.NoError(t, inside)
+		} else {
+			require.ErrorIs(t, err, kv.ErrTooLarge)
+			require.ErrorIs(t, inside, kv.ErrTooLarge)
+		}
+		require.NoError(t, r.Abort(t.Context(), id))
+	}
+}
+
+// What can't be read in parts is read whole, however large it is.
+func TestRoomTakesOneLargeLeaf(t *testing.T) {
+	r := newRoom()
+	require.NoError(t, (*room)(nil).take(kv.MaxAnswerBytes+1), "what is not an answer has no bound")
+	require.NoError(t, r.take(2*kv.MaxAnswerBytes))
+	require.ErrorIs(t, r.take(1), kv.ErrTooLarge)
+}
