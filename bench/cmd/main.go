@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/bench"
+	"github.com/theriac-db/theriac/internal/procs"
 )
 
 // childWord as the first argument makes this process a child of another one.
@@ -33,6 +34,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == childWord {
+		procs.Server() // a child is what theriac serve is, or its limit
 		return bench.RunChild(ctx, args[1:], os.Stdin, os.Stdout, openRegion)
 	}
 	o, err := parse(args, os.Stderr)

@@ -14,6 +14,7 @@ import (
 	"github.com/theriac-db/theriac/cmd/theriac/config"
 	"github.com/theriac-db/theriac/cmd/theriac/demo"
 	"github.com/theriac-db/theriac/cmd/theriac/serve"
+	"github.com/theriac-db/theriac/internal/procs"
 )
 
 // version is the release, set by the linker: -ldflags "-X main.version=v0.1.0".
@@ -38,6 +39,7 @@ func newApp() *cli.App {
 		Version:  version,
 		Source:   serve.Version,
 		Serve: func(ctx context.Context, c config.Serve, stdout io.Writer) error {
+			procs.Server()
 			return serve.Run(ctx, c, stdout, os.Stderr)
 		},
 		Commands: func() []*cobra.Command { return []*cobra.Command{demo.Command(os.Stdout)} },
