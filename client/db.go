@@ -79,10 +79,17 @@ func (h *home) Do(ctx context.Context, ops []Op, queries []Query, opts ...CallOp
 }
 
 func (h *home) do(ctx context.Context, ops []kv.Op, queries []kv.Query, opts []CallOption) ([]kv.Value, error) {
+	if len(opts) == 0 && h.session == nil && h.defaults.Attempt.ID.IsZero() {
+		return h.ask(ctx, &h.defaults, ops, queries) // as they are: nothing to copy
+	}
 	c, err := h.call(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
+	return h.ask(ctx, &c, ops, queries)
+}
+
+func (h *home) ask(ctx context.Context, c *call, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
 	resp, err := h.svc.Do(ctx, kv.Request{Options: c.Options, Queries: queries, Ops: ops})
 	if err != nil {
 		return nil, h.failed(err)
@@ -90,7 +97,7 @@ func (h *home) do(ctx context.Context, ops []kv.Op, queries []kv.Query, opts []C
 	if len(resp.Values) != len(queries) {
 		return nil, kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(queries))
 	}
-	return resp.Values, h.succeeded(&c, resp.Receipt)
+	return resp.Values, h.succeeded(c, resp.Receipt)
 }
 
 // call makes the options of one call: defaults, the caller's, the session's token.

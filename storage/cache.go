@@ -32,7 +32,7 @@ type leafCache struct {
 
 type cacheShard struct {
 	mu       sync.Mutex
-	entries  map[string]*cached
+	entries  map[uint64]*cached // by the hash of the key; of two leaves with one hash, one is cached
 	hand     *cached // ring of entries for the clock algorithm
 	bytes    int64
 	limit    int64
@@ -45,6 +45,7 @@ type cacheShard struct {
 // appended to, never changed, so a reader may fold a prefix of them without the lock.
 type cached struct {
 	key        string
+	hash       uint64
 	items      []byte
 	value      kv.Value     // at the cut known
 	known      clock.Vector // nil with ok false
@@ -63,35 +64,47 @@ func newLeafCache(limit int64) *leafCache {
 	c := new(leafCache)
 	for i := range c.shards {
 		c.shards[i].limit = max(limit, 0) / cacheShards
-		c.shards[i].entries = make(map[string]*cached)
+		c.shards[i].entries = make(map[uint64]*cached)
 	}
 	return c
 }
 
-func (c *leafCache) shard(key []byte) *cacheShard { return &c.shards[xxhash.Sum64(key)%cacheShards] }
+// shard returns the shard of a key, and the key's hash.
+func (c *leafCache) shard(key []byte) (*cacheShard, uint64) {
+	hash := xxhash.Sum64(key)
+	return &c.shards[hash%cacheShards], hash
+}
+
+// find returns the entry of a key; nil: there is none. The caller holds mu.
+func (s *cacheShard) find(key []byte, hash uint64) *cached {
+	if e := s.entries[hash]; e != nil && e.key == string(key) {
+		return e
+	}
+	return nil
+}
 
 // lookup is what a reader finds.
 type lookup struct {
-	value   kv.Value
-	hit     bool   // value is the answer
+	hit     bool   // the value is the answer
 	items   []byte // otherwise, if present: the leaf's items; not to be changed
 	present bool
 	version uint64 // otherwise: to enter the leaf with
 	quiet   bool   // it may be entered at all
 }
 
-// get looks a leaf up at a snapshot.
-func (c *leafCache) get(key []byte, at clock.Vector) (l lookup) {
-	s := c.shard(key)
+// get looks a leaf up at a snapshot. A value that it finds shares its slices with the cache.
+func (c *leafCache) get(key []byte, at clock.Vector, v *kv.Value) lookup {
+	s, hash := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.entries[string(key)]
+	e := s.find(key, hash)
 	if e == nil {
 		return lookup{version: s.version, quiet: s.inflight == 0 && s.limit > 0}
 	}
 	e.used = true
 	if e.ok && at.Includes(e.known) && e.unchanged(at) {
-		return lookup{value: e.value, hit: true}
+		*v = e.value
+		return lookup{hit: true}
 	}
 	return lookup{items: e.items, present: true}
 }
@@ -109,15 +122,15 @@ func (e *cached) unchanged(at clock.Vector) bool {
 // enter adds a leaf that a reader got from Pebble. all: the snapshot saw all of the items, so that
 // the value stays valid until more come.
 func (c *leafCache) enter(key []byte, l lookup, items []byte, v kv.Value, at clock.Vector, all bool) {
-	s := c.shard(key)
+	s, hash := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size := int64(len(key)+cap(items)) + cacheOverhead
-	if !l.quiet || s.version != l.version || s.inflight > 0 || size > s.limit/maxCachedLeaf || s.entries[string(key)] != nil {
+	if !l.quiet || s.version != l.version || s.inflight > 0 || size > s.limit/maxCachedLeaf || s.entries[hash] != nil {
 		return
 	}
-	e := &cached{key: string(key), items: items, value: v, known: at, ok: all, size: size}
-	s.entries[e.key] = e
+	e := &cached{key: string(key), hash: hash, items: items, value: v, known: at, ok: all, size: size}
+	s.entries[hash] = e
 	s.link(e)
 	s.bytes += size
 	s.evict()
@@ -127,10 +140,10 @@ func (c *leafCache) enter(key []byte, l lookup, items []byte, v kv.Value, at clo
 // its snapshot even if the entry has changed meanwhile; what has to be known is which groups the
 // snapshot did not see: those of later that it does not see or, with all, none of these items.
 func (c *leafCache) improve(key, items []byte, v kv.Value, at clock.Vector, all func() bool) {
-	s := c.shard(key)
+	s, hash := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.entries[string(key)]
+	e := s.find(key, hash)
 	switch {
 	case e == nil:
 	case e.ok && at.Includes(e.known):
@@ -163,7 +176,7 @@ func (c *leafCache) end(leaves []leafWrite, written bool) {
 		s := &c.shards[w.hash%cacheShards]
 		s.mu.Lock()
 		s.inflight--
-		if e := s.entries[string(w.key)]; e != nil {
+		if e := s.find(w.key, w.hash); e != nil {
 			s.change(e, w, written)
 		}
 		s.mu.Unlock()
@@ -211,7 +224,7 @@ func (c *leafCache) clear() {
 		s := &c.shards[i]
 		s.mu.Lock()
 		s.version++
-		s.entries, s.hand, s.bytes = make(map[string]*cached), nil, 0
+		s.entries, s.hand, s.bytes = make(map[uint64]*cached), nil, 0
 		s.mu.Unlock()
 	}
 }
@@ -239,7 +252,7 @@ func (s *cacheShard) link(e *cached) {
 }
 
 func (s *cacheShard) remove(e *cached) {
-	delete(s.entries, e.key)
+	delete(s.entries, e.hash)
 	s.bytes -= e.size
 	if e.next == e {
 		s.hand = nil

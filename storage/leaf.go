@@ -16,55 +16,68 @@ var keyBufs = sync.Pool{New: func() any { b := make([]byte, 0, 256); return &b }
 
 // Value is a leaf's value at a snapshot, which includes the horizon and is within what is applied.
 // Its slices belong to the caller.
-func (s *Store) Value(l Leaf, at clock.Vector) (kv.Value, error) {
-	buf := keyBufs.Get().(*[]byte)
-	key := l.appendKey((*buf)[:0])
-	v, err := s.value(key, at)
-	*buf = recycle(key)
-	keyBufs.Put(buf)
+func (s *Store) Value(l Leaf, at clock.Vector) (v kv.Value, err error) {
+	err = s.Read(&l, at, &v)
 	return v, err
 }
 
-func (s *Store) value(key []byte, at clock.Vector) (kv.Value, error) {
+// Read is Value for those who have a place for the answer. After an error v is undefined.
+func (s *Store) Read(l *Leaf, at clock.Vector, v *kv.Value) error {
+	buf := keyBufs.Get().(*[]byte)
+	key := l.appendKey((*buf)[:0])
+	err := s.readValue(key, at, v)
+	*buf = recycle(key)
+	keyBufs.Put(buf)
+	return err
+}
+
+func (s *Store) readValue(key []byte, at clock.Vector, v *kv.Value) error {
 	if s.pending.len() > 0 && s.pending.covers(key) {
 		items, err := s.items(key)
 		if err != nil {
-			return kv.Value{}, err
+			return err
 		}
-		return s.fold(key, items, at)
+		return s.fold(key, items, at, v)
 	}
-	found := s.cache.get(key, at)
-	if found.hit {
+	switch found := s.cache.get(key, at, v); {
+	case found.hit:
 		s.counts.hits.Add(1)
-		return owned(found.value), nil
-	}
-	if found.present {
+		own(v)
+		return nil
+	case found.present:
 		s.counts.hits.Add(1)
-		v, err := s.fold(key, found.items, at)
-		if err == nil {
-			s.cache.improve(key, found.items, v, at, func() bool { return allVisible(found.items, at) })
-		}
-		return owned(v), err
+		return s.foldCached(key, found.items, at, v)
+	default:
+		return s.miss(key, found, at, v)
 	}
-	return s.miss(key, found, at)
+}
+
+// foldCached folds items from the cache and leaves the value there.
+func (s *Store) foldCached(key, items []byte, at clock.Vector, v *kv.Value) error {
+	if err := s.fold(key, items, at, v); err != nil {
+		return err
+	}
+	s.cache.improve(key, items, *v, at, func() bool { return allVisible(items, at) })
+	own(v)
+	return nil
 }
 
 // miss reads a leaf from Pebble and enters it into the cache.
-func (s *Store) miss(key []byte, found lookup, at clock.Vector) (kv.Value, error) {
+func (s *Store) miss(key []byte, found lookup, at clock.Vector, v *kv.Value) error {
 	s.counts.misses.Add(1)
 	stored, closer, err := s.get(key)
 	if err != nil {
-		return kv.Value{}, s.readFailed("leaf", err)
+		return s.readFailed("leaf", err)
 	}
-	var v kv.Value
+	items := stored // the bytes are Pebble's
 	if found.quiet {
-		items := append([]byte(nil), stored...)
-		if v, err = s.fold(key, items, at); err == nil {
-			s.cache.enter(key, found, items, v, at, allVisible(items, at))
-			v = owned(v)
+		items = append([]byte(nil), stored...)
+	}
+	if err = s.fold(key, items, at, v); err == nil {
+		if found.quiet {
+			s.cache.enter(key, found, items, *v, at, allVisible(items, at))
 		}
-	} else if v, err = s.fold(key, stored, at); err == nil {
-		v = owned(v) // the bytes are Pebble's
+		own(v)
 	}
 	if len(stored) >= manyBytes {
 		s.suggest(key, stored)
@@ -74,15 +87,14 @@ func (s *Store) miss(key []byte, found lookup, at clock.Vector) (kv.Value, error
 			err = s.readFailed("leaf", e)
 		}
 	}
-	return v, err
+	return err
 }
 
-func (s *Store) fold(key, items []byte, at clock.Vector) (kv.Value, error) {
-	v, err := crdt.Fold(leafType(key), items, at)
-	if err != nil {
-		return kv.Value{}, s.readFailed("leaf", err)
+func (s *Store) fold(key, items []byte, at clock.Vector, v *kv.Value) (err error) {
+	if *v, err = crdt.Fold(leafType(key), items, at); err != nil {
+		return s.readFailed("leaf", err)
 	}
-	return v, nil
+	return nil
 }
 
 // allVisible reports whether a snapshot sees every item.
@@ -98,8 +110,8 @@ func allVisible(items []byte, at clock.Vector) bool {
 	return all
 }
 
-// owned copies what a value shares with the cache.
-func owned(v kv.Value) kv.Value {
+// own copies what a value shares with the cache or with Pebble.
+func own(v *kv.Value) {
 	if v.Bytes != nil {
 		v.Bytes = append([]byte{}, v.Bytes...)
 	}
@@ -110,7 +122,6 @@ func owned(v kv.Value) kv.Value {
 		}
 		v.List = list
 	}
-	return v
 }
 
 // suggest has the writer rewrite a leaf that a reader found long, if it has nothing better to do.
