@@ -97,6 +97,9 @@ const (
 	// Has a number; its reports count; takes no writes yet.
 	MemberState_MEMBER_STATE_JOINING MemberState = 1
 	MemberState_MEMBER_STATE_SERVING MemberState = 2
+	// Never finished joining, and was given up by the founder. Its reports count no more and nobody
+	// speaks with it; it stays in the list so that its number is not given again. Its name may be.
+	MemberState_MEMBER_STATE_ABANDONED MemberState = 3
 )
 
 // Enum value maps for MemberState.
@@ -105,11 +108,13 @@ var (
 		0: "MEMBER_STATE_UNSPECIFIED",
 		1: "MEMBER_STATE_JOINING",
 		2: "MEMBER_STATE_SERVING",
+		3: "MEMBER_STATE_ABANDONED",
 	}
 	MemberState_value = map[string]int32{
 		"MEMBER_STATE_UNSPECIFIED": 0,
 		"MEMBER_STATE_JOINING":     1,
 		"MEMBER_STATE_SERVING":     2,
+		"MEMBER_STATE_ABANDONED":   3,
 	}
 )
 
@@ -827,7 +832,10 @@ type Member struct {
 	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	State  MemberState            `protobuf:"varint,3,opt,name=state,proto3,enum=theriac.peer.v1.MemberState" json:"state,omitempty"`
 	// As its node last told; learned outside the versions of Members.
-	Addresses     *Addresses `protobuf:"bytes,4,opt,name=addresses,proto3" json:"addresses,omitempty"`
+	Addresses *Addresses `protobuf:"bytes,4,opt,name=addresses,proto3" json:"addresses,omitempty"`
+	// Of the store that the number was granted to; while the region joins no other one is it. 0: not
+	// known.
+	Incarnation   uint64 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -890,6 +898,13 @@ func (x *Member) GetAddresses() *Addresses {
 	return nil
 }
 
+func (x *Member) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
 // Refused ends a stream.
 type Refused struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -897,7 +912,9 @@ type Refused struct {
 	Kind    uint32 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// Asking again may help.
-	Retry         bool `protobuf:"varint,3,opt,name=retry,proto3" json:"retry,omitempty"`
+	Retry bool `protobuf:"varint,3,opt,name=retry,proto3" json:"retry,omitempty"`
+	// The receiver's number was given up or went to another node: its folder is of no use any more.
+	Abandoned     bool `protobuf:"varint,4,opt,name=abandoned,proto3" json:"abandoned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -949,6 +966,13 @@ func (x *Refused) GetMessage() string {
 func (x *Refused) GetRetry() bool {
 	if x != nil {
 		return x.Retry
+	}
+	return false
+}
+
+func (x *Refused) GetAbandoned() bool {
+	if x != nil {
+		return x.Abandoned
 	}
 	return false
 }
@@ -1970,16 +1994,18 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x05admin\x18\x04 \x01(\tR\x05admin\"V\n" +
 	"\aMembers\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x121\n" +
-	"\amembers\x18\x02 \x03(\v2\x17.theriac.peer.v1.MemberR\amembers\"\xa2\x01\n" +
+	"\amembers\x18\x02 \x03(\v2\x17.theriac.peer.v1.MemberR\amembers\"\xc4\x01\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1c.theriac.peer.v1.MemberStateR\x05state\x128\n" +
-	"\taddresses\x18\x04 \x01(\v2\x1a.theriac.peer.v1.AddressesR\taddresses\"M\n" +
+	"\taddresses\x18\x04 \x01(\v2\x1a.theriac.peer.v1.AddressesR\taddresses\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"k\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
-	"\x05retry\x18\x03 \x01(\bR\x05retry\"u\n" +
+	"\x05retry\x18\x03 \x01(\bR\x05retry\x12\x1c\n" +
+	"\tabandoned\x18\x04 \x01(\bR\tabandoned\"u\n" +
 	"\tSubscribe\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
@@ -2062,11 +2088,12 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x11PURPOSE_REPLICATE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_JOIN\x10\x02\x12\x15\n" +
 	"\x11PURPOSE_BOOTSTRAP\x10\x03\x12\x14\n" +
-	"\x10PURPOSE_ANNOUNCE\x10\x04*_\n" +
+	"\x10PURPOSE_ANNOUNCE\x10\x04*{\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x18\n" +
-	"\x14MEMBER_STATE_SERVING\x10\x022H\n" +
+	"\x14MEMBER_STATE_SERVING\x10\x02\x12\x1a\n" +
+	"\x16MEMBER_STATE_ABANDONED\x10\x032H\n" +
 	"\x04Peer\x12@\n" +
 	"\x06Stream\x12\x18.theriac.peer.v1.Message\x1a\x18.theriac.peer.v1.Message(\x010\x01B:Z8github.com/theriac-db/theriac/api/theriac/peer/v1;peerv1b\x06proto3"
 
