@@ -100,21 +100,50 @@ func (m Map) Get(ctx context.Context, opts ...CallOption) (Value, error) {
 }
 
 // Fields goes through the fields with their values, in the order of (name, type), a page at a time,
-// all at one snapshot. An error ends it.
+// all at one snapshot. An error ends it. A field comes whole, so one that is itself a large set or map
+// takes as much memory: go through such a one by itself, as in m.Set("members").Elements(ctx).
 func (m Map) Fields(ctx context.Context, opts ...CallOption) iter.Seq2[Field, error] {
 	return func(yield func(Field, error) bool) {
+		var whole fields
+		stopped := false
 		err := m.pages(ctx, opts, func(v kv.Value) bool {
-			for _, f := range v.Fields {
-				if !yield(f, nil) {
-					return false
-				}
-			}
-			return true
+			whole.add(v.Fields)
+			stopped = !whole.yield(yield, len(v.Next) > 0)
+			return !stopped
 		})
-		if err != nil {
+		if err != nil && !stopped {
 			yield(Field{}, err)
 		}
 	}
+}
+
+// fields puts together the fields of pages, which may cut them.
+type fields struct{ list []Field }
+
+// add appends a page's fields. The first is the rest of the last one before, if they have one name
+// and type: a map has no two such fields.
+func (f *fields) add(page []Field) { f.list = joinFields(f.list, page) }
+
+// yield hands out what is complete: with more to come a last field that is a set or map may go on.
+func (f *fields) yield(fn func(Field, error) bool, more bool) bool {
+	for len(f.list) > 1 || len(f.list) == 1 && !(more && f.list[0].Value.Type >= TypeSetAW) {
+		next := f.list[0]
+		f.list = f.list[1:]
+		if !fn(next, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func joinFields(a, b []Field) []Field {
+	if n := len(a); n > 0 && len(b) > 0 && a[n-1].Name == b[0].Name && a[n-1].Value.Type == b[0].Value.Type {
+		last := &a[n-1].Value
+		last.List = append(last.List, b[0].Value.List...)
+		last.Fields = joinFields(last.Fields, b[0].Value.Fields)
+		b = b[1:]
+	}
+	return append(a, b...)
 }
 
 // pageSize is how many elements, fields or keys an iterator asks for at once; pages of large

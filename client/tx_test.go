@@ -326,6 +326,45 @@ func TestIteratorsPageAtOneSnapshot(t *testing.T) {
 	require.Zero(t, node.OpenTxns())
 }
 
+// A field that several pages share comes whole, whatever is below it.
+func TestFieldsOfSeveralPagesAreJoined(t *testing.T) {
+	const n, size = 9, 600_000
+	db, f, _ := newTestDB()
+	m := db.Map("m")
+	element := func(i int) string { return fmt.Sprintf("%05d", i) + strings.Repeat("x", size) }
+	for i := range n {
+		require.NoError(t, m.Map("b").Set("s").Add(ctx, element(i)))
+		require.NoError(t, m.Map("b").Map("t").Register(fmt.Sprintf("r%d", i)).SetString(ctx, element(i)))
+	}
+	require.NoError(t, m.Counter("a").Add(ctx, 1))
+	require.NoError(t, m.Counter("c").Add(ctx, 2))
+	var names []string
+	for field, err := range m.Fields(ctx) {
+		require.NoError(t, err)
+		names = append(names, field.Name)
+		if field.Name != "b" {
+			continue
+		}
+		require.Len(t, field.Value.Fields, 2)
+		require.Len(t, field.Value.Fields[0].Value.List, n)
+		require.Len(t, field.Value.Fields[1].Value.Fields, n)
+		for i := range n {
+			require.Equal(t, element(i), string(field.Value.Fields[0].Value.List[i]))
+			require.Equal(t, element(i), string(field.Value.Fields[1].Value.Fields[i].Value.Bytes))
+		}
+	}
+	require.Equal(t, []string{"a", "b", "c"}, names)
+	require.Greater(t, f.count("Execute"), 5)
+
+	i := 0
+	for e, err := range m.Map("b").Set("s").Elements(ctx) {
+		require.NoError(t, err)
+		require.Equal(t, element(i), e)
+		i++
+	}
+	require.Equal(t, n, i, "a nested set has pages of its own")
+}
+
 func TestIteratorsEndEarly(t *testing.T) {
 	db, f, node := newTestDB()
 	fill(t, db, pageSize+1)

@@ -272,31 +272,3 @@ func (c content) ask(q *kv.Query) (kv.Value, error) {
 	}
 	return kv.Value{}, kv.Errorf(kv.KindInvalid, "no query of kind %d on type %d", q.Kind, t)
 }
-
-// page cuts a value. The cursor is the encoded step of the last one returned.
-func page(v kv.Value, q *kv.Query) kv.Value {
-	behind := func(name string, t kv.Type) bool {
-		return bytes.Compare(kv.AppendPath(nil, kv.Path{{Name: name, Type: t}}), q.After) > 0
-	}
-	var list [][]byte
-	for _, e := range v.List {
-		if behind(string(e), v.Type) {
-			list = append(list, e)
-		}
-	}
-	var fields []kv.Field
-	for _, f := range v.Fields {
-		if behind(f.Name, f.Value.Type) {
-			fields = append(fields, f)
-		}
-	}
-	v.List, v.Fields = list[:min(len(list), q.Limit)], fields[:min(len(fields), q.Limit)]
-	if n := len(v.List); n < len(list) {
-		v.Next = kv.AppendPath(nil, kv.Path{{Name: string(v.List[n-1]), Type: v.Type}})
-	}
-	if n := len(v.Fields); n < len(fields) {
-		last := v.Fields[n-1]
-		v.Next = kv.AppendPath(nil, kv.Path{{Name: last.Name, Type: last.Value.Type}})
-	}
-	return v
-}
