@@ -1481,8 +1481,11 @@ type RegionReport struct {
 	// For stability; relative to safe.
 	Floor []byte `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
 	// The author's last own record on its disk, and its entry 0.
-	Safe          uint64 `protobuf:"fixed64,5,opt,name=safe,proto3" json:"safe,omitempty"`
-	Zero          uint64 `protobuf:"fixed64,6,opt,name=zero,proto3" json:"zero,omitempty"`
+	Safe uint64 `protobuf:"fixed64,5,opt,name=safe,proto3" json:"safe,omitempty"`
+	Zero uint64 `protobuf:"fixed64,6,opt,name=zero,proto3" json:"zero,omitempty"`
+	// Of the author's store: what an earlier one had on its disk does not count once a later one is
+	// known.
+	Incarnation   uint64 `protobuf:"fixed64,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1555,6 +1558,13 @@ func (x *RegionReport) GetSafe() uint64 {
 func (x *RegionReport) GetZero() uint64 {
 	if x != nil {
 		return x.Zero
+	}
+	return 0
+}
+
+func (x *RegionReport) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
 	}
 	return 0
 }
@@ -1863,7 +1873,10 @@ type Identity struct {
 	// Own records may be missing: take them from the others before writing.
 	Recovering bool `protobuf:"varint,5,opt,name=recovering,proto3" json:"recovering,omitempty"`
 	// Where to bootstrap from.
-	Source        string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	// The node fell behind: a cut that includes this vector (relative to 0) is to replace its data.
+	// While loaded is true nothing has been given up for it yet.
+	Behind        []byte `protobuf:"bytes,7,opt,name=behind,proto3" json:"behind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1938,6 +1951,13 @@ func (x *Identity) GetSource() string {
 		return x.Source
 	}
 	return ""
+}
+
+func (x *Identity) GetBehind() []byte {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
 }
 
 var File_theriac_peer_v1_peer_proto protoreflect.FileDescriptor
@@ -2040,14 +2060,15 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\areports\x18\x05 \x03(\v2\x1d.theriac.peer.v1.RegionReportR\areports\x12\x14\n" +
 	"\x05hears\x18\x06 \x03(\rR\x05hears\x12\x14\n" +
 	"\x05ahead\x18\a \x01(\bR\x05ahead\x12\x18\n" +
-	"\amembers\x18\b \x01(\x04R\amembers\"\x96\x01\n" +
+	"\amembers\x18\b \x01(\x04R\amembers\"\xb8\x01\n" +
 	"\fRegionReport\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
 	"\adurable\x18\x03 \x01(\fR\adurable\x12\x14\n" +
 	"\x05floor\x18\x04 \x01(\fR\x05floor\x12\x12\n" +
 	"\x04safe\x18\x05 \x01(\x06R\x04safe\x12\x12\n" +
-	"\x04zero\x18\x06 \x01(\x06R\x04zero\"\xcc\x02\n" +
+	"\x04zero\x18\x06 \x01(\x06R\x04zero\x12 \n" +
+	"\vincarnation\x18\a \x01(\x06R\vincarnation\"\xcc\x02\n" +
 	"\n" +
 	"JoinAnswer\x12:\n" +
 	"\x06result\x18\x01 \x01(\x0e2\".theriac.peer.v1.JoinAnswer.ResultR\x06result\x12\x18\n" +
@@ -2073,7 +2094,7 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"\n" +
 	"\n" +
 	"\bCutTaken\"\b\n" +
-	"\x06Joined\"\xa0\x01\n" +
+	"\x06Joined\"\xb8\x01\n" +
 	"\bIdentity\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\rR\x06region\x12\x12\n" +
@@ -2082,7 +2103,8 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"recovering\x18\x05 \x01(\bR\n" +
 	"recovering\x12\x16\n" +
-	"\x06source\x18\x06 \x01(\tR\x06source*x\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\x12\x16\n" +
+	"\x06behind\x18\a \x01(\fR\x06behind*x\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PURPOSE_REPLICATE\x10\x01\x12\x10\n" +
