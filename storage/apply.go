@@ -27,7 +27,7 @@ func (b *Batch) Apply(r *kv.Record, encoded []byte) error {
 	b.keep(b.pb.Set(b.scratch, encoded, nil))
 	b.logged = append(b.logged, logEntry{r.Lane, r.Time, len(encoded) + logKeyLen})
 	if r.Kind == kv.RecordVoid {
-		b.addVoid(laneVoid{r.Lane, r.Void})
+		b.applyVoid(r)
 	} else {
 		b.applyTxns(r)
 	}

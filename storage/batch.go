@@ -27,7 +27,7 @@ type Batch struct {
 	adding  []int32          // places in leaves with an add that is not yet an item
 
 	pending   []*removal // new ones, and changed or finished ones of a chunk
-	voids     []laneVoid
+	voids     voids      // of all lanes, with those that it adds; nil: it adds none
 	logged    []logEntry
 	truncated []laneTime
 	cleared   bool // everything that was there before goes
@@ -78,7 +78,7 @@ func (b *Batch) reset() {
 	if len(b.index) > 0 {
 		clear(b.index)
 	}
-	b.pending, b.voids, b.logged = b.pending[:0], b.voids[:0], b.logged[:0]
+	b.pending, b.voids, b.logged = b.pending[:0], nil, b.logged[:0]
 	b.adding, b.truncated = b.adding[:0], b.truncated[:0]
 }
 
@@ -227,7 +227,7 @@ func (b *Batch) committed() {
 	}
 	s.writer.state, b.state = b.state, s.writer.state
 	s.pending.commit(b.pending)
-	s.voids.add(b.voids)
+	s.voids.commit(b.voids)
 	s.logs.add(b.logged)
 	s.logs.truncate(b.truncated...)
 	if s.writer.triggers.note(b.leaves) {

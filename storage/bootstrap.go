@@ -72,7 +72,7 @@ func (b *Batch) LoadApplied(lanes map[clock.Lane]clock.Timestamp) {
 func (b *Batch) LoadVoids(voids map[clock.Lane][]kv.Interval) {
 	for l, list := range voids {
 		for _, i := range list {
-			b.addVoid(laneVoid{l, i})
+			b.addVoid(l, i)
 		}
 	}
 }

@@ -29,6 +29,9 @@
 //  7. An entry of the leaf cache holds exactly the items of its leaf in the store (equal dots count
 //     once).
 //  8. After a failed sync, write or checksum nothing more is written.
+//  9. The void intervals of a lane, in memory and on disk, are sorted and stand apart: at least one
+//     group that was kept lies between two of them, at the lower end of the later one. They hold every
+//     timestamp of the lane that a crash took back, and none of a group that was kept.
 //
 // # Folder
 //
@@ -44,7 +47,7 @@
 //	state     0x50 0x00                                                   -> state, below
 //	meta      0x50 0x01 | name                                            -> bytes of the callers
 //	pending   0x50 0x02 | region 2 BE | time 8 BE | index 4 BE            -> pending removal
-//	void      0x50 0x03 | region 2 BE | slot 1 | from 8 BE                -> to 8 BE
+//	void      0x50 0x03 | region 2 BE | slot 1 | from 8 BE                -> to 8 BE; of (from, to]
 //	truncated 0x50 0x04 | region 2 BE | slot 1                            -> time 8 BE
 //	short     0x50 0x05                                                   -> reason, text
 //

@@ -149,6 +149,9 @@ func decodePendingKey(key []byte) (clock.Dot, bool) {
 	}, true
 }
 
+// voidKeyLen is the length of every key of a void interval.
+const voidKeyLen = 2 + 3 + 8
+
 func voidKey(l clock.Lane, from clock.Timestamp) []byte {
 	k := appendLane([]byte{spaceMeta, metaVoid}, l)
 	return binary.BigEndian.AppendUint64(k, uint64(from))

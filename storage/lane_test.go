@@ -128,25 +128,6 @@ func TestLogStatsSayWhereToCut(t *testing.T) {
 	require.Less(t, cut, again.Applied(lane(1)), "and does not have to drop all to hold less")
 }
 
-func TestVoidIntervalsStayForGood(t *testing.T) {
-	fs := vfs.NewMem()
-	s := openMem(t, fs)
-	r := &kv.Record{Header: kv.Header{Lane: lane(1), Time: 5000, Kind: kv.RecordVoid}, Void: kv.Interval{From: 100, To: 200}}
-	do(t, s, func(b *Batch) error { return b.Apply(r, r.Append(nil)) })
-	do(t, s, func(b *Batch) error { b.TruncateLog(lane(1), 5000); return nil })
-	check := func(s *Store) {
-		require.False(t, s.Void(lane(1), 100))
-		require.True(t, s.Void(lane(1), 101))
-		require.True(t, s.Void(lane(1), 200))
-		require.False(t, s.Void(lane(1), 201))
-		require.False(t, s.Void(lane(2), 150))
-		require.Equal(t, map[clock.Lane][]kv.Interval{lane(1): {{From: 100, To: 200}}}, s.Voids())
-	}
-	check(s)
-	require.NoError(t, s.Close())
-	check(openMem(t, fs))
-}
-
 func TestBoundAndMetadataSurvive(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openMem(t, fs)
