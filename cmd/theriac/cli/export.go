@@ -28,7 +28,7 @@ func (r *run) exportCommand() *cobra.Command {
 		Use: "export", Short: "write all objects as JSON Lines, at one snapshot", Args: wantArgs(0, 0),
 		Long: `Writes the objects of all buckets, or of the one that --bucket names, one a line, in byte order: the same
 content gives the same bytes. Buckets whose names start with "theriac." are the database's own and left out. Large
-sets and maps take several lines. docs/formats/jsonl.md describes the lines, and theriac import reads them. With
+sets and maps take several lines, so an object may be larger than memory. docs/formats/jsonl.md describes the lines, and theriac import reads them. With
 --file the file appears once it is complete; an interrupted export is begun anew, since it is one snapshot.`,
 		Example: indent("theriac export --file backup.jsonl\ntheriac export --bucket default"),
 	}

@@ -20,14 +20,19 @@ import (
 
 	"github.com/theriac-db/theriac/client/memkv"
 	"github.com/theriac-db/theriac/cmd/theriac/config"
+	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/server/grpcapi"
 )
 
 // listen serves a database over gRPC on loopback until the test ends.
 func listen(t *testing.T, t2 *tls.Config) (address string) {
+	return listenFor(t, memkv.New().Node(1, "eu"), t2)
+}
+
+func listenFor(t *testing.T, svc kv.Service, t2 *tls.Config) (address string) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := grpcapi.New(grpcapi.Config{Service: memkv.New().Node(1, "eu"), TLS: t2})
+	server := grpcapi.New(grpcapi.Config{Service: svc, TLS: t2})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(lis) }()
 	t.Cleanup(func() {

@@ -22,6 +22,7 @@ type printer struct {
 	kind   kv.Type // of what the query addresses
 	pages  int
 	filled bool // something was there
+	parts  *jsonl.Parts
 }
 
 // newPrinter makes the printer of a statement's query. Its address was checked before.
@@ -93,7 +94,10 @@ func (p *printer) jsonPage(v kv.Value) {
 	case !p.many():
 		b = jsonl.AppendValue(b, p.kind, v)
 	default:
-		b = p.entries(b, v)
+		if p.parts == nil {
+			p.parts = jsonl.NewParts(p.kind)
+		}
+		b = p.parts.Append(b, v)
 	}
 	// A bufio.Writer remembers its error for Flush.
 	_, _ = p.out.Write(b)
@@ -115,37 +119,7 @@ func (p *printer) head(present bool) []byte {
 		b = append(b, `,"present":`...)
 		b = strconv.AppendBool(b, present)
 	}
-	b = append(b, `,"value":`...)
-	if p.many() {
-		b = append(b, p.brackets()[0])
-	}
-	return b
-}
-
-func (p *printer) brackets() string {
-	if p.kind == crdt.Map || p.kind == crdt.MapGO {
-		return "{}"
-	}
-	return "[]"
-}
-
-func (p *printer) entries(b []byte, v kv.Value) []byte {
-	first := p.pages == 0
-	comma := func() {
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-	}
-	for _, e := range v.List {
-		comma()
-		b = jsonl.AppendBytes(b, string(e))
-	}
-	for _, f := range v.Fields {
-		comma()
-		b = jsonl.AppendField(b, f)
-	}
-	return b
+	return append(b, `,"value":`...)
 }
 
 // end closes the document.
@@ -153,10 +127,11 @@ func (p *printer) end() {
 	if !p.json {
 		return
 	}
-	if p.many() && p.pages > 0 {
-		p.out.WriteByte(p.brackets()[1])
+	var b []byte
+	if p.parts != nil {
+		b = p.parts.End(b)
 	}
-	p.out.WriteString("}\n")
+	p.out.Write(append(b, '}', '\n'))
 }
 
 // absent is the error of a read that found nothing, where the type has no value for that: a

@@ -198,3 +198,22 @@ func FuzzDecode(f *testing.F) {
 		Ops(o, v)
 	})
 }
+
+// However a database cuts a value into pages, the document is that of the whole.
+func TestPartsGiveTheDocumentOfTheWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		kind := rapid.SampledFrom([]kv.Type{crdt.SetAW, crdt.SetGO, crdt.Map, crdt.MapGO}).Draw(t, "kind")
+		v := values(t, kind, 3)
+		limit := rapid.IntRange(1, 200).Draw(t, "limit")
+		p := NewParts(kind)
+		var got []byte
+		for _, piece := range Split(v, limit) {
+			got = p.Append(got, piece)
+		}
+		if got, want := string(p.End(got)), string(AppendValue(nil, kind, v)); got != want {
+			t.Fatalf("pieces of %d bytes give %s, the whole %s", limit, got, want)
+		}
+	})
+	require.Equal(t, "[]", string(NewParts(crdt.SetRW).End(nil)))
+	require.Equal(t, "{}", string(NewParts(crdt.Map).End(nil)))
+}
