@@ -224,14 +224,14 @@ func (c *Coordinator) write(ctx context.Context, w *commit, r *kv.Receipt) error
 	r.Snapshot = res.snapshot
 	r.Commit = res.stamp
 	r.Token.Cluster = c.cluster
-	r.Token.Seen = r.Token.Seen.Join(res.snapshot).Join(clock.VectorOf(clock.Entry(res.stamp)))
+	r.Token.Seen = r.Token.Seen.Join(c.store.Lowered(res.snapshot)).Join(clock.VectorOf(clock.Entry(res.stamp)))
 	return nil
 }
 
 func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
 	return kv.Receipt{
 		Level: o.Level, Region: c.region, Incarnation: c.incarnation, Lane: c.lane, Snapshot: at,
-		Token: kv.Token{Cluster: c.cluster, Seen: o.Token.Seen.Join(at)},
+		Token: kv.Token{Cluster: c.cluster, Seen: o.Token.Seen.Join(c.store.Lowered(at))},
 	}
 }
 

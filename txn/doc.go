@@ -22,6 +22,8 @@
 //  4. A caller is answered once: at its own durability, or with an error whose outcome is stated.
 //  5. Of all tries that carry one operation id, in one lane, at most one is written, and all of
 //     them that are answered get its outcome.
+//  6. A token names groups only, never a void record: the stretch between two groups with a crash in
+//     between is void as a whole, and a session that saw nothing of it must not be told that it did.
 //
 // Transactions of one group are concurrent with each other.
 //
