@@ -16,7 +16,7 @@ type scope struct{ space }
 func newScope(x executor) scope { return scope{newSpace(x, kv.DefaultBucket)} }
 
 // Bucket is the bucket of this name: UTF-8 of at most 255 bytes. Names that start with "theriac."
-// are reserved.
+// are the database's own: writes to them are refused.
 func (s scope) Bucket(name string) Bucket { return Bucket{newSpace(s.x, kv.Bucket(name))} }
 
 // space is one bucket's keys.

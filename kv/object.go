@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/theriac-db/theriac/clock"
 )
@@ -22,6 +23,27 @@ type Bucket string
 
 // DefaultBucket is where operations without a bucket go.
 const DefaultBucket Bucket = "default"
+
+// ReservedPrefix begins the names of the database's own buckets. They are left out of digests, of
+// exports and of the list of buckets, so data in them would be overlooked: writes to them are refused
+// (CheckWritable).
+const ReservedPrefix = "theriac."
+
+// ImportBucket is where imports keep how far they have come: docs/formats/jsonl.md. Those who import
+// are clients, so it is the one reserved bucket that clients may write to.
+const ImportBucket Bucket = ReservedPrefix + "import"
+
+// Reserved reports whether a bucket is one of the database's own.
+func (b Bucket) Reserved() bool { return strings.HasPrefix(string(b), ReservedPrefix) }
+
+// CheckWritable refuses a client's write to a reserved bucket. Removing an object of one is allowed, so
+// that what another version has left there can be cleared away.
+func CheckWritable(op *Op) error {
+	if !op.Bucket.Reserved() || op.Bucket == ImportBucket || op.Verb == VerbReset && len(op.Path) == 0 {
+		return nil
+	}
+	return Errorf(KindInvalid, "bucket %q: names that begin with %q are the database's own; use another", string(op.Bucket), ReservedPrefix)
+}
 
 // Key addresses an object within a bucket, together with the object's type. Any bytes.
 type Key string

@@ -6,16 +6,11 @@ import (
 	"encoding/binary"
 	"hash"
 	"slices"
-	"strings"
 
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
 )
-
-// ReservedPrefix starts the names of buckets that belong to theriac's own tools. They are left out
-// of digests and of listings of all buckets.
-const ReservedPrefix = "theriac."
 
 // Keys implements kv.Service.
 func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
@@ -231,7 +226,7 @@ func appendDigest(dst []byte, v *kv.Value) []byte {
 	return append(dst, 0)
 }
 
-// Buckets implements kv.Service.
+// Buckets implements kv.Service. It leaves out reserved buckets, and so do digests of all.
 func (c *Coordinator) Buckets(ctx context.Context) ([]kv.Bucket, error) {
 	all, err := c.store.Buckets(ctx)
 	if err != nil {
@@ -239,7 +234,7 @@ func (c *Coordinator) Buckets(ctx context.Context) ([]kv.Bucket, error) {
 	}
 	out := make([]kv.Bucket, 0, len(all))
 	for b := range all {
-		if !strings.HasPrefix(string(b), ReservedPrefix) {
+		if !b.Reserved() {
 			out = append(out, b)
 		}
 	}

@@ -53,6 +53,9 @@ func (s *writeSet) prepare(ops []kv.Op) ([]write, error) {
 	out := s.writes[first : first+len(ops)]
 	for i := range ops {
 		t, err := crdt.Resolve(ops[i])
+		if err == nil {
+			err = kv.CheckWritable(&ops[i])
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -134,6 +134,9 @@ func check(op *kv.Op) error {
 	if err := address(op.Object, op.Path); err != nil {
 		return err
 	}
+	if err := kv.CheckWritable(op); err != nil {
+		return err
+	}
 	t := typeOf(op.Object, op.Path)
 	fits := verbs[op.Verb]
 	switch {

@@ -29,6 +29,7 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 		kind kv.Kind
 	}{
 		"no bucket":          {kv.Op{Verb: kv.VerbReset}, kv.KindInvalid},
+		"reserved bucket":    {kv.Op{Object: kv.Object{Bucket: "theriac.x", Type: 1}, Verb: kv.VerbIncrement}, kv.KindInvalid},
 		"long key":           {long, kv.KindTooLarge},
 		"large value":        {large, kv.KindTooLarge},
 		"unknown type":       {increment(11), kv.KindInvalid},

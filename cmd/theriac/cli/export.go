@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +14,6 @@ import (
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
 )
-
-// reservedPrefix starts the names of buckets that are not data: digest and export leave them out.
-const reservedPrefix = "theriac."
 
 // exportBatch is how many objects are read in one call, as long as the answer fits.
 const exportBatch = 256
@@ -99,7 +95,7 @@ func (c *conn) exported(ctx context.Context) ([]kv.Bucket, error) {
 	all, err := c.svc.Buckets(ctx)
 	var out []kv.Bucket
 	for _, b := range all {
-		if !strings.HasPrefix(string(b), reservedPrefix) {
+		if !b.Reserved() {
 			out = append(out, b)
 		}
 	}

@@ -204,7 +204,7 @@ func (im *importer) parse(text []byte) (kv.Object, [][]kv.Op, error) {
 	if err != nil {
 		return o, nil, err
 	}
-	if isReserved(o.Bucket) {
+	if o.Bucket.Reserved() {
 		return o, nil, reservedError(o.Bucket)
 	}
 	rounds := jsonl.Ops(o, v)

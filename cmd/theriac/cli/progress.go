@@ -66,20 +66,19 @@ func parsePosition(s string) (p position, err error) {
 type progressRecord struct{ object kv.Object }
 
 const (
-	importBucket  kv.Bucket = reservedPrefix + "import"
-	positionField           = "position"
-	sumField                = "sha256"
-	progressOps             = 2 // operations that a transaction spends on the position
+	positionField = "position"
+	sumField      = "sha256"
+	progressOps   = 2 // operations that a transaction spends on the position
 )
 
-func isReserved(b kv.Bucket) bool { return strings.HasPrefix(string(b), reservedPrefix) }
-
+// reservedError is stricter than the database, which lets imports write to kv.ImportBucket: data there
+// would be in no export and no digest.
 func reservedError(b kv.Bucket) error {
-	return kv.Errorf(kv.KindInvalid, "bucket %s: names that start with %s are the database's own", words.Quote(string(b)), reservedPrefix)
+	return kv.Errorf(kv.KindInvalid, "bucket %s: names that start with %s are the database's own", words.Quote(string(b)), kv.ReservedPrefix)
 }
 
 func newProgressRecord(id string) progressRecord {
-	return progressRecord{kv.Object{Bucket: importBucket, Key: kv.Key(id), Type: crdt.Map}}
+	return progressRecord{kv.Object{Bucket: kv.ImportBucket, Key: kv.Key(id), Type: crdt.Map}}
 }
 
 func registerAt(name string) kv.Path { return kv.Path{{Name: name, Type: crdt.RegisterLWW}} }

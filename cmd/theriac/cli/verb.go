@@ -103,7 +103,7 @@ func (v *verb) statement(fs *pflag.FlagSet, f verbFlags, bucket kv.Bucket, args 
 // checkBucket keeps data out of the buckets that exports and digests leave out. What is there may be
 // read, and deleted whole.
 func (s *statement) checkBucket() error {
-	if len(s.ops) == 0 || s.verb.name == "del" || !isReserved(s.object.Bucket) {
+	if len(s.ops) == 0 || s.verb.name == "del" || !s.object.Bucket.Reserved() {
 		return nil
 	}
 	return reservedError(s.object.Bucket)
