@@ -31,7 +31,7 @@ const (
 	// takes a further job. A single record may exceed it by as many removals as it holds.
 	PendingRemovals = 256
 	// TriggerSlots is the size of the table that counts operands a leaf, about 100 bytes each.
-	TriggerSlots = 1 << 14
+	TriggerSlots = 1 << 16
 	// MinOperands is how many operands a leaf has at least before its count triggers a rewrite.
 	MinOperands = 64
 	// RewriteLeaves is how many leaves one batch of rewrites holds.

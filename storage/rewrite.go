@@ -26,13 +26,14 @@ type slot struct {
 	override bool   // an override waits for the horizon
 	waits    bool   // something waits for settled
 	queued   bool   // in due
+	fresh    bool   // written since the last round over the slots
 	key      []byte // only once there is something to rewrite
 }
 
 const (
 	slotWays = 4    // places where a leaf may be
 	slotLook = 4096 // slots looked at in one go
-	maxDue   = 1024 // leaves queued; more are found by the sweep
+	maxDue   = 1024 // leaves queued
 )
 
 func newTriggers() *triggers { return &triggers{slots: make([]slot, TriggerSlots)} }
@@ -75,7 +76,7 @@ func (t *triggers) note(leaves []leafWrite) (forgot bool) {
 			forgot = forgot || s.worth() > 1
 			*s = slot{hash: w.hash, key: s.key[:0]}
 		}
-		forgot = t.noteOperand(s, w) || forgot
+		t.noteOperand(s, w)
 	}
 	return forgot
 }
@@ -90,22 +91,22 @@ func (t *triggers) noteRewrite(s *slot, found bool, w *leafWrite) {
 	}
 }
 
-func (t *triggers) noteOperand(s *slot, w *leafWrite) (forgot bool) {
+func (t *triggers) noteOperand(s *slot, w *leafWrite) {
 	s.operands++
 	s.override = s.override || w.override
-	s.last = w.last
+	s.last, s.fresh = w.last, true
 	if s.worth() > 1 && len(s.key) == 0 {
 		s.key = append(recycle(s.key), w.key...)
 	}
-	if s.operands < max(MinOperands, s.kept) || s.queued {
-		return false
+	t.queue(s)
+}
+
+// queue has a leaf rewritten if it has many operands. Without room the next write or round tries again.
+func (t *triggers) queue(s *slot) {
+	if s.operands >= max(MinOperands, s.kept) && !s.queued && len(t.due) < maxDue {
+		s.queued = true
+		t.due = append(t.due, append([]byte(nil), s.key...))
 	}
-	if len(t.due) >= maxDue {
-		return true
-	}
-	s.queued = true
-	t.due = append(t.due, append([]byte(nil), w.key...))
-	return false
 }
 
 // look starts a round over all slots.
@@ -127,12 +128,18 @@ func (t *triggers) job(c *cuts) Job {
 	return nil
 }
 
-// ripe goes on with the round and returns leaves that the cuts have passed.
+// ripe goes on with the round and returns leaves that the cuts have passed. One that was written
+// since the round before is left alone: it will be written again, and its operands be counted.
 func (t *triggers) ripe(c *cuts) (keys [][]byte) {
 	end := min(t.cursor+slotLook, len(t.slots))
 	for ; t.cursor < end && len(keys) < RewriteLeaves; t.cursor++ {
 		s := &t.slots[t.cursor]
+		fresh := s.fresh
+		s.fresh = false
 		if s.worth() < 2 || s.queued {
+			continue
+		}
+		if t.queue(s); s.queued || fresh {
 			continue
 		}
 		if s.override && c.horizon.Sees(s.last) || c.settled.Sees(s.last) {
