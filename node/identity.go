@@ -30,7 +30,7 @@ func (n *Node) identify(ctx context.Context) error {
 // startState is what the store holds, as the machine wants it.
 func (n *Node) startState() causal.Start {
 	start := causal.Start{
-		Self: n.lane, Number: uint64(n.config.Time.Wall()), MaxSkew: n.config.Skew,
+		Self: n.lane, Number: uint64(n.config.Time.Wall()), Incarnation: n.store.Start().Incarnation, MaxSkew: n.config.Skew,
 		Recovering: n.recovering(),
 		Lanes:      []causal.Position{{Lane: n.lane, Held: n.store.Applied(n.lane), Durable: n.store.Applied(n.lane)}},
 	}

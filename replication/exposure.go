@@ -77,6 +77,9 @@ func (x *Exposure) Everywhere() clock.Vector {
 	return ask(x, (*causal.Machine).Everywhere)
 }
 
+// Majority is what a majority of the regions has on its disk, as far as this node has been told.
+func (x *Exposure) Majority() clock.Vector { return ask(x, (*causal.Machine).Majority) }
+
 // Cuts returns the horizon and what is settled below it. They hold as a pair: an older settled may
 // go with a newer horizon, never the other way round.
 func (x *Exposure) Cuts() (horizon, settled clock.Vector) {
@@ -197,17 +200,26 @@ func (x *Exposure) Receive(r causal.Report) bool {
 	return ask(x, func(m *causal.Machine) bool { return m.Receive(r) })
 }
 
-// Reported is a region's latest report; false when none has come since this node started.
+// Reported is the latest report of a region's current store; false when none has come since this node
+// started.
 func (x *Exposure) Reported(r clock.Region) (causal.Report, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.machine.Reported(r)
 }
 
-// Adopt makes a bootstrap's cut this node's state; see causal.Machine.Adopt.
-func (x *Exposure) Adopt(cut clock.Vector) (err error) {
-	x.tell(func(m *causal.Machine) { err = m.Adopt(cut) })
-	return err
+// Remembered is what all stores of a region have reported, together; see causal.Machine.Remembered.
+func (x *Exposure) Remembered(r clock.Region, uncounted bool) (causal.Report, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.machine.Remembered(r, uncounted)
+}
+
+// Incarnated says which store a region's node has come with; see causal.Machine.Incarnated.
+func (x *Exposure) Incarnated(r clock.Region, incarnation uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.machine.Incarnated(r, incarnation)
 }
 
 // Recovering tells whether own records are still being taken from others.

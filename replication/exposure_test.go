@@ -102,12 +102,9 @@ func TestAddRegionStallsEverywhere(t *testing.T) {
 	require.Empty(t, x.Everywhere())
 }
 
-func TestRecoveringAndAdopt(t *testing.T) {
+func TestRecoveringEnds(t *testing.T) {
 	x := newExposure(t, func(s *causal.Start) { s.Recovering = true })
 	require.True(t, x.Recovering())
-	require.NoError(t, x.Adopt(vec(15, 25)))
-	require.ErrorIs(t, x.Adopt(vec(15, 20)), kv.ErrInvalid)
-	require.Equal(t, vec(15, 25), x.Exposed())
 	x.Recovered()
 	require.False(t, x.Recovering())
 }

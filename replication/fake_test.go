@@ -312,7 +312,7 @@ func (c *cluster) tryStart(parent context.Context, name string, store *fakeStore
 
 func (n *node) run(ctx context.Context, config replication.Config) error {
 	self := clock.Lane{Region: n.id.Region}
-	start := causal.Start{Self: self, Recovering: n.id.Recovering || n.store.short != "", Number: uint64(n.Wall())}
+	start := causal.Start{Self: self, Recovering: n.id.Recovering || n.store.short != "", Number: uint64(n.Wall()), Incarnation: n.store.incarnation}
 	applied := maps.Clone(n.store.applied)
 	if _, ok := applied[self]; !ok {
 		applied[self] = 0

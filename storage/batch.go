@@ -31,6 +31,7 @@ type Batch struct {
 	logged    []logEntry
 	truncated []laneTime
 	cleared   bool // everything that was there before goes
+	kept      []clock.Lane
 }
 
 // leafWrite collects what a batch does to one leaf.
@@ -69,7 +70,7 @@ func (b *Batch) begin() {
 }
 
 func (b *Batch) reset() {
-	b.sync, b.err, b.cleared = false, nil, false
+	b.sync, b.err, b.cleared, b.kept = false, nil, false, nil
 	b.budget = b.s.cfg.removalLeaves
 	if len(b.leaves) > maxKeptLeaves {
 		b.leaves = nil
@@ -223,7 +224,7 @@ func (b *Batch) finish() error {
 func (b *Batch) committed() {
 	s := b.s
 	if b.cleared {
-		s.cleared()
+		s.cleared(b.kept)
 	}
 	s.writer.state, b.state = b.state, s.writer.state
 	s.pending.commit(b.pending)

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
@@ -59,11 +60,18 @@ func (b *Batch) LoadLeaf(l RawLeaf) error {
 }
 
 // LoadApplied says that all that lanes hold up to these times is in the leaves loaded. Their logs
-// begin behind it.
-func (b *Batch) LoadApplied(lanes map[clock.Lane]clock.Timestamp) {
+// begin behind it, but for a lane whose log Clear kept and which reaches so far.
+func (b *Batch) LoadApplied(lanes map[clock.Lane]clock.Timestamp, kept ...clock.Lane) {
 	for l, t := range lanes {
 		b.state.set(l, t)
 		b.logged = append(b.logged, logEntry{lane: l, time: t})
+		if slices.Contains(kept, l) {
+			last, err := b.s.lastRecord(l)
+			b.keep(err)
+			if last >= t {
+				continue
+			}
+		}
 		b.setTruncated(l, t)
 	}
 }
@@ -77,26 +85,44 @@ func (b *Batch) LoadVoids(voids map[clock.Lane][]kv.Interval) {
 	}
 }
 
-// Clear drops all leaves, logs and pending removals, so that a bootstrap can begin anew. Void
-// intervals, the callers' metadata and the reserved bound stay. It must come first in its batch.
-func (b *Batch) Clear() {
-	for _, space := range [][]byte{{spaceLeaf}, {spaceLog}, {spaceMeta, metaPending}, {spaceMeta, metaTruncated}} {
-		b.keep(b.pb.DeleteRange(space, successor(space), nil))
-	}
+// Clear drops all leaves, pending removals and logs but those of the lanes to keep, so that a bootstrap
+// can begin anew. What a kept log holds is not applied any more. Void intervals, the callers' metadata
+// and the reserved bound stay. It must come first in its batch.
+func (b *Batch) Clear(keep ...clock.Lane) {
+	slices.SortFunc(keep, clock.Lane.Compare)
+	b.clearSpace([]byte{spaceLeaf}, nil)
+	b.clearSpace([]byte{spaceMeta, metaPending}, nil)
+	b.clearSpace([]byte{spaceLog}, keep)
+	b.clearSpace([]byte{spaceMeta, metaTruncated}, keep)
 	b.state.applied = b.state.applied[:0]
-	b.cleared = true
+	b.cleared, b.kept = true, keep
+}
+
+// clearSpace drops the keys of a space but for those of some lanes.
+func (b *Batch) clearSpace(space []byte, keep []clock.Lane) {
+	from := space
+	for _, l := range keep {
+		lane := appendLane(bytes.Clone(space), l)
+		b.keep(b.pb.DeleteRange(from, lane, nil))
+		from = successor(lane)
+	}
+	b.keep(b.pb.DeleteRange(from, successor(space), nil))
 }
 
 // cleared forgets what was in memory of what Clear dropped.
-func (s *Store) cleared() {
+func (s *Store) cleared(kept []clock.Lane) {
 	s.cache.clear()
 	s.pending.list.Store(nil)
-	s.logs.clear()
+	s.logs.clear(kept)
 	s.writer.triggers = newTriggers()
 }
 
-func (t *logTable) clear() {
+func (t *logTable) clear(kept []clock.Lane) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lanes = nil
+	for l, g := range t.lanes {
+		if g.applied = 0; !slices.Contains(kept, l) {
+			delete(t.lanes, l)
+		}
+	}
 }

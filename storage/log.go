@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -69,7 +71,7 @@ func (t *logTable) add(entries []logEntry) {
 func (g *laneLog) count(e logEntry) {
 	if n := len(g.segments); n > 0 && g.segments[n-1].bytes < segmentBytes {
 		g.segments[n-1].bytes += int64(e.size)
-		g.segments[n-1].last = e.time
+		g.segments[n-1].last = max(g.segments[n-1].last, e.time) // a bootstrap starts a lane again
 		return
 	}
 	g.segments = append(g.segments, segment{last: e.time, bytes: int64(e.size)})
@@ -134,6 +136,28 @@ func (s *Store) LogStats(l clock.Lane, keep int64) LogStats {
 		st.Cut = seg.last
 	}
 	return st
+}
+
+// LogCut is the least time up to which all lanes must be cut so that at most keep bytes remain; 0:
+// no more is held.
+func (s *Store) LogCut(keep int64) clock.Timestamp {
+	s.logs.mu.RLock()
+	defer s.logs.mu.RUnlock()
+	var all []segment
+	bytes := int64(0)
+	for _, g := range s.logs.lanes {
+		all = append(all, g.segments...)
+		for _, seg := range g.segments {
+			bytes += seg.bytes
+		}
+	}
+	slices.SortFunc(all, func(a, b segment) int { return cmp.Compare(a.last, b.last) })
+	cut := clock.Timestamp(0)
+	for i := 0; i < len(all) && bytes > keep; i++ {
+		bytes -= all[i].bytes
+		cut = all[i].last
+	}
+	return cut
 }
 
 // LogBytesAfter estimates the bytes of a lane's records behind a timestamp. It counts whole segments,
@@ -270,14 +294,23 @@ func (s *Store) loadSegments(g *laneLog, l clock.Lane) error {
 }
 
 // firstRecord is the time of the first record that a lane's log holds; 0: it holds none.
-func (s *Store) firstRecord(l clock.Lane) (t clock.Timestamp, err error) {
+func (s *Store) firstRecord(l clock.Lane) (clock.Timestamp, error) {
+	return s.recordAt(l, (*pebble.Iterator).First)
+}
+
+// lastRecord is the time of the last record that a lane's log holds; 0: it holds none.
+func (s *Store) lastRecord(l clock.Lane) (clock.Timestamp, error) {
+	return s.recordAt(l, (*pebble.Iterator).Last)
+}
+
+func (s *Store) recordAt(l clock.Lane, move func(*pebble.Iterator) bool) (t clock.Timestamp, err error) {
 	prefix := appendLane([]byte{spaceLog}, l)
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
-	if iter.First() {
+	if move(iter) {
 		t = clock.Timestamp(binary.BigEndian.Uint64(iter.Key()[len(prefix):]))
 	}
 	return t, iter.Error()

@@ -44,6 +44,8 @@ type Start struct {
 	// so microseconds of the wall clock serve well; Receive raises it further where peers remember
 	// a higher one.
 	Number uint64
+	// Incarnation is the store's; reports carry it.
+	Incarnation uint64
 	// Recovering says that the own lane may lack records that others hold. Until Recovered is called
 	// own records are taken from others, none is written, and reports carry no floor.
 	Recovering bool
@@ -89,10 +91,13 @@ type Machine struct {
 	unsynced []unsynced   // own groups applied and not on disk, oldest first
 	floor    clock.Vector // the last one that was told or used
 	number   uint64       // of the last report made
-	peers    []*peer      // by region, without the own one
-	stable   clock.Vector
-	settled  clock.Vector
-	noted    *noted
+
+	incarnation uint64 // of the store
+
+	peers   []*peer // by region, without the own one
+	stable  clock.Vector
+	settled clock.Vector
+	noted   *noted
 }
 
 // New builds the machine of a node that starts. Errors match kv.ErrInvalid.
@@ -100,7 +105,7 @@ func New(s Start) (*Machine, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	m := &Machine{self: s.Self.Region, recovering: s.Recovering, number: s.Number}
+	m := &Machine{self: s.Self.Region, recovering: s.Recovering, number: s.Number, incarnation: s.Incarnation}
 	m.maxSkew = s.MaxSkew
 	if m.maxSkew == 0 {
 		m.maxSkew = DefaultMaxSkew

@@ -188,26 +188,3 @@ func (m *Machine) Promise(id clock.Lane) (last, safe clock.Timestamp) {
 	}
 	return l.exposed, l.safe
 }
-
-// Adopt makes the cut of a bootstrap this node's state: the store holds all of it, on disk. It is
-// refused with an error that matches kv.ErrInvalid unless the cut includes E, names members only,
-// and nothing is open, held or handed out.
-func (m *Machine) Adopt(cut clock.Vector) error {
-	if !cut.Includes(m.applied) {
-		return kv.Errorf(kv.KindInvalid, "a bootstrap cut %s that lacks what is here: %s", cut, m.applied)
-	}
-	if m.open.count > 0 || len(m.holds) > 0 {
-		return kv.Errorf(kv.KindInvalid, "a bootstrap while %d snapshots and %d holds are open", m.open.count, len(m.holds))
-	}
-	for _, e := range cut {
-		if l := m.region(e.Region); l == nil || l.taken > e.Time {
-			return kv.Errorf(kv.KindInvalid, "a bootstrap cut %s names region %d, which is no member or has records under way", cut, e.Region)
-		}
-	}
-	for _, e := range cut {
-		l := m.region(e.Region)
-		l.last, l.durable = e.Time, e.Time
-		m.expose(l, e.Time)
-	}
-	return nil
-}

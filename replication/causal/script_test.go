@@ -143,10 +143,6 @@ func (s *script) cuts(verb string, a args) (string, bool) {
 		s.holds[a.free[0]], err = s.m.Pin()
 	case "release":
 		s.m.Release(s.holds[a.free[0]])
-	case "adopt":
-		if err = s.m.Adopt(a.vector("cut")); err == nil {
-			return s.state(), true
-		}
 	case "cuts":
 		h, settled := s.m.Cuts()
 		return fmt.Sprintf("horizon %s settled %s stable %s", show(h), show(settled), show(s.m.Stable())), true
@@ -165,13 +161,21 @@ func (s *script) reports(verb string, a args) string {
 		r := s.m.Report()
 		return fmt.Sprintf("number %d durable %s floor %s safe %d zero %d", r.Number, show(r.Durable), show(r.Floor), r.Safe, r.Zero)
 	case "receive":
-		return fmt.Sprintf("news: %t", s.m.Receive(Report{Region: laneOf(a.free[0]).Region, Number: uint64(a.number("number")),
+		return fmt.Sprintf("news: %t", s.m.Receive(Report{Region: laneOf(a.free[0]).Region, Number: uint64(a.number("number")), Incarnation: uint64(a.number("store")),
 			Durable: a.vector("durable"), Floor: a.vector("floor"), Safe: stamp(a.value["safe"]), Zero: stamp(a.value["zero"])}))
 	case "reported":
 		r, ok := s.m.Reported(laneOf(a.free[0]).Region)
 		return fmt.Sprintf("%t number %d durable %s", ok, r.Number, show(r.Durable))
+	case "incarnated":
+		s.m.Incarnated(laneOf(a.free[0]).Region, uint64(a.number("store")))
+		return "everywhere " + show(s.m.Everywhere())
+	case "remembered":
+		r, ok := s.m.Remembered(laneOf(a.free[0]).Region, a.has("uncounted"))
+		return fmt.Sprintf("%t number %d durable %s floor %s safe %d", ok, r.Number, show(r.Durable), show(r.Floor), r.Safe)
 	case "everywhere":
 		return show(s.m.Everywhere())
+	case "majority":
+		return show(s.m.Majority())
 	case "add":
 		if err := s.m.AddRegion(laneOf(a.free[0])); err != nil {
 			return err.Error()

@@ -2,6 +2,7 @@ package causal
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 )
@@ -10,7 +11,9 @@ import (
 // relay it.
 type Report struct {
 	Region clock.Region
-	Number uint64 // rises with every report of the region
+	Number uint64 // rises with every report of the region, over incarnations too
+	// Incarnation is the author's store. What an earlier one had on its disk a later one may lack.
+	Incarnation uint64
 	// Durable is what the region has exposed and on its disk: for durability and truncation.
 	Durable clock.Vector
 	// Floor is what everything has seen that the region had not on its disk: for stability.
@@ -26,7 +29,9 @@ type Report struct {
 // one, which waits behind it: otherwise a node that is always a little behind would count none.
 type peer struct {
 	region  clock.Region
-	latest  *Report // by number; its Durable holds at once
+	store   incarnations
+	latest  *Report // of the current incarnation, by number; its Durable holds at once
+	before  Report  // what all earlier incarnations reported, together
 	counted Report  // none: its floor is empty, and so is what is stable
 	waiting *Report
 	next    *Report
@@ -82,18 +87,19 @@ func (m *Machine) tellFloor() clock.Vector {
 func (m *Machine) Report() Report {
 	m.number++
 	d := m.Durable()
-	return Report{Region: m.self, Number: m.number, Durable: d, Floor: m.tellFloor(), Safe: d.At(m.self), Zero: d.At(0)}
+	return Report{Region: m.self, Number: m.number, Incarnation: m.incarnation, Durable: d, Floor: m.tellFloor(), Safe: d.At(m.self), Zero: d.At(0)}
 }
 
-// Receive takes a report, from its author or relayed. It tells whether it is news: of a member, and
-// newer than those seen before. An own report that a peer remembers raises the number of the next.
+// Receive takes a report, from its author or relayed. It tells whether it is news: of a member, newer
+// than those seen before, and not of an incarnation that has ended. An own report that a peer
+// remembers raises the number of the next.
 func (m *Machine) Receive(r Report) bool {
 	if r.Region == m.self {
 		m.number = max(m.number, r.Number)
 		return false
 	}
 	p := m.peer(r.Region)
-	if p == nil || p.latest != nil && r.Number <= p.latest.Number {
+	if p == nil || !p.current(&r) {
 		return false
 	}
 	p.latest = &r
@@ -121,7 +127,8 @@ func (m *Machine) peer(r clock.Region) *peer {
 	return nil
 }
 
-// Reported is a region's latest report; false when it has made none since this node started.
+// Reported is the latest report of a region's current store; false when this node has heard none
+// since it started.
 func (m *Machine) Reported(r clock.Region) (Report, bool) {
 	if p := m.peer(r); p != nil && p.latest != nil {
 		return *p.latest, true
@@ -139,6 +146,25 @@ func (m *Machine) Everywhere() clock.Vector {
 		v = v.Meet(p.latest.Durable)
 	}
 	return v
+}
+
+// Majority is what a majority of the regions, this one included, has on its disk, as far as this
+// node has been told.
+func (m *Machine) Majority() clock.Vector {
+	own := m.Durable()
+	times := make([]clock.Timestamp, 0, len(m.peers)+1)
+	return m.vector(func(l *lane) clock.Timestamp {
+		times = append(times[:0], own.At(l.id.Region))
+		for _, p := range m.peers {
+			if p.latest == nil {
+				times = append(times, 0)
+			} else {
+				times = append(times, p.latest.Durable.At(l.id.Region))
+			}
+		}
+		slices.Sort(times)
+		return times[(len(times)-1)/2] // so many and it have it: more than half
+	})
 }
 
 // Advance counts the reports that can be counted, and moves stable and settled.

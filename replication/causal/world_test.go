@@ -411,17 +411,9 @@ func (w *world) join(n, from *node) {
 	for l := range from.known {
 		n.known[l] = true
 	}
-	w.start(n)
-	s, err := from.m.Open(false, false)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := n.m.Adopt(s.At()); err != nil {
-		w.t.Fatal(err)
-	}
-	from.m.Close(s)
 	n.log = slices.DeleteFunc(slices.Clone(from.log), func(g *group) bool { return !from.seen[g] })
 	n.disk, n.seen = len(n.log), from.seen.clone()
+	w.start(n)
 	w.count.joins++
 }
 
