@@ -33,7 +33,7 @@ type leafCache struct {
 type cacheShard struct {
 	mu       sync.Mutex
 	entries  map[uint64]*cached // by the hash of the key; of two leaves with one hash, one is cached
-	hand     *cached // ring of entries for the clock algorithm
+	hand     *cached            // ring of entries for the clock algorithm
 	bytes    int64
 	limit    int64
 	version  uint64 // counts the writer's visits
