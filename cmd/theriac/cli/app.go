@@ -34,7 +34,7 @@ type App struct {
 	// Serve runs a node until ctx ends. It prints config.ReadyLine on stdout once it serves. Nil:
 	// there is no serve command.
 	Serve func(ctx context.Context, c config.Serve, stdout io.Writer) error
-	// Commands makes further commands, which own their flags. Nil: none.
+	// Commands makes further commands, which own their flags and have a RunE. Nil: none.
 	Commands func() []*cobra.Command
 }
 
@@ -138,8 +138,21 @@ func (r *run) addCommands(root *cobra.Command) {
 		in(groupNode, r.serveCommand())
 	}
 	root.AddCommand(r.versionCommand())
-	if r.app.Commands != nil {
-		root.AddCommand(r.app.Commands()...)
+	if r.app.Commands == nil {
+		return
+	}
+	for _, c := range r.app.Commands() {
+		c.RunE = r.foreign(c.RunE)
+		root.AddCommand(c)
+	}
+}
+
+// foreign makes the RunE of a command of App.Commands: what goes wrong once it runs is no mistake on
+// the command line.
+func (r *run) foreign(work func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		r.running = true
+		return work(cmd, args)
 	}
 }
 

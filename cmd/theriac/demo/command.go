@@ -17,8 +17,9 @@ import (
 )
 
 // Command is `theriac demo`.
-func Command(out io.Writer) *cobra.Command {
-	var stay bool
+func Command(out io.Writer) *cobra.Command { return command(Options{Out: out, Open: openDoors}) }
+
+func command(o Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "watch three regions take concurrent writes, lose a link, crash and converge", Args: cobra.NoArgs,
 		Long: `Starts three regions in this process, with round trips of 40, 80 and 120 ms between them and data in memory, and
@@ -27,10 +28,10 @@ all, a region that is cut off goes on serving, and a crash loses nothing that wa
 through the client; the exit code is 1 when one does not hold.`,
 		Example: "  theriac demo\n  theriac demo --serve",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return Run(cmd.Context(), Options{Out: out, Open: openDoors, Stay: stay})
+			return Run(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().BoolVar(&stay, "serve", false, "keep the regions up for clients until interrupted")
+	cmd.Flags().BoolVar(&o.Stay, "serve", false, "keep the regions up for clients until interrupted")
 	return cmd
 }
 

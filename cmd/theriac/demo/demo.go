@@ -21,6 +21,8 @@ type Options struct {
 	Stay bool
 	// Spoil, in tests, breaks the cluster once it has started.
 	Spoil func(c *embedded.Cluster)
+	// Patience is how long the tour waits for what must come true. Default 10 s; range above 0.
+	Patience time.Duration
 }
 
 // regions of the tour, and the round trips between them.
@@ -31,14 +33,15 @@ var (
 
 func roundTrip(a, b string) time.Duration { return max(roundTrips[a+"-"+b], roundTrips[b+"-"+a]) }
 
-// patience is how long the tour waits for what must come true.
-const patience = 10 * time.Second
+// defaultPatience is that of Options.
+const defaultPatience = 10 * time.Second
 
 // tour is the state of one run.
 type tour struct {
-	out     io.Writer
-	cluster *embedded.Cluster
-	address func(region string) string
+	out      io.Writer
+	cluster  *embedded.Cluster
+	address  func(region string) string
+	patience time.Duration
 }
 
 // Run runs the tour. Its error says which claim did not hold.
@@ -48,7 +51,10 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("starting three regions: %w", err)
 	}
 	defer cluster.Close()
-	t := &tour{out: o.Out, cluster: cluster, address: func(region string) string { return region }}
+	t := &tour{out: o.Out, cluster: cluster, address: func(region string) string { return region }, patience: o.Patience}
+	if t.patience <= 0 {
+		t.patience = defaultPatience
+	}
 	if o.Open != nil {
 		address, stop, err := o.Open(cluster)
 		if err != nil {
@@ -81,7 +87,7 @@ func (t *tour) walk(ctx context.Context) error {
 		t.mergeConcurrentWrites, t.keepOrder, t.stayTogether, t.checkPrecondition, t.surviveCut, t.surviveCrash,
 	} {
 		if err := step(ctx); err != nil {
-			return err
+			return failed(ctx, err)
 		}
 	}
 	t.say("", fmt.Sprintf("Every claim above was checked through the client. It took %.1f s.", time.Since(began).Seconds()))
@@ -106,11 +112,19 @@ func (t *tour) claim(format string, args ...any) { t.say("   ok: " + fmt.Sprintf
 
 func (t *tour) db(region string) *client.DB { return t.cluster.DB(region) }
 
-// errClaim is wrapped by every claim that did not hold.
+// errClaim is what every step's error is, whatever failed in it.
 var errClaim = errors.New("the demo's claim does not hold")
 
-func broken(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errClaim, fmt.Sprintf(format, args...))
+// broken says what a claim was and what was found instead.
+func broken(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
+// failed is the error of a step. That its calls succeed, in whatever state the cluster is, is part of
+// what it claims.
+func failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted: %w", err)
+	}
+	return fmt.Errorf("%w: %v", errClaim, err) //nolint:errorlint // the database's kinds would choose the exit code
 }
 
 // timed runs fn and returns how long it took.
@@ -124,11 +138,11 @@ func timed(fn func() error) (time.Duration, error) {
 const pollInterval = 5 * time.Millisecond
 
 // eventually waits until fn is true, and returns how long that took.
-func eventually(ctx context.Context, what string, fn func() (bool, error)) (time.Duration, error) {
+func (t *tour) eventually(ctx context.Context, what string, fn func() (bool, error)) (time.Duration, error) {
 	start := time.Now()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for time.Since(start) < patience {
+	for time.Since(start) < t.patience {
 		ok, err := fn()
 		if err != nil || ok {
 			return time.Since(start), err
@@ -139,16 +153,16 @@ func eventually(ctx context.Context, what string, fn func() (bool, error)) (time
 			return 0, ctx.Err()
 		}
 	}
-	return 0, broken("%s within %v", what, patience)
+	return 0, broken("%s within %v", what, t.patience)
 }
 
 // converge waits until all regions include what each of them has, and have one digest.
 func (t *tour) converge(ctx context.Context) (time.Duration, error) {
-	patient, cancel := context.WithTimeout(ctx, patience)
+	patient, cancel := context.WithTimeout(ctx, t.patience)
 	defer cancel()
 	return timed(func() error {
 		if _, err := t.cluster.Converge(patient); err != nil {
-			return broken("all regions hold the same content within %v: %v", patience, err)
+			return broken("all regions hold the same content within %v: %v", t.patience, err)
 		}
 		return nil
 	})

@@ -2,11 +2,16 @@ package demo
 
 import (
 	"bytes"
+	"context"
 	"testing"
+	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/client/embedded"
+	"github.com/theriac-db/theriac/cmd/theriac/cli"
+	"github.com/theriac-db/theriac/kv"
 )
 
 func TestEveryClaimHolds(t *testing.T) {
@@ -15,12 +20,43 @@ func TestEveryClaimHolds(t *testing.T) {
 	require.Contains(t, out.String(), "Every claim above was checked")
 }
 
-// A tour that can't fail would prove nothing.
-func TestClaimsFailWithoutReplication(t *testing.T) {
-	err := Run(t.Context(), Options{Out: &bytes.Buffer{}, Spoil: func(c *embedded.Cluster) {
+// exitCode runs theriac demo.
+func exitCode(ctx context.Context, o Options, args ...string) (code int, stderr string) {
+	var out, errs bytes.Buffer
+	app := cli.App{Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: &errs, Commands: func() []*cobra.Command { return []*cobra.Command{command(o)} }}
+	code = app.Run(ctx, append([]string{"demo"}, args...))
+	return code, errs.String()
+}
+
+// A tour that can't fail would prove nothing: without replication its claims do not hold.
+func TestExitCodeIsOneWhenAClaimDoesNotHold(t *testing.T) {
+	cut := func(c *embedded.Cluster) {
 		for _, r := range c.Regions() {
 			c.Isolate(r)
 		}
-	}})
-	require.ErrorIs(t, err, errClaim)
+	}
+	code, stderr := exitCode(t.Context(), Options{Out: &bytes.Buffer{}, Spoil: cut, Patience: time.Second})
+	require.Equal(t, cli.ExitFailure, code)
+	require.Contains(t, stderr, errClaim.Error()+": all regions hold the same content within 1s")
+}
+
+// A call that fails breaks a claim too, whatever its kind of error.
+func TestExitCodeIsOneWhenACallFails(t *testing.T) {
+	crash := func(c *embedded.Cluster) { c.Crash("us") }
+	code, stderr := exitCode(t.Context(), Options{Out: &bytes.Buffer{}, Spoil: crash})
+	require.Equal(t, cli.ExitFailure, code)
+	require.Contains(t, stderr, errClaim.Error()+": region us is down")
+}
+
+func TestExitCodeOfMistakesAndInterruptions(t *testing.T) {
+	code, stderr := exitCode(t.Context(), Options{Out: &bytes.Buffer{}}, "--no-such-flag")
+	require.Equal(t, cli.ExitUsage, code)
+	require.Contains(t, stderr, "unknown flag")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	code, stderr = exitCode(ctx, Options{Out: &bytes.Buffer{}, Spoil: func(*embedded.Cluster) { cancel() }})
+	require.Equal(t, cli.ExitUnavailable, code)
+	require.Contains(t, stderr, "interrupted: ")
+	require.NotContains(t, stderr, errClaim.Error())
+	require.Equal(t, kv.KindDeadline, kv.KindOf(Run(ctx, Options{Out: &bytes.Buffer{}})), "before it begins")
 }

@@ -79,7 +79,7 @@ func (t *tour) keepOrder(ctx context.Context) error {
 	var failed error
 	for _, r := range []string{"us", "ap"} {
 		wg.Go(func() {
-			_, err := eventually(ctx, "the pointer is seen in "+r, func() (bool, error) { return t.pointer(ctx, r) })
+			_, err := t.eventually(ctx, "the pointer is seen in "+r, func() (bool, error) { return t.pointer(ctx, r) })
 			mu.Lock()
 			defer mu.Unlock()
 			seen[r], failed = time.Since(written), errors.Join(failed, err)
