@@ -35,7 +35,10 @@ func (r *Replicator) keepDialling(ctx context.Context, region clock.Region, wake
 	b := backoff{random: r.c.Random}
 	told := faults{time: r.c.Time}
 	for ctx.Err() == nil {
-		m, _ := r.registry.find(region)
+		m, ok := r.registry.find(region)
+		if !ok {
+			return // abandoned
+		}
 		begun := r.c.Time.Monotonic()
 		err := r.dialOnce(ctx, m)
 		if ctx.Err() != nil {
@@ -115,7 +118,7 @@ func (r *Replicator) dialOnce(ctx context.Context, m Member) error {
 		defer stop()
 		// What this node holds it says only now: from here on it takes nothing that an earlier
 		// incarnation of the peer sent, so that this is all that it ever had of it.
-		return answer, conn.Send(helloMessage(r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE))))
+		return answer, conn.Send(helloMessage(r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE), answer)))
 	})
 }
 
@@ -180,12 +183,19 @@ func refusal(m *peerv1.Refused) error {
 	if m.GetRetry() {
 		e.RetryAfter = RedialMax
 	}
+	if m.GetAbandoned() {
+		return abandonedError{e}
+	}
 	return e
 }
 
 // refuse ends a stream with a reason.
 func refuse(conn Conn, err error) {
-	m := &peerv1.Refused{Kind: uint32(kv.KindOf(err)), Message: err.Error(), Retry: errors.Is(err, kv.ErrUnavailable)}
+	var abandoned abandonedError
+	m := &peerv1.Refused{
+		Kind: uint32(kv.KindOf(err)), Message: err.Error(),
+		Retry: errors.Is(err, kv.ErrUnavailable), Abandoned: errors.As(err, &abandoned),
+	}
 	_ = conn.Send(&peerv1.Message{Body: &peerv1.Message_Refused{Refused: m}}) // it is closed either way
 }
 
@@ -199,8 +209,9 @@ func (r *Replicator) hello(purpose peerv1.Purpose) *peerv1.Hello {
 	}
 }
 
-// holding adds what this node holds.
-func (r *Replicator) holding(h *peerv1.Hello) *peerv1.Hello {
+// holding adds what this node holds, for a peer: of its own reports one that recovers is told what was
+// counted.
+func (r *Replicator) holding(h *peerv1.Hello, peer *peerv1.Hello) *peerv1.Hello {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.Reports = append(h.Reports, r.ownReport())
@@ -214,7 +225,11 @@ func (r *Replicator) holding(h *peerv1.Hello) *peerv1.Hello {
 			Region: uint32(l.lane.Region), Slot: uint32(l.lane.Slot),
 			Applied: uint64(max(l.taken, end)), Durable: uint64(end), Safe: uint64(safe),
 		})
-		if report, ok := r.c.Exposure.Reported(l.lane.Region); ok {
+		report, ok := r.c.Exposure.Reported(l.lane.Region)
+		if uint32(l.lane.Region) == peer.GetRegion() {
+			report, ok = r.c.Exposure.Remembered(l.lane.Region, !peer.GetRecovering())
+		}
+		if ok {
 			h.Reports = append(h.Reports, reportTo(report))
 		}
 	}
@@ -245,15 +260,21 @@ func (r *Replicator) checkPeer(h *peerv1.Hello, want Member) error {
 	if err := r.adoptMembers(h.GetMembers()); err != nil {
 		return err
 	}
+	if err := r.registry.dismissed(clock.Region(h.GetRegion()), h.GetIncarnation()); err != nil {
+		return err
+	}
 	if h.GetRegion() != uint32(want.Region) || h.GetName() != want.Name {
 		return kv.Errorf(kv.KindInvalid, "the peer is region %d (%s) instead of region %d (%s)", h.GetRegion(), h.GetName(), want.Region, want.Name)
 	}
 	return nil
 }
 
-// faulty reports what no redialling mends.
+// faulty reports what no redialling mends. What makes this node useless ends it.
 func (r *Replicator) faulty(region clock.Region, err error) error {
-	if errors.Is(err, kv.ErrInvalid) || errors.Is(err, kv.ErrCorrupt) {
+	var abandoned abandonedError
+	if errors.As(err, &abandoned) {
+		r.end(err)
+	} else if errors.Is(err, kv.ErrInvalid) || errors.Is(err, kv.ErrCorrupt) {
 		r.c.Hooks.fault(region, err)
 	}
 	return err
@@ -291,6 +312,9 @@ func (r *Replicator) caller(h *peerv1.Hello) (Member, error) {
 	if err := errors.Join(checkProtocol(h), checkCluster(h, r.c.Identity.Cluster)); err != nil {
 		return Member{}, kv.Errorf(kv.KindInvalid, "%w", err)
 	}
+	if err := r.registry.dismissed(clock.Region(h.GetRegion()), h.GetIncarnation()); err != nil {
+		return Member{}, err
+	}
 	m, ok := r.registry.find(clock.Region(h.GetRegion()))
 	if !ok {
 		if err := r.adoptMembers(h.GetMembers()); err != nil {
@@ -316,7 +340,7 @@ func (r *Replicator) acceptStream(conn Conn, h *peerv1.Hello, stop func()) error
 	}
 	err = r.attach(r.context(), conn, m, h, func(*stream) (*peerv1.Hello, error) {
 		defer stop()
-		return greet(conn, r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE)))
+		return greet(conn, r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE), h))
 	})
 	r.c.Hooks.logf("region %d (%s): %v", m.Region, m.Name, err)
 	return nil
@@ -371,15 +395,20 @@ func (r *Replicator) begin(s *stream, finish func(*stream) (*peerv1.Hello, error
 		return err
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	// letGo ends the streams that are here: a region may have been abandoned since it was checked.
+	if err := r.registry.dismissed(s.peer, s.incarnation); err != nil {
+		return err
+	}
 	r.streams[s.peer] = s
 	s.heard = r.c.Time.Monotonic()
-	r.mu.Unlock()
 	poke(r.planWake)
 	return nil
 }
 
 // reincarnate lets go of records that wait and came from an earlier incarnation of the region: it
-// may have lost them, and writes others in their place once it knows what everybody holds.
+// may have lost them, and writes others in their place once it knows what everybody holds. What that
+// incarnation reported to have on its disk does not count any more either.
 func (r *Replicator) reincarnate(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -389,6 +418,7 @@ func (r *Replicator) reincarnate(s *stream) {
 		}
 	}
 	r.incarnated[s.peer] = s.incarnation
+	r.c.Exposure.Incarnated(s.peer, s.incarnation)
 }
 
 // detach forgets a stream that has ended.
@@ -421,7 +451,10 @@ func (r *Replicator) keepAnnouncing(ctx context.Context, region clock.Region) {
 		r.mu.Lock()
 		connected := r.streams[region] != nil
 		r.mu.Unlock()
-		m, _ := r.registry.find(region)
+		m, ok := r.registry.find(region)
+		if !ok {
+			return // abandoned
+		}
 		if connected || m.Addresses.Peer == "" {
 			b.reset()
 			wait = AnnounceEvery/2 + time.Duration(r.c.Random()%uint64(AnnounceEvery))

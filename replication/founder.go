@@ -2,6 +2,8 @@ package replication
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -58,13 +60,30 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 			Message: "region " + f.Name + " hands out numbers"}, nil
 	case r.recovery.running():
 		return later("the founder is recovering its own data"), nil
+	case slices.Contains(r.c.Gone, name):
+		return nil, kv.Errorf(kv.KindInvalid, "region name %q is one that the founder's --gone names: take it out there, or choose another", name)
 	case exists:
-		if err := r.learnAddresses(m.Region, h); err != nil {
-			return nil, err
-		}
-		return r.grantOnceTold(m), nil
+		return r.grantAgain(m, h)
 	}
 	return r.handOut(h)
+}
+
+// grantAgain answers a node of a region that has a number and has not finished joining. A region
+// keeps its number however often its node asks with an empty folder: numbers are few.
+func (r *Replicator) grantAgain(m Member, h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
+	r.contact(m.Region)
+	news, err := r.registry.regrant(r.context(), m.Region, h.GetIncarnation())
+	if err == nil && news {
+		r.c.Hooks.logf("region %d (%s) joins with another node: the one before is refused from here on", m.Region, m.Name)
+		err = r.membersChanged()
+	}
+	if err == nil {
+		err = r.learnAddresses(m.Region, h)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.grantOnceTold(m), nil
 }
 
 func (r *Replicator) granted(m Member, existed bool) *peerv1.JoinAnswer {
@@ -79,10 +98,10 @@ func (r *Replicator) handOut(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 	_, list := r.registry.snapshot()
 	for _, m := range list {
 		if !m.Serving {
-			return later("region " + m.Name + " has not finished joining, and one joins at a time"), nil
+			return later(fmt.Sprintf("region %s has not finished joining, and one joins at a time (abandoned at once on demand, or when it is silent for %v)", m.Name, JoinLimit)), nil
 		}
 	}
-	m, err := r.registry.add(r.context(), h.GetName(), addressesFrom(h.GetAddresses()))
+	m, err := r.registry.add(r.context(), Member{Name: h.GetName(), Addresses: addressesFrom(h.GetAddresses()), Incarnation: h.GetIncarnation()})
 	if err != nil {
 		return nil, err
 	}
@@ -136,15 +155,15 @@ func (r *Replicator) askToServe() {
 }
 
 // joined takes a newcomer's word that it has caught up.
-func (r *Replicator) joined(region clock.Region) error {
+func (r *Replicator) joined(s *stream) error {
 	if r.self.Region != founder {
-		return kv.Errorf(kv.KindInvalid, "region %d asks region %d to count it as serving: only the founder does", region, r.self.Region)
+		return kv.Errorf(kv.KindInvalid, "region %d asks region %d to count it as serving: only the founder does", s.peer, r.self.Region)
 	}
-	news, err := r.registry.serve(r.context(), region)
+	news, err := r.registry.serve(r.context(), s.peer, s.incarnation)
 	if err != nil || !news {
 		return err
 	}
-	m, _ := r.registry.find(region)
+	m, _ := r.registry.find(s.peer)
 	r.c.Hooks.logf("region %d (%s) has joined", m.Region, m.Name)
 	return r.membersChanged()
 }
@@ -155,6 +174,7 @@ func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
 	if err != nil {
 		return err
 	}
+	r.c.Exposure.Incarnated(m.Region, h.GetIncarnation())
 	if r.recovery.running() {
 		return kv.Errorf(kv.KindUnavailable, "this region is joining or recovering itself: ask another")
 	}
@@ -166,7 +186,8 @@ func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
 	r.c.Hooks.logf("sending region %d (%s) all data at %s", m.Region, m.Name, held.cut)
 	g := guardConn(r.context(), r.c.Time, conn)
 	defer g.stop()
-	if err := r.sendCut(conn, g, held.cut); err != nil {
+	still := func() error { return r.registry.dismissed(m.Region, h.GetIncarnation()) }
+	if err := r.sendCut(conn, g, held.cut, still); err != nil {
 		return err
 	}
 	answer, err := conn.Recv()
@@ -176,7 +197,8 @@ func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
 	return err
 }
 
-func (r *Replicator) sendCut(conn Conn, g *guard, at clock.Vector) error {
+// sendCut streams a cut for as long as still has no objection.
+func (r *Replicator) sendCut(conn Conn, g *guard, at clock.Vector, still func() error) error {
 	state, err := r.c.Store.ReadState(r.context())
 	if err != nil {
 		return err
@@ -189,7 +211,7 @@ func (r *Replicator) sendCut(conn Conn, g *guard, at clock.Vector) error {
 		return err
 	}
 	for shard := range shards {
-		if err := r.sendShard(conn, g, shard, at); err != nil {
+		if err := errors.Join(still(), r.sendShard(conn, g, shard, at)); err != nil {
 			return err
 		}
 	}

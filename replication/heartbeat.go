@@ -19,6 +19,7 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 		})
 	}
 	h.Reports = []*peerv1.RegionReport{r.ownReport()}
+	h.Hears = r.holds.streamingTo()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.Members = r.counted
@@ -68,7 +69,7 @@ func (r *Replicator) ownReport() *peerv1.RegionReport {
 
 func reportTo(c causal.Report) *peerv1.RegionReport {
 	return &peerv1.RegionReport{
-		Region: uint32(c.Region), Number: c.Number,
+		Region: uint32(c.Region), Number: c.Number, Incarnation: c.Incarnation,
 		Durable: c.Durable.Append(nil, c.Safe), Floor: c.Floor.Append(nil, c.Safe),
 		Safe: uint64(c.Safe), Zero: uint64(c.Zero),
 	}
@@ -79,7 +80,7 @@ func reportFrom(p *peerv1.RegionReport) (causal.Report, error) {
 	if p.GetRegion() == 0 || p.GetRegion() > 0xffff {
 		return causal.Report{}, bad
 	}
-	c := causal.Report{Region: clock.Region(p.GetRegion()), Number: p.GetNumber(),
+	c := causal.Report{Region: clock.Region(p.GetRegion()), Number: p.GetNumber(), Incarnation: p.GetIncarnation(),
 		Safe: clock.Timestamp(p.GetSafe()), Zero: clock.Timestamp(p.GetZero())}
 	var rest, rest2 []byte
 	var err, err2 error
@@ -178,7 +179,7 @@ func (r *Replicator) judgeOwnClock() {
 			n++
 		}
 	}
-	if ahead := 2*n > len(r.in)-1; ahead != r.clockAhead {
+	if ahead := 2*n > len(r.order)-1; ahead != r.clockAhead {
 		r.clockAhead = ahead
 		r.c.Hooks.clockAhead(ahead)
 	}

@@ -107,7 +107,7 @@ func found(ctx context.Context, c JoinConfig) (Identity, error) {
 	binary.BigEndian.PutUint64(id.Cluster[:8], c.Random())
 	binary.BigEndian.PutUint64(id.Cluster[8:], c.Random())
 	g := &registry{store: c.Store}
-	if _, err := g.add(ctx, c.Name, c.Addresses); err != nil {
+	if _, err := g.add(ctx, Member{Name: c.Name, Addresses: c.Addresses, Incarnation: c.Incarnation}); err != nil {
 		return Identity{}, err
 	}
 	return id, id.save(ctx, c.Store)
@@ -228,7 +228,8 @@ func (c *JoinConfig) bootstrap(ctx context.Context, id *Identity) error {
 			return id.save(ctx, c.Store)
 		}
 		var disk diskError
-		if errors.As(err, &disk) {
+		var abandoned abandonedError
+		if errors.As(err, &disk) || errors.As(err, &abandoned) {
 			return err
 		}
 		if told.news(err) {
@@ -296,6 +297,8 @@ func (c *JoinConfig) load(ctx context.Context, conn Conn, g *guard, cut *peerv1.
 		switch r := m.GetRange(); {
 		case err != nil:
 			return err
+		case m.GetRefused() != nil:
+			return refusal(m.GetRefused())
 		case r == nil || r.GetShard() >= shards:
 			return kv.Errorf(kv.KindCorrupt, "%T instead of a range of a shard", m.GetBody())
 		case r.GetLast():

@@ -4,7 +4,8 @@ import "time"
 
 // Limits of replication. docs/reference/limits.md lists them.
 const (
-	// MaxMembers bounds the regions of a cluster, those that are still joining included.
+	// MaxMembers bounds the regions of a cluster, those that are still joining included, and those
+	// that were abandoned: their numbers are not given again.
 	MaxMembers = 256
 	// MaxRecord bounds an encoded log record, in bytes; also what the records of one message take
 	// when they are unpacked. It is well above what txn lets into one group.
@@ -46,6 +47,9 @@ const (
 	BootstrapTimeout = time.Minute
 	// HoldLimit is how long a cut is held for a newcomer that is not heard of.
 	HoldLimit = 10 * time.Minute
+	// JoinLimit is how long a region that joins is not heard of, by any region, before the founder
+	// abandons it, so that others can join and stability moves on.
+	JoinLimit = time.Hour
 	// MessageGap is how long a stream collects records between two messages that carry less than
 	// GapBytes of them. It halves what small groups cost in bytes and in time of both ends.
 	MessageGap = time.Millisecond

@@ -46,6 +46,9 @@ func (r *Replicator) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.reviewJoiners(ctx); err != nil {
+		return err
+	}
 	return r.recovery.review(ctx, r)
 }
 

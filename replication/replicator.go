@@ -52,7 +52,7 @@ type Replicator struct {
 	report   *peerv1.RegionReport
 	reported time.Duration
 
-	joining sync.Mutex // one question for a number is answered at a time
+	joining sync.Mutex // one question for a number is answered at a time, and a joiner abandoned
 
 	mu         sync.Mutex
 	ctx        context.Context // of Run; nil before
@@ -67,6 +67,7 @@ type Replicator struct {
 	counted    uint64                         // version of the list whose regions' reports all count here
 	incarnated map[clock.Region]uint64
 	skewed     map[clock.Region]skew
+	joiners    map[clock.Region]time.Duration // monotonic, when the founder last heard of who joins
 	clockAhead bool
 	running    sync.WaitGroup
 	short      error // ends Run
@@ -81,12 +82,14 @@ func New(c Config) (*Replicator, error) {
 	if err != nil {
 		return nil, err
 	}
+	registry.self, registry.incarnation = c.Identity.Region, c.Incarnation
 	r := &Replicator{
 		c: c, self: clock.Lane{Region: c.Identity.Region}, registry: registry,
 		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1),
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
 		attaching: map[clock.Region]*sync.Mutex{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
+		joiners: map[clock.Region]time.Duration{},
 	}
 	r.recovery.init(r)
 	if _, ok := registry.find(r.self.Region); !ok {
@@ -171,6 +174,10 @@ func (r *Replicator) start(run func(context.Context)) {
 // adoptMembers takes a list of regions from a peer.
 func (r *Replicator) adoptMembers(m *peerv1.Members) error {
 	news, err := r.registry.adopt(r.context(), m)
+	var abandoned abandonedError
+	if errors.As(err, &abandoned) {
+		r.end(err)
+	}
 	if err != nil || !news {
 		return err
 	}
@@ -181,6 +188,9 @@ func (r *Replicator) adoptMembers(m *peerv1.Members) error {
 // heartbeat says that this node has the list.
 func (r *Replicator) membersChanged() error {
 	if err := r.addLanes(); err != nil {
+		return err
+	}
+	if err := r.letGo(); err != nil {
 		return err
 	}
 	m := &peerv1.Message{Body: &peerv1.Message_Members{Members: r.registry.message()}}

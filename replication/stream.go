@@ -118,7 +118,7 @@ func (s *stream) handle(m *peerv1.Message) error {
 	case *peerv1.Message_Members:
 		return s.r.adoptMembers(b.Members)
 	case *peerv1.Message_Joined:
-		return s.r.joined(s.peer)
+		return s.r.joined(s)
 	case *peerv1.Message_Refused:
 		return refusal(b.Refused)
 	default:
