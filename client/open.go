@@ -65,8 +65,9 @@ func WithDialer(dial func(ctx context.Context, addr string) (net.Conn, error)) O
 
 // Open connects to a database. The addresses, "HOST:PORT,HOST:PORT,...", are of nodes of one
 // cluster, of one region or of several, the preferred first; at most 64; without a port, 6700 is
-// meant. Calls go to the first node that can serve. Open returns once one answers, or with an error
-// when none does after several tries or when ctx ends.
+// meant. Calls go to the first node that can serve; an address at which there is none, or one that
+// speaks no TLS to a client that does, is passed over. Open returns once one answers, or with an error
+// when none does after several tries, when ctx ends, or at once when no address can ever serve.
 func Open(ctx context.Context, addresses string, opts ...Option) (*DB, error) {
 	cfg := newConfig(opts)
 	addrs, err := parseAddresses(addresses, cfg)

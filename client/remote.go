@@ -78,6 +78,9 @@ func (c *rpc) failed(ctx context.Context, err error, sent bool) error {
 		e.Outcome = kv.OutcomeUnknown
 	} else if kind, message, ok := unreachable(c.remote.addr, st); ok {
 		e.Kind, e.Message = kind, message
+		if kind == kv.KindInvalid {
+			e.Err = unusableError{err}
+		}
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -78,10 +78,11 @@ func elsewhere(err error) bool {
 	return false
 }
 
-// blame passes over an endpoint for a while if err says that the node itself is in trouble.
+// blame passes over an endpoint for a while if err says that the node itself is in trouble, or that
+// there is none.
 func (r *router) blame(e *endpoint, err error) {
-	switch kv.KindOf(err) {
-	case kv.KindUnavailable, kv.KindCorrupt, kv.KindReadOnly:
+	switch kind := kv.KindOf(err); {
+	case kind == kv.KindUnavailable, kind == kv.KindCorrupt, kind == kv.KindReadOnly, unusable(err):
 		e.fail(r.now)
 	}
 }
@@ -96,21 +97,30 @@ func retryAfter(err error) time.Duration {
 }
 
 // each runs try on one endpoint after the other until it succeeds, or fails in a way that no other
-// endpoint would change, or tries run out. try must not have written anything when it fails so.
+// endpoint would change, or tries run out. try must not have written anything when it fails so. An
+// address without a database costs no try, since nothing is sent, and is asked once.
 func (r *router) each(ctx context.Context, try func(e *endpoint) error) error {
+	var failed failures
 	e, _ := r.choose(nil)
 	for n := 1; ; n++ {
 		err := try(e)
-		if err == nil || kv.OutcomeOf(err) != kv.NotApplied || !elsewhere(err) {
+		if err == nil || kv.OutcomeOf(err) != kv.NotApplied || !elsewhere(err) && !unusable(err) {
 			return err
 		}
 		r.blame(e, err)
-		if n >= r.policy.tries || ctx.Err() != nil {
-			return err
+		failed.note(e, err)
+		if unusable(err) {
+			n--
+		}
+		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) {
+			return failed.all()
 		}
 		next, pause := r.choose(e)
-		if pause && r.policy.pause(ctx, n, retryAfter(err)) != nil {
-			return err
+		if failed.unusable(next) {
+			next, pause = failed.usable(r.endpoints, next), true
+		}
+		if pause && r.policy.pause(ctx, max(n, 1), retryAfter(err)) != nil {
+			return failed.all()
 		}
 		e = next
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"net"
 	"strings"
 
@@ -22,6 +23,14 @@ const (
 )
 
 const notClientPort = " is not a client port (peers are at the client port +1, gossip at +2, admin at +3)"
+
+// unusableError is the cause of errors about an address at which this client finds no database, and
+// won't before somebody changes a setting. Nothing was sent.
+type unusableError struct{ error }
+
+func (e unusableError) Unwrap() error { return e.error }
+
+func unusable(err error) bool { return errors.As(err, new(unusableError)) }
 
 // unreachable explains a call that found no database at addr, and tells its kind: what only another
 // setting cures is invalid, which nobody retries. ok is false when st is about something else.

@@ -9,10 +9,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
+	"log"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +84,51 @@ func TestOverTLS(t *testing.T) {
 	code, _, stderr = overNetwork("counter", "add", "k", "--addr", at, "--tls-ca", files.Key)
 	require.Equal(t, ExitUsage, code, stderr)
 	require.Contains(t, stderr, "no certificate in PEM form")
+}
+
+// Of several addresses one that serves is enough, whatever is wrong with those before it.
+func TestWrongAddressesBeforeARightOne(t *testing.T) {
+	files := writeCertificates(t)
+	config, err := files.Listener(true)
+	require.NoError(t, err)
+	plain, secured := listen(t, nil), listen(t, config)
+	web := listenWeb(t)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	nobody := closed.Addr().String()
+	withTLS := []string{"--tls-ca", files.CA, "--tls-cert", files.Cert, "--tls-key", files.Key}
+	for name, c := range map[string]struct {
+		flags []string
+		right string
+		wrong []string
+	}{
+		"TLS":       {withTLS, secured, []string{plain, web, nobody}},
+		"plaintext": {[]string{"--insecure"}, plain, []string{web, nobody, secured}},
+	} {
+		for _, wrong := range append(c.wrong, strings.Join(c.wrong, ",")) {
+			code, _, stderr := overNetwork(append([]string{"counter", "add", "k", "--addr", wrong + "," + c.right}, c.flags...)...)
+			require.Equal(t, ExitOK, code, "%s, %s: %s", name, wrong, stderr)
+		}
+	}
+	code, _, stderr := overNetwork("counter", "add", "k", "--insecure", "--addr", web+","+web)
+	require.Equal(t, ExitUsage, code, stderr)
+	require.Contains(t, stderr, "none of 2 addresses can serve: "+web+" is not a client port")
+	require.NotContains(t, stderr, "hint:")
+}
+
+// listenWeb serves what is no database, as the admin port does.
+func listenWeb(t *testing.T) string {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(lis) }()
+	t.Cleanup(func() {
+		require.NoError(t, server.Close())
+		<-served
+	})
+	return lis.Addr().String()
 }
 
 func TestNobodyThere(t *testing.T) {
