@@ -32,19 +32,21 @@ type Store struct {
 	counts  counters
 	readers readers
 
-	submit  sync.RWMutex // held while sending; Close takes it to see the last sender off
-	closed  bool         // under submit
-	queue   chan Job
-	chores  chan Job // background work, with lower priority
-	synced  chan syncItem
-	syncDue chan struct{} // the sync delay of an unsynced batch has passed
-	tidyDue chan struct{}
-	stop    context.CancelFunc
-	stopped context.Context // ends the keeper and the chores' submitters
-	written chan struct{}   // the writer has ended
-	drain   chan struct{}   // closed: the syncer is to answer what it has and end
-	done    sync.WaitGroup  // syncer
-	keeper  sync.WaitGroup
+	submit   sync.RWMutex // held while sending; Close takes it to see the last sender off
+	closed   bool         // under submit
+	closing  sync.Once
+	closeErr error // of closing
+	queue    chan Job
+	chores   chan Job // background work, with lower priority
+	synced   chan syncItem
+	syncDue  chan struct{} // the sync delay of an unsynced batch has passed
+	tidyDue  chan struct{}
+	stop     context.CancelFunc
+	stopped  context.Context // ends the keeper and the chores' submitters
+	written  chan struct{}   // the writer has ended
+	drain    chan struct{}   // closed: the syncer is to answer what it has and end
+	done     sync.WaitGroup  // syncer
+	keeper   sync.WaitGroup
 
 	writer    writer   // the writer goroutine's own
 	witness   *witness // under testimony.mu once running
@@ -298,14 +300,17 @@ func (s *Store) run() {
 
 // Close ends the background work, writes and syncs what was submitted before, and closes the store.
 // Jobs submitted later and reads begun later are refused. It must not be called from a Job, nor by
-// who reads. A store that has failed can't
-// be closed properly: the error says so, and only the end of the process frees the folder.
+// who reads. A store that has failed can't be closed properly: the error says so, and only the end of
+// the process frees the folder.
+//
+// Every call returns once the store is closed, with the same error.
 func (s *Store) Close() error {
+	s.closing.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Store) close() error {
 	s.submit.Lock()
-	if s.closed {
-		s.submit.Unlock()
-		return nil
-	}
 	s.closed = true
 	s.submit.Unlock()
 	s.stop()

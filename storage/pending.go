@@ -139,9 +139,14 @@ func (t *pendingTable) lower(c *cuts) *cuts {
 // it, after it or a repetition change no answer.
 type removalChunk struct{ r *removal }
 
-// Build implements Job.
+// Build implements Job. Leaves that can't be read now are tried again after the next tidy interval:
+// at once would keep the writer at nothing else.
 func (c *removalChunk) Build(b *Batch) error {
 	b.remove(c.r)
+	if b.err != nil {
+		b.s.writer.paused = true
+		b.s.cfg.Logf("storage: a removal is not carried on for now: %v", b.err)
+	}
 	return b.err
 }
 

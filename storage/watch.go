@@ -165,8 +165,12 @@ func (s *Store) rescue() {
 		return
 	}
 	unknown := s.failed.Load().err.WithOutcome(kv.OutcomeUnknown)
-	for _, j := range s.writer.takeUnanswered() {
+	jobs, inside := s.writer.relieve()
+	for _, j := range jobs {
 		s.synced <- syncItem{job: j, err: unknown}
+	}
+	if !inside { // it may have a job in its hands, and answers it
+		<-s.written
 	}
 	for j := range s.queue {
 		s.synced <- syncItem{job: j, err: s.failed.Load().err}

@@ -60,24 +60,37 @@ type writer struct {
 	state     state // as of the last batch
 	batch     Batch // reused
 	passed    int   // jobs since the last chore
+	paused    bool  // no removal chunks until the next look at the triggers: the last one failed
 	unsynced  []Job // applied since the last batch that asked for a sync
 	bytes     int   // their size
 	stopTimer func() bool
 	triggers  *triggers
 
-	mu      sync.Mutex
-	current Job // being built or committed; for the lifeguard
+	mu       sync.Mutex
+	current  Job           // being built or committed; for the lifeguard
+	relieved chan struct{} // closed, under mu: the lifeguard has taken over
 }
 
 func (w *writer) init(s *Store) {
 	w.batch.init(s)
 	w.triggers = newTriggers()
+	w.relieved = make(chan struct{})
 }
 
-// write is the writer goroutine.
+// isRelieved reports whether the lifeguard has taken over.
+func (w *writer) isRelieved() bool {
+	select {
+	case <-w.relieved:
+		return true
+	default:
+		return false
+	}
+}
+
+// write is the writer goroutine. Once the lifeguard has taken over it ends, as soon as it can.
 func (s *Store) write() {
 	defer close(s.written)
-	for {
+	for !s.writer.isRelieved() {
 		job, ok := s.nextJob()
 		if !ok {
 			break
@@ -92,11 +105,16 @@ func (s *Store) write() {
 	s.stopSyncTimer()
 }
 
-// begin notes the job that the writer is at.
-func (w *writer) begin(j Job) {
+// begin notes the job that the writer is at. It is false once the lifeguard has taken over: then the
+// job must not be begun, since nobody else would answer it if Pebble did not return.
+func (w *writer) begin(j Job) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.isRelieved() {
+		return false
+	}
 	w.current = j
+	return true
 }
 
 // finish ends what begin began. It is false when the lifeguard has answered the job meanwhile.
@@ -131,21 +149,29 @@ func (w *writer) release() []Job {
 	return jobs
 }
 
-// takeUnanswered is, for the lifeguard, the jobs that a stranded writer has not handed to the syncer.
-func (w *writer) takeUnanswered() []Job {
+// relieve has the lifeguard take over: the jobs that the writer has not handed to the syncer are its
+// to answer. inside: the writer was at a job, and may never come back from it; else it ends soon.
+func (w *writer) relieve() (jobs []Job, inside bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	jobs := w.unsynced
-	if w.current != nil {
+	close(w.relieved)
+	jobs, inside = w.unsynced, w.current != nil
+	if inside {
 		jobs = append(jobs, w.current)
 	}
 	w.unsynced, w.current = nil, nil
-	return jobs
+	return jobs, inside
 }
 
 // nextJob is the next thing to do: what was submitted first, with a chore every few jobs or when
 // nothing was. A nil job: look again. ok is false once the store is closed and the queue empty.
 func (s *Store) nextJob() (job Job, ok bool) {
+	if s.crowded() {
+		if due := s.dueSync(); due != nil {
+			return due, true
+		}
+		return s.pending.chunk(), true
+	}
 	if s.writer.passed < JobsPerChore {
 		select {
 		case job, ok := <-s.queue:
@@ -170,38 +196,57 @@ func (s *Store) nextJob() (job Job, ok bool) {
 		}
 		return syncJob{}, true
 	case <-s.tidyDue:
+		s.writer.paused = false
 		s.writer.triggers.look()
+		return nil, true
+	case <-s.writer.relieved:
 		return nil, true
 	}
 }
 
-// ownChore is work that the writer gives itself; nil: there is none.
+// crowded reports whether so many removals are pending that the oldest must be finished before any
+// further job may add one. Paused they don't hold jobs up: where leaves can't be read, no job can add
+// a removal either.
+func (s *Store) crowded() bool {
+	return s.pending.len() >= PendingRemovals && !s.writer.paused && s.Failed() == nil
+}
+
+// ownChore is work that the writer gives itself; nil: there is none. A sync that is due comes first:
+// callers wait for it, and a removal may consist of thousands of chunks.
 func (s *Store) ownChore() Job {
 	if s.Failed() != nil {
 		return nil
 	}
-	if chunk := s.pending.chunk(); chunk != nil && !s.cfg.hold.Load() {
-		return chunk
+	if due := s.dueSync(); due != nil {
+		return due
 	}
+	if !s.writer.paused && !s.cfg.hold.Load() {
+		if chunk := s.pending.chunk(); chunk != nil {
+			return chunk
+		}
+	}
+	return s.writer.triggers.job(s.cuts.Load())
+}
+
+// dueSync is the sync of the jobs that are held, if the delay has passed; nil: it has not.
+func (s *Store) dueSync() Job {
 	select {
-	case <-s.syncDue: // never starved by jobs or chores
+	case <-s.syncDue:
 		if s.writer.holds() > 0 {
 			return syncJob{}
 		}
 	default:
 	}
-	return s.writer.triggers.job(s.cuts.Load())
+	return nil
 }
 
 // runJob builds and commits one batch.
 func (s *Store) runJob(j Job) {
-	s.makeRoomForRemovals(j)
-	if f := s.failed.Load(); f != nil {
-		s.answer(j, f.err)
+	w := &s.writer
+	if s.failed.Load() != nil || !w.begin(j) { // the lifeguard takes over only after a failure
+		s.answer(j, s.failed.Load().err)
 		return
 	}
-	w := &s.writer
-	w.begin(j)
 	b := &w.batch
 	b.begin()
 	err := j.Build(b)
@@ -216,16 +261,6 @@ func (s *Store) runJob(j Job) {
 		return
 	}
 	s.commit(b, j)
-}
-
-// makeRoomForRemovals finishes the oldest pending removals when there are too many.
-func (s *Store) makeRoomForRemovals(j Job) {
-	if _, own := j.(*removalChunk); own {
-		return
-	}
-	for s.pending.len() >= PendingRemovals && s.Failed() == nil {
-		s.runJob(s.pending.chunk())
-	}
 }
 
 // commit writes the batch, makes it visible, and hands it to the syncer.
