@@ -55,6 +55,9 @@ func commandsPage() string {
 	for _, e := range cli.ExitMeanings() {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.Code, e.Meaning)
 	}
+	b.WriteString("\n## Flags of theriac itself\n\n")
+	writeFlagsWhere(&b, root.LocalNonPersistentFlags(), func(*pflag.Flag) bool { return true })
+	b.WriteString("\nEvery command has `--help`, too.\n")
 	b.WriteString("\n## Flags of all commands on data\n\n")
 	writeFlags(&b, root.PersistentFlags())
 	writeCommands(&b, root)
@@ -64,7 +67,7 @@ func commandsPage() string {
 // writeCommands writes the commands below cmd that do something, in the order of their names.
 func writeCommands(b *strings.Builder, cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
-		if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
+		if c.Hidden || c.Name() == "completion" { // which a section in front of the marker explains
 			continue
 		}
 		if !c.HasSubCommands() {
@@ -99,9 +102,13 @@ func fence(c *cobra.Command) string {
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func writeFlags(b *strings.Builder, fs *pflag.FlagSet) {
+	writeFlagsWhere(b, fs, func(f *pflag.Flag) bool { return f.Name != "help" })
+}
+
+func writeFlagsWhere(b *strings.Builder, fs *pflag.FlagSet, want func(*pflag.Flag) bool) {
 	b.WriteString("| flag | default | meaning |\n| --- | --- | --- |\n")
 	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" || f.Hidden {
+		if !want(f) || f.Hidden {
 			return
 		}
 		placeholder, usage := pflag.UnquoteUsage(f)

@@ -42,7 +42,6 @@ type App struct {
 func (a *App) Run(ctx context.Context, args []string) int {
 	r := &run{app: a, out: bufio.NewWriterSize(a.Stdout, outBuffer)}
 	root := r.root()
-	strictHelp(root)
 	root.SetArgs(mask(args))
 	cmd, err := root, unknownFlag(root, args)
 	if err == nil {
@@ -114,6 +113,9 @@ A node with default settings and a first write:
 	root.SetFlagErrorFunc(flagError)
 	r.addCommands(root)
 	completeFlags(root)
+	root.Flags().BoolP("help", "h", false, "print what theriac is and its commands")
+	root.Flags().BoolP("version", "v", false, "print the version of this command")
+	strictHelp(root)
 	return root
 }
 

@@ -17,6 +17,7 @@ func strictHelp(root *cobra.Command) {
 		if c.Name() != "help" {
 			continue
 		}
+		c.Use, c.Short, c.Long = "help [COMMAND]", "print the help of a command", "theriac help COMMAND prints what theriac COMMAND --help does."
 		c.Args = func(_ *cobra.Command, args []string) error {
 			if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
 				return kv.Errorf(kv.KindInvalid, "no command %q", strings.Join(args, " "))
