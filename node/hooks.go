@@ -25,6 +25,7 @@ func (f *peerFacts) count(to map[clock.Region]Traffic, region clock.Region, reco
 type peerFacts struct {
 	mu             sync.Mutex
 	faults         map[clock.Region]string
+	stuck          map[clock.Region]string // records that the store refuses
 	skew           map[clock.Region]time.Duration
 	sent, received map[clock.Region]Traffic
 	much           map[clock.Region]bool // it was told that much of the log is held for the region
@@ -34,6 +35,7 @@ type peerFacts struct {
 func (n *Node) hooks() replication.Hooks {
 	f := &n.peers
 	f.faults, f.skew = map[clock.Region]string{}, map[clock.Region]time.Duration{}
+	f.stuck = map[clock.Region]string{}
 	f.sent, f.received, f.much = map[clock.Region]Traffic{}, map[clock.Region]Traffic{}, map[clock.Region]bool{}
 	return replication.Hooks{
 		Connected: func(region clock.Region, up bool, err error) {
@@ -45,6 +47,7 @@ func (n *Node) hooks() replication.Hooks {
 		},
 		Skew:       n.skewed,
 		ClockAhead: n.clockAhead,
+		Stuck:      n.stuck,
 		Fault: func(region clock.Region, err error) {
 			f.mu.Lock()
 			f.faults[region] = err.Error()
@@ -104,6 +107,9 @@ func (n *Node) NotReady() []string {
 	}
 	for _, fault := range n.peers.faults {
 		out = append(out, fault)
+	}
+	for region, fault := range n.peers.stuck {
+		out = append(out, fmt.Sprintf("region %d: %s", region, fault))
 	}
 	return out
 }

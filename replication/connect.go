@@ -67,14 +67,19 @@ func (r *Replicator) dialSoon(region clock.Region) {
 	poke(wake)
 }
 
-// backoff grows from RedialMin to RedialMax, with jitter.
+// backoff grows from RedialMin to limit, with jitter.
 type backoff struct {
 	random func() uint64
+	limit  time.Duration // 0: RedialMax
 	last   time.Duration
 }
 
 func (b *backoff) next() time.Duration {
-	b.last = min(max(2*b.last, RedialMin), RedialMax)
+	limit := b.limit
+	if limit == 0 {
+		limit = RedialMax
+	}
+	b.last = min(max(2*b.last, RedialMin), limit)
 	half := b.last / 2
 	return half + time.Duration(b.random()%uint64(half))
 }

@@ -32,7 +32,9 @@ type fakeStore struct {
 	truncated   map[clock.Lane]clock.Timestamp
 	leaves      map[clock.Stamp]bool
 	short       string
-	fail        error // of Apply
+	fail        error                  // of Apply
+	refuse      func(*kv.Record) error // what its writer says to a record; nil: nothing
+	attempts    int                    // refused so far
 	logReads    int
 
 	queue chan func()
@@ -89,12 +91,40 @@ func (s *fakeStore) Apply(ctx context.Context, b *replication.Batch) error {
 		return err
 	}
 	return s.submit(ctx, func() {
+		if err := s.refuses(b); err != nil {
+			b.Durable(err)
+			return
+		}
 		for _, in := range b.Records {
 			s.put(b.Lane, in.Record.Prev, in.Record.Time, in.Encoded)
 		}
 		b.Applied()
 		b.Durable(nil)
 	})
+}
+
+// refuses judges a batch as a store does: what follows a record that was refused is refused too.
+func (s *fakeStore) refuses(b *replication.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if prev := b.Records[0].Record.Prev; s.applied[b.Lane] != prev {
+		return kv.Errorf(kv.KindUnavailable, "what it follows was not applied")
+	}
+	for _, in := range b.Records {
+		for _, d := range in.Record.Deps {
+			if d.Region != b.Lane.Region && s.applied[clock.Lane{Region: d.Region}] < d.Time {
+				return kv.Errorf(kv.KindUnavailable, "what it depends on was not applied")
+			}
+		}
+		if s.refuse == nil {
+			continue
+		}
+		if err := s.refuse(in.Record); err != nil {
+			s.attempts++
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *fakeStore) Log(lane clock.Lane, after clock.Timestamp, maxBytes int) (out [][]byte, err error) {
@@ -239,6 +269,7 @@ type node struct {
 	mu     sync.Mutex
 	lines  []string
 	faults []error
+	stuck  []error // what the hook was told; nil: it is over
 	ahead  bool
 	skewed map[string]time.Duration
 
@@ -333,6 +364,11 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.faults = append(n.faults, err)
+	}
+	config.Hooks.Stuck = func(_ clock.Region, err error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.stuck = append(n.stuck, err)
 	}
 	config.Hooks.ClockAhead = func(ahead bool) { n.mu.Lock(); n.ahead = ahead; n.mu.Unlock() }
 	config.Hooks.Skew = func(_ clock.Region, name string, ahead time.Duration) {

@@ -21,6 +21,9 @@ type Hooks struct {
 	// Fault tells of damage that needs an operator: a gap or fork in a lane, a peer of another
 	// cluster or protocol.
 	Fault func(region clock.Region, err error)
+	// Stuck tells that this node's store refuses a record of a region, again and again, so that what
+	// the region writes waits; at most once each TellEvery, and with a nil error once it is over.
+	Stuck func(region clock.Region, err error)
 	// Writable tells whether this node may take writes; reason says what it waits for when not.
 	Writable func(ok bool, reason string)
 	// Sent and Received count records on the stream to a region, whoever wrote them, and the bytes
@@ -51,6 +54,12 @@ func (h *Hooks) clockAhead(ahead bool) {
 func (h *Hooks) fault(region clock.Region, err error) {
 	if h.Fault != nil {
 		h.Fault(region, err)
+	}
+}
+
+func (h *Hooks) stuck(region clock.Region, err error) {
+	if h.Stuck != nil {
+		h.Stuck(region, err)
 	}
 }
 

@@ -30,6 +30,9 @@ type inLane struct {
 	missing clock.Stamp   // what the head of the queue waits for; zero: nothing
 	since   time.Duration // monotonic, when it began to wait for it
 	retry   time.Duration // monotonic; the head is too far ahead of the wall clock until then; 0: it isn't
+
+	flying    int        // batches that the store has and has not answered
+	rejection *rejection // the store has refused a batch of it; nil: none, or what it refused is here
 }
 
 // waiting is a record that came and is not handed to the store yet.
@@ -153,7 +156,6 @@ func (r *Replicator) applyRecords(ctx context.Context) error {
 		b, again := r.nextBatch()
 		if b != nil {
 			if err := r.c.Store.Apply(ctx, b); err != nil {
-				r.dropped(b.Lane)
 				return err
 			}
 			continue
@@ -178,14 +180,19 @@ func (r *Replicator) nextBatch() (*Batch, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	again := SilenceAfter
+	now := r.c.Time.Monotonic()
 	for range r.order {
 		l := r.order[r.turn%len(r.order)]
 		r.turn++
+		if d := l.mustRest(now); d > 0 {
+			again = min(again, d)
+			continue
+		}
 		if records, subs := r.take(l); len(records) > 0 {
 			return r.batch(l, records, subs), 0
 		}
 		if l.retry != 0 {
-			again = min(again, max(time.Millisecond, l.retry-r.c.Time.Monotonic()))
+			again = min(again, max(time.Millisecond, l.retry-now))
 		}
 	}
 	return nil, again
@@ -193,8 +200,11 @@ func (r *Replicator) nextBatch() (*Batch, time.Duration) {
 
 // take moves records that may be applied out of a lane's queue.
 func (r *Replicator) take(l *inLane) (records []Incoming, from []*inSub) {
-	bytes := 0
-	for len(l.queue) > 0 && bytes < BatchBytes {
+	bytes, most := 0, BatchBytes
+	if l.rejection != nil {
+		most = 1 // one by one, so that only the record that is refused waits
+	}
+	for len(l.queue) > 0 && bytes < most {
 		w := l.queue[0]
 		v := r.c.Exposure.Offer(w.Record.Header, r.c.Time.Wall())
 		if v.Action != causal.Apply && v.Action != causal.Duplicate {
@@ -263,16 +273,22 @@ func (r *Replicator) batch(l *inLane, records []Incoming, from []*inSub) *Batch 
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		l.applied = last
+		r.accepted(l)
 		for i, sub := range from {
 			sub.finish(len(records[i].Encoded))
 		}
 	}
+	l.flying++
 	durable := func(err error) {
 		if err != nil {
-			r.c.Hooks.logf("lane %s: the store did not take records up to %s: %v", l.lane, last, err)
-			r.dropped(l.lane)
+			r.refused(l, records, err)
 			return
 		}
+		r.mu.Lock()
+		if l.flying--; l.rejection != nil {
+			poke(r.applyWake)
+		}
+		r.mu.Unlock()
 		r.c.Exposure.RemoteDurable(l.lane, last)
 		r.publish(l.lane, records)
 	}
@@ -290,14 +306,4 @@ func (r *Replicator) publish(lane clock.Lane, records []Incoming) {
 		d[i] = Durable{Time: in.Record.Time, Encoded: in.Encoded}
 	}
 	out.publish(d)
-}
-
-// dropped takes a lane back to what the store has applied: it did not take a batch.
-func (r *Replicator) dropped(lane clock.Lane) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.c.Exposure.Dropped(lane)
-	l := r.in[lane]
-	l.taken = l.applied
-	l.restart()
 }

@@ -54,6 +54,9 @@ const (
 	// GapBytes of them. It halves what small groups cost in bytes and in time of both ends.
 	MessageGap = time.Millisecond
 	GapBytes   = 16 << 10
+	// RefusedMax bounds the wait before a record that the store has refused is offered to it again,
+	// before jitter of half to all of it; it begins at RedialMin and doubles.
+	RefusedMax = 30 * time.Second
 	// TellEvery bounds how often a fault that persists is logged.
 	TellEvery = 30 * time.Second
 	// LaneRetry is how long a lane that a peer refused to serve is not asked of it again.

@@ -1,0 +1,128 @@
+package replication_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+)
+
+// refuseOnly makes a store refuse one record, as one of a type that it does not know.
+func (s *fakeStore) refuseOnly(bad clock.Stamp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = func(r *kv.Record) error {
+		if r.Stamp() == bad {
+			return kv.Errorf(kv.KindCorrupt, "unknown type 99")
+		}
+		return nil
+	}
+}
+
+func (s *fakeStore) acceptAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = nil
+}
+
+func (s *fakeStore) refusals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attempts
+}
+
+func (n *node) toldStuck() []error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]error(nil), n.stuck...)
+}
+
+// TestARecordThatTheStoreRefusesWaits lets us refuse one of eu's records for an hour: what came before
+// it and other lanes go on, it is offered ever more seldom, and once it is accepted nothing is missing.
+func TestARecordThatTheStoreRefusesWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(eu, us, ap)
+		c.net.CutBoth("eu", "us")
+		c.net.CutBoth("ap", "us")
+		wait(t, 10*time.Second)
+		var before, last clock.Stamp
+		for range 20 {
+			before = eu.commit()
+		}
+		bad := eu.commit()
+		us.store.refuseOnly(bad)
+		for range 20 {
+			last = eu.commit()
+		}
+		ap.sees(last)
+		dependent := ap.commit()
+		c.net.HealBoth("eu", "us")
+		c.net.HealBoth("ap", "us")
+
+		us.sees(before)
+		own := us.commit()
+		eu.sees(own)
+		eventually(t, "it is told", func() bool { return len(us.toldStuck()) > 0 })
+		require.ErrorContains(t, us.toldStuck()[0], "unknown type 99")
+		require.ErrorIs(t, us.toldStuck()[0], kv.ErrCorrupt)
+		wait(t, time.Hour)
+		require.Equal(t, before.Time, us.x.Exposed().At(1))
+		require.Less(t, us.x.Exposed().At(3), dependent.Time, "it depends on what is refused")
+		told := len(us.toldStuck())
+		require.LessOrEqual(t, told, int(time.Hour/replication.TellEvery)+1)
+		attempts := us.store.refusals()
+		require.Less(t, attempts, int(2*time.Hour/replication.RefusedMax)+20)
+		require.Greater(t, attempts, 10)
+		require.True(t, us.connected(eu), "the streams live")
+
+		us.store.acceptAll()
+		us.sees(last)
+		us.sees(dependent)
+		require.NoError(t, us.toldStuck()[len(us.toldStuck())-1], "it is over")
+		require.Equal(t, told+1, len(us.toldStuck()))
+		next := eu.commit()
+		us.sees(next)
+		require.Equal(t, eu.store.content(), us.store.content())
+	})
+}
+
+// TestRefusalsOfOneLaneLeaveOthersAlone writes on in all regions while one lane is stuck.
+func TestRefusalsOfOneLaneLeaveOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(eu, us, ap)
+		// ap has not seen the record, so that what it writes does not depend on it.
+		c.net.CutBoth("eu", "ap")
+		c.net.CutBoth("us", "ap")
+		wait(t, 10*time.Second)
+		us.store.mu.Lock()
+		us.store.refuse = func(r *kv.Record) error {
+			if r.Lane.Region == 1 {
+				return kv.Errorf(kv.KindCorrupt, "unknown type 99")
+			}
+			return nil
+		}
+		us.store.mu.Unlock()
+		eu.commit()
+		eventually(t, "it is stuck", func() bool { return us.store.refusals() > 5 })
+		var s clock.Stamp
+		for range 300 {
+			s = ap.commit()
+			eu.commit()
+		}
+		c.net.HealBoth("us", "ap")
+		us.sees(s)
+		us.store.acceptAll()
+		s = eu.commit()
+		us.sees(s)
+		c.net.HealBoth("eu", "ap")
+		ap.sees(s)
+		require.Equal(t, eu.store.content(), us.store.content())
+	})
+}
