@@ -107,6 +107,25 @@ func (n *Names) MissingTests(page string) (missing []string) {
 	return missing
 }
 
+// UntestedClaims lists the rows of a page's tables with a column "checked by" that name no test there
+// (invariant 3).
+func UntestedClaims(page string) (untested []string) {
+	checked := false
+	for line := range strings.Lines(page) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		last := strings.TrimSpace(cells[len(cells)-1])
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			checked = false
+		case last == "checked by":
+			checked = true
+		case checked && last != "---" && !namedTest.MatchString(last):
+			untested = append(untested, strings.TrimSpace(cells[0]))
+		}
+	}
+	return untested
+}
+
 // BrokenLinks lists the relative links of a page that lead to no file (invariant 2).
 func BrokenLinks(root fs.FS, file, page string) (broken []string) {
 	for _, m := range link.FindAllStringSubmatch(page, -1) {

@@ -31,7 +31,8 @@
 //  1. Every block in sh or go in README.md, CONTRIBUTING.md, docs/ and examples/ has a mark, and is
 //     run accordingly.
 //  2. A relative link leads to a file of the tree.
-//  3. A test that a page names (TestX, FuzzX) exists.
+//  3. A test that a page names (TestX, FuzzX) exists, and every row of a table with a column "checked
+//     by" names one.
 //  4. A constant that docs/reference/limits.md lists exists and has the value given there, and every
 //     exported constant named Max..., Min... or Default... is listed.
 package docs

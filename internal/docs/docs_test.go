@@ -59,6 +59,7 @@ func TestPagesNameWhatExists(t *testing.T) {
 	require.NoError(t, err)
 	for file, page := range pages(t) {
 		require.Empty(t, names.MissingTests(page), "%s names tests that do not exist", file)
+		require.Empty(t, UntestedClaims(page), "%s makes claims that no test checks", file)
 		require.Empty(t, BrokenLinks(os.DirFS("../.."), file, page), "%s has links that lead nowhere", file)
 		if file == "docs/reference/limits.md" {
 			require.Empty(t, names.WrongLimits(page), file)
@@ -183,6 +184,7 @@ func TestWrongClaimsAreFound(t *testing.T) {
 	require.Len(t, names.WrongLimits(md("| 'a.MaxBytes' | '4096' | bytes |\n| 'a.None' | '2' |")), 2)
 	require.Empty(t, names.UnlistedLimits(md("| 'a.MaxBytes' | '4 << 10' | bytes |")))
 	require.Equal(t, []string{"a.MaxBytes"}, names.UnlistedLimits("nothing"))
+	require.Equal(t, []string{"c"}, UntestedClaims("| a | b |\n| x | y |\n\n| a | checked by |\n| --- | --- |\n| b | `TestReal` |\n| c | hope |\n\n| d | e |\n"))
 	_, err = ReadNames(fstest.MapFS{"x.go": {Data: []byte("no Go")}})
 	require.Error(t, err)
 }
