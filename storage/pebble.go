@@ -14,6 +14,10 @@ const (
 	separatedValue = 4 << 10
 	// bloomBits a key give about one false positive in a hundred.
 	bloomBits = 10
+	// memTables is how many memtables exist at a time: the one being written, and the one being
+	// flushed or kept for reuse. Pebble takes their bytes off its block cache, of which nothing would
+	// be left at the default sizes: each read of a leaf then read and checked a whole bloom filter.
+	memTables = 2
 )
 
 // options configures Pebble. The format version is set explicitly: its default would not detect a
@@ -22,7 +26,7 @@ func (s *Store) options(lock *pebble.Lock) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          watchedFS{s.cfg.FS, s},
 		Lock:                        lock,
-		CacheSize:                   s.cfg.CacheBytes,
+		CacheSize:                   s.cfg.CacheBytes + memTables*s.cfg.MemTableBytes,
 		MemTableSize:                uint64(s.cfg.MemTableBytes),
 		MemTableStopWritesThreshold: 4,
 		FormatMajorVersion:          pebble.FormatNewest,
