@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/theriac-db/theriac/kv"
@@ -23,10 +22,8 @@ type core struct {
 	defaults call
 	routed   bool // svc names operations and incarnations itself
 	close    func() error
-	// incarnation is that of the node behind svc, as last seen; 0: not known. Used if not routed.
-	incarnation atomic.Uint64
-	newID       func() OpID
-	policy      retryPolicy
+	newID    func() OpID
+	policy   retryPolicy
 }
 
 // DB is a database: the default bucket's objects, other buckets, transactions and sessions. Calls
@@ -92,7 +89,7 @@ func (h *home) do(ctx context.Context, ops []kv.Op, queries []kv.Query, opts []C
 func (h *home) ask(ctx context.Context, c *call, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
 	resp, err := h.svc.Do(ctx, kv.Request{Options: c.Options, Queries: queries, Ops: ops})
 	if err != nil {
-		return nil, h.failed(err)
+		return nil, err
 	}
 	if len(resp.Values) != len(queries) {
 		return nil, kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(queries))
@@ -111,34 +108,13 @@ func (h *home) call(ctx context.Context, opts []CallOption) (call, error) {
 		c.Token = token
 	}
 	if a := &c.Attempt; !h.routed && !a.ID.IsZero() && !a.Retry && a.Incarnation == 0 {
-		incarnation, err := h.learnIncarnation(ctx)
+		status, err := h.svc.Status(ctx)
 		if err != nil {
 			return c, err
 		}
-		a.Incarnation = incarnation
+		a.Incarnation = status.Incarnation // of now: it changes as time goes by
 	}
 	return c, nil
-}
-
-// learnIncarnation tells which process of the node a first try is for.
-func (c *core) learnIncarnation(ctx context.Context) (uint64, error) {
-	if known := c.incarnation.Load(); known != 0 {
-		return known, nil
-	}
-	status, err := c.svc.Status(ctx)
-	if err != nil {
-		return 0, err
-	}
-	c.incarnation.Store(status.Incarnation)
-	return status.Incarnation, nil
-}
-
-// failed forgets the node's incarnation: the node may have ended, and another be in its place.
-func (c *core) failed(err error) error {
-	if !c.routed {
-		c.incarnation.Store(0)
-	}
-	return err
 }
 
 // succeeded takes a receipt in: the caller's copy and the session's token.

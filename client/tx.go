@@ -203,7 +203,7 @@ func (tx *Tx) begin(ctx context.Context) error {
 	}
 	id, receipt, err := tx.home.svc.Begin(ctx, kv.Begin{Options: tx.call.Options, ReadOnly: tx.readOnly})
 	if err != nil {
-		tx.broken = tx.home.failed(err)
+		tx.broken = err
 		return err
 	}
 	tx.id, tx.receipt, tx.begun = id, receipt, true
@@ -229,7 +229,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 	}
 	receipt, err := tx.home.svc.Commit(ctx, tx.id, tx.call.Options)
 	if err != nil {
-		tx.broken = tx.home.failed(err)
+		tx.broken = err
 		return err
 	}
 	tx.ended = true
@@ -239,7 +239,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 func (tx *Tx) commitOneShot(ctx context.Context) error {
 	resp, err := tx.home.svc.Do(ctx, kv.Request{Options: tx.call.Options, Ops: tx.ops})
 	if err != nil {
-		return tx.home.failed(err)
+		return err
 	}
 	return tx.home.succeeded(&tx.call, resp.Receipt)
 }

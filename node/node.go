@@ -89,9 +89,7 @@ func (n *Node) after(d time.Duration, f func()) (stop func() bool) {
 func (n *Node) fatal(err error) {
 	if n.failed.CompareAndSwap(nil, &failure{err}) {
 		n.config.logf("no more writes are taken: %v", err)
-		if n.Coordinator != nil {
-			n.refuseFor(hasFailed, kv.Errorf(kv.KindReadOnly, "this node takes no more writes: %w", err))
-		}
+		n.refuseFor(hasFailed, kv.Errorf(kv.KindReadOnly, "this node takes no more writes: %w", err))
 		n.config.Fatal(err)
 	}
 }
@@ -100,7 +98,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.identify(ctx); err != nil {
 		return err
 	}
-	n.Coordinator = txn.New(txn.Config{
+	n.coordinate(txn.New(txn.Config{
 		CommitterConfig: txn.CommitterConfig{
 			Store: n.store, Lane: n.lane, Wall: n.config.Time.Wall, Mono: n.config.Time.Monotonic, Skew: n.config.Skew,
 			Incarnation: n.incarnation, Publish: n.publish,
@@ -108,7 +106,7 @@ func (n *Node) start(ctx context.Context) error {
 		Snapshots: exposure{n.exposure},
 		Cluster:   n.identity.Cluster,
 		Region:    n.identity.Name,
-	})
+	}))
 	n.refuseWrites()
 	if err := n.makeReplicator(); err != nil {
 		return err
@@ -205,7 +203,7 @@ func (x exposure) Open(mayWrite, applied bool) (txn.Snapshot, error) {
 func (n *Node) Status(context.Context) (kv.Status, error) {
 	horizon, settled := n.exposure.Cuts()
 	s := kv.Status{
-		Cluster: n.identity.Cluster, Region: n.identity.Name, Lane: n.lane, Incarnation: n.incarnation,
+		Cluster: n.identity.Cluster, Region: n.identity.Name, Lane: n.lane, Incarnation: n.Coordinator.Incarnation(),
 		Addresses: n.config.Addresses, Version: Version, State: n.state(),
 		Exposed: n.exposure.Exposed(), Durable: n.exposure.Durable(), Stable: n.exposure.Stable(),
 		Settled: settled, Horizon: horizon, OpenTxns: n.OpenTxns(), Pending: n.store.Stats().PendingRemoval,

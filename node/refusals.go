@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/txn"
 )
 
 // reason is why a node refuses writes. Each comes and goes by itself; the first one is told.
@@ -27,6 +28,23 @@ func (n *Node) refuseFor(why reason, err *kv.Error) {
 	n.refusals.mu.Lock()
 	defer n.refusals.mu.Unlock()
 	n.refusals.list[why] = err
+	n.tellRefusals()
+}
+
+// coordinate sets the coordinator, which hears of the reasons that came before it: the store may fail
+// on its own goroutines while the node starts.
+func (n *Node) coordinate(c *txn.Coordinator) {
+	n.refusals.mu.Lock()
+	defer n.refusals.mu.Unlock()
+	n.Coordinator = c
+	n.tellRefusals()
+}
+
+// tellRefusals tells the coordinator the first reason. refusals.mu is held.
+func (n *Node) tellRefusals() {
+	if n.Coordinator == nil {
+		return
+	}
 	for _, err := range n.refusals.list {
 		if err != nil {
 			n.Refuse(err)

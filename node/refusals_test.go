@@ -29,3 +29,20 @@ func TestOneReasonToRefuseWritesDoesNotLiftAnother(t *testing.T) {
 	n.refuseFor(notYetWhole, nil)
 	require.ErrorContains(t, n.Refused(), "the disk is full")
 }
+
+// TestFailureWhileTheNodeStartsIsNotLost: the store fails on its own goroutines.
+func TestFailureWhileTheNodeStartsIsNotLost(t *testing.T) {
+	told := make(chan error, 1)
+	n := &Node{config: Config{Log: io.Discard, Time: replication.SystemTime(), Fatal: func(err error) { told <- err }}}
+	go n.fatal(errors.New("the disk is full"))
+	n.coordinate(txn.New(txn.Config{}))
+	n.refuseWrites()
+	require.ErrorContains(t, <-told, "the disk is full")
+	n.refuseFor(notYetWhole, nil)
+	require.ErrorContains(t, n.Refused(), "the disk is full")
+
+	early := &Node{config: n.config}
+	early.fatal(errors.New("the disk is gone"))
+	early.coordinate(txn.New(txn.Config{}))
+	require.ErrorContains(t, early.Refused(), "the disk is gone")
+}

@@ -9,14 +9,36 @@ import (
 	"github.com/theriac-db/theriac/storage"
 )
 
-// check evaluates a commit's conditions against the region's latest state.
-func (c *Committer) check(w *commit, applied clock.Vector) error {
+// judge decides whether a commit is written, which a nil error says. A retry whose condition is
+// broken is: as not applied (invariant 6).
+func (c *Committer) judge(w *commit, applied clock.Vector) error {
 	if err := c.refused.Load(); err != nil {
 		return err
 	}
+	if w.refusal != nil {
+		return nil
+	}
+	broken, err := c.check(w, applied)
+	switch {
+	case err != nil:
+		return err
+	case !w.attempt.Retry:
+		return broken
+	}
+	w.refusal = broken
+	return nil
+}
+
+// check evaluates a commit's conditions against the region's latest state: broken says which of
+// them does not hold, err that it could not be found out.
+func (c *Committer) check(w *commit, applied clock.Vector) (broken, err error) {
 	for _, cond := range w.writes.conditions {
-		if err := c.holds(cond, applied); err != nil {
-			return err
+		v, err := c.store.Value(leafOf(cond.place), applied)
+		if err != nil {
+			return nil, err
+		}
+		if err := meets(cond.expect, cond.object, v); err != nil {
+			return err, nil
 		}
 	}
 	v := view{store: c.store, at: applied, own: c.lane.Region, mine: w.writes}
@@ -29,21 +51,13 @@ func (c *Committer) check(w *commit, applied clock.Vector) error {
 		current, err := v.leaf(e.place, e.target.Leaf)
 		e.dead = false
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := crdt.Check(e.target.Leaf, current, e.target.Op); err != nil {
-			return err
+			return err, nil
 		}
 	}
-	return nil
-}
-
-func (c *Committer) holds(cond condition, applied clock.Vector) error {
-	v, err := c.store.Value(leafOf(cond.place), applied)
-	if err != nil {
-		return err
-	}
-	return meets(cond.expect, cond.object, v)
+	return nil, nil
 }
 
 // meets reports whether a register's value is what a compare-and-set expects.

@@ -56,7 +56,8 @@ type Committer struct {
 	started  started
 	span     time.Duration // how far ahead of the clock timestamps are reserved
 
-	incarnation uint64 // of this process, named by first tries
+	incarnation uint64        // of this process
+	named       atomic.Uint64 // what first tries name: incarnation, and two more after each turn
 
 	stats   stats
 	refused atomic.Pointer[kv.Error] // why writes are refused; nil: they are not
@@ -66,7 +67,9 @@ type Committer struct {
 	kicked  bool // a group job is submitted and has not yet taken from the queue
 	ids     *opTable
 	stopped bool
-	kicks   sync.WaitGroup // goroutines of kickLocked
+
+	kicks    sync.WaitGroup // goroutines of kickLocked
+	searches sync.WaitGroup // the goroutine that searches the log, while one runs
 
 	// Only touched on the store's writer goroutine.
 	hybrid *clock.Hybrid
@@ -107,11 +110,13 @@ func NewCommitter(c CommitterConfig) *Committer {
 	if c.Publish == nil {
 		c.Publish = func(clock.Timestamp, []byte) {}
 	}
-	return &Committer{
+	out := &Committer{
 		publish: c.Publish,
 		store:   c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, mono: c.Mono, span: c.Skew / 4, incarnation: c.Incarnation,
 		ids: newOpTable(),
 	}
+	out.named.Store(c.Incarnation)
+	return out
 }
 
 // result is what becomes of a commit.
@@ -119,6 +124,7 @@ type result struct {
 	stamp    clock.Stamp
 	snapshot clock.Vector
 	err      error
+	denied   bool // err is final: the log says that the operation was not applied, and never will be
 }
 
 // commit is one transaction on its way.
@@ -133,6 +139,7 @@ type commit struct {
 	answer  chan result   // buffered; gets one result; from answers
 	decided chan struct{} // closed when durable or failed; nil without an operation id
 	result  result        // valid once decided is closed
+	refusal error         // why it is logged as not applied; then it has no effects. Only of a retry
 	taken   bool          // by a group; under Committer.mu
 	told    bool          // answered already; writer and syncer goroutines hand it over in order
 
@@ -161,21 +168,9 @@ func (c *Committer) Refused() *kv.Error { return c.refused.Load() }
 // commit hands a transaction to the group committer and waits for its answer.
 func (c *Committer) commit(ctx context.Context, w *commit) result {
 	w.answer = answers.Get().(chan result)
-	if !w.attempt.ID.IsZero() {
-		w.decided = make(chan struct{})
-		first, res := c.admit(ctx, w)
-		if first != nil || res != nil {
-			w.let()
-		}
-		if res != nil {
-			return *res
-		}
-		if first != nil {
-			return first.await(ctx)
-		}
-	} else if err := c.enqueue(w); err != nil {
+	if r, queued := c.queueUp(ctx, w); !queued {
 		w.let()
-		return result{err: err}
+		return r
 	}
 	select {
 	case r := <-w.answer:
@@ -183,6 +178,29 @@ func (c *Committer) commit(ctx context.Context, w *commit) result {
 		return r
 	case <-ctx.Done():
 		return c.giveUp(ctx, w)
+	}
+}
+
+// queueUp queues a commit, or returns what became of it without that.
+func (c *Committer) queueUp(ctx context.Context, w *commit) (r result, queued bool) {
+	if w.attempt.ID.IsZero() {
+		err := c.enqueue(w)
+		return result{err: err}, err == nil
+	}
+	w.decided = make(chan struct{})
+	for {
+		first, known := c.admit(ctx, w)
+		switch {
+		case known != nil:
+			return *known, false
+		case first == nil:
+			return r, true
+		}
+		r = first.await(ctx)
+		if !w.attempt.Retry || r.err == nil || r.denied || kv.OutcomeOf(r.err) != kv.NotApplied {
+			return r, false
+		}
+		// The try before this one ended unwritten, and it is this one's turn.
 	}
 }
 
@@ -195,7 +213,7 @@ func (c *Committer) enqueue(w *commit) error {
 
 func (c *Committer) enqueueLocked(w *commit) error {
 	if c.stopped {
-		return kv.Errorf(kv.KindUnavailable, "commit: this node is stopping; try another")
+		return stopping()
 	}
 	if len(c.queue) >= MaxQueued {
 		e := kv.Errorf(kv.KindOverloaded, "commit: %d commits are waiting already; try again later", MaxQueued)
@@ -208,6 +226,10 @@ func (c *Committer) enqueueLocked(w *commit) error {
 		return err
 	}
 	return nil
+}
+
+func stopping() *kv.Error {
+	return kv.Errorf(kv.KindUnavailable, "commit: this node is stopping; try another")
 }
 
 // kickLocked makes sure that a group is on its way. It never waits, since the writer may need mu:
@@ -256,7 +278,7 @@ func (c *Committer) giveUp(ctx context.Context, w *commit) result {
 	}
 	c.mu.Unlock()
 	if !taken {
-		r := result{err: gaveUp(ctx, "commit: gave up before the transaction's turn came", kv.NotApplied)}
+		r := result{err: undecided(w.attempt, gaveUp(ctx, "commit: gave up before the transaction's turn came", kv.NotApplied))}
 		w.let()
 		w.finish(r)
 		return r
@@ -318,7 +340,7 @@ func (c *Committer) failLocked(err error) {
 		if w != nil {
 			w.taken = true
 			delete(c.ids.underWay, w.attempt.ID)
-			err := c.denyRetryLocked(w.attempt, err)
+			err := undecided(w.attempt, err)
 			w.let()
 			w.finish(result{err: err})
 			w.tell(result{err: err})
@@ -331,8 +353,8 @@ func (c *Committer) failLocked(err error) {
 func (c *Committer) drop(w *commit, err error) {
 	c.mu.Lock()
 	delete(c.ids.underWay, w.attempt.ID)
-	err = c.denyRetryLocked(w.attempt, err)
 	c.mu.Unlock()
+	err = undecided(w.attempt, err)
 	w.let()
 	w.finish(result{err: err})
 	w.tell(result{err: err})

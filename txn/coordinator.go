@@ -49,8 +49,10 @@ func New(c Config) *Coordinator {
 	}
 }
 
-// Expire ends interactive transactions that nobody uses any more. node calls it every few seconds.
+// Expire ends interactive transactions that nobody uses any more, and forgets operation ids that
+// have had their time. node calls it every few seconds.
 func (c *Coordinator) Expire() {
+	c.turnIfDue()
 	for _, t := range c.open.expired(false) {
 		t.end()
 	}
@@ -109,45 +111,55 @@ func (c *Coordinator) notVoid(seen clock.Vector) error {
 
 // Do implements kv.Service.
 func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	resp, w, err := c.answer(ctx, &req)
+	if err != nil {
+		return kv.Response{}, undecided(req.Options.Attempt, err)
+	}
+	if w != nil {
+		err = c.write(ctx, w, &resp.Receipt)
+	}
+	return resp, err
+}
+
+// answer answers a request's queries, and makes the commit of its operations, if it has any.
+func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Response, w *commit, err error) {
 	if len(req.Queries) > kv.MaxQueries {
-		return kv.Response{}, kv.Errorf(kv.KindTooLarge, "request of %d queries: at most %d", len(req.Queries), kv.MaxQueries)
+		return resp, nil, kv.Errorf(kv.KindTooLarge, "request of %d queries: at most %d", len(req.Queries), kv.MaxQueries)
 	}
 	own, err := c.session(ctx, &req.Options)
 	if err != nil {
-		return kv.Response{}, err
+		return resp, nil, err
 	}
-	var resp kv.Response
 	if len(req.Ops) == 0 && !own {
 		if values, at, ok := c.peek(req.Queries); ok {
-			return kv.Response{Values: values, Receipt: c.receipt(&req.Options, at)}, nil
+			return kv.Response{Values: values, Receipt: c.receipt(&req.Options, at)}, nil, nil
 		}
 	}
 	var at clock.Vector
 	var open Snapshot
 	if len(req.Queries) > 0 || len(req.Ops) == 0 {
 		if open, err = c.snapshots.Open(len(req.Ops) > 0, own); err != nil {
-			return kv.Response{}, err
+			return resp, nil, err
 		}
 		at = nonNil(open.At())
 		v := view{store: c.store, at: at, own: c.lane.Region, room: newRoom()}
 		if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
 			open.Close()
-			return kv.Response{}, err
+			return resp, nil, err
 		}
 	}
 	resp.Receipt = c.receipt(&req.Options, at)
 	if len(req.Ops) == 0 {
 		open.Close()
-		return resp, nil
+		return resp, nil, nil
 	}
-	w := newCommit(req.Options.Attempt, req.Options.Durability)
+	w = newCommit(req.Options.Attempt, req.Options.Durability)
 	w.snapshot, w.applied, w.open = at, own, open
 	if err := c.buffer(w.writes, at, req.Ops); err != nil {
 		w.let()
-		return kv.Response{}, err
+		return resp, nil, err
 	}
-	err = c.write(ctx, w, &resp.Receipt)
-	return resp, err
+	return resp, w, nil
 }
 
 func (v *view) queries(ctx context.Context, qs []kv.Query) ([]kv.Value, error) {
@@ -180,8 +192,7 @@ func (c *Coordinator) peek(qs []kv.Query) (values []kv.Value, at clock.Vector, o
 		if _, err := crdt.Address(qs[i].Object, nil); err != nil {
 			return nil, nil, false // the long way says what is wrong
 		}
-		var err error
-		if values[i], err = c.store.Value(storage.Leaf{Object: qs[i].Object}, at); err != nil || left.take(valueSize(&values[i])) != nil {
+		if c.store.Read(&storage.Leaf{Object: qs[i].Object}, at, &values[i]) != nil || left.take(valueSize(&values[i])) != nil {
 			return nil, nil, false
 		}
 	}
@@ -230,7 +241,7 @@ func (c *Coordinator) write(ctx context.Context, w *commit, r *kv.Receipt) error
 
 func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
 	return kv.Receipt{
-		Level: o.Level, Region: c.region, Incarnation: c.incarnation, Lane: c.lane, Snapshot: at,
+		Level: o.Level, Region: c.region, Incarnation: c.Incarnation(), Lane: c.lane, Snapshot: at,
 		Token: kv.Token{Cluster: c.cluster, Seen: o.Token.Seen.Join(c.store.Lowered(at))},
 	}
 }
@@ -292,11 +303,12 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 // Commit implements kv.Service.
 func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
 	if o.Durability > kv.DurabilityApplied {
-		return kv.Receipt{}, kv.Errorf(kv.KindLevelRefused, "commit with durability %s: this version serves local and applied", o.Durability)
+		err := kv.Errorf(kv.KindLevelRefused, "commit with durability %s: this version serves local and applied", o.Durability)
+		return kv.Receipt{}, undecided(o.Attempt, err)
 	}
 	t, err := c.locked(id)
 	if err != nil {
-		return kv.Receipt{}, err
+		return kv.Receipt{}, undecided(o.Attempt, err)
 	}
 	defer t.mu.Unlock()
 	c.open.remove(id)

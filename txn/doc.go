@@ -3,8 +3,9 @@
 //
 // It knows what a transaction sees and when its write answers. It does not know how a type folds
 // (crdt), where bytes lie (storage), what may be exposed (replication/causal), or how requests
-// arrive (server). It owns no timer (node calls Tick and Expire) and starts a
-// goroutine only to submit a group while the store's queue is full; Stop waits for it.
+// arrive (server). It owns no timer (node calls Tick and Expire). It starts a goroutine only to
+// submit a group while the store's queue is full, and to search the log for operation ids; Stop
+// waits for both.
 //
 // # The life of a commit
 //
@@ -21,9 +22,19 @@
 //  3. A transaction's snapshot stays open until its group is durable, or until it ends unwritten.
 //  4. A caller is answered once: at its own durability, or with an error whose outcome is stated.
 //  5. Of all tries that carry one operation id, in one lane, at most one is written, and all of
-//     them that are answered get its outcome.
-//  6. A token names groups only, never a void record: the stretch between two groups with a crash in
-//     between is void as a whole, and a session that saw nothing of it must not be told that it did.
+//     them that are answered get its outcome. (A retry is taken to arrive within retrySlack of the
+//     age that it states.)
+//  6. The log is the memory of operation ids. Who retries an operation, or asks for its outcome, is
+//     told "not applied" only once a record says so: a transaction without effects denies its id for
+//     good. Later retries find it as they would find a commit, also after a crash, or are told that
+//     the log does not reach back that far. One search of the log runs at a time, for all who asked
+//     before it began; it holds no more ids than the table does.
+//  7. A first try is not looked up. There is one copy of it, and when that comes after a retry of the
+//     same operation was written or denied by this process, the id is among those spent, or the try
+//     is refused: it was sent before the retry, so it names the incarnation of the turn in which the
+//     id was spent, or an earlier one; ids are freed when the second turn after theirs begins, and
+//     from then on neither incarnation that is taken is as old as that. Since a turn also ends when
+//     the ids are too many, no answer has to wait for room, and none is wrong.
 //
 // Transactions of one group are concurrent with each other.
 //

@@ -37,7 +37,7 @@ func (g *group) Build(b *storage.Batch) error {
 	local := false
 	for i, w := range g.commits {
 		g.ready[i].stamp = rec.Stamp()
-		local = local || w.durability == kv.DurabilityLocal
+		local = local || w.durability == kv.DurabilityLocal || w.refusal != nil
 	}
 	if local || g.bound != 0 {
 		b.Sync()
@@ -108,20 +108,23 @@ func (g *group) assemble(rec *kv.Record, last clock.Timestamp) {
 				snapshot = applied
 			}
 		}
-		if err := g.c.check(w, applied); err != nil {
+		if err := g.c.judge(w, applied); err != nil {
 			g.c.drop(w, err)
 			continue
 		}
-		first := len(effects)
-		effects = w.writes.effects(effects)
-		t := kv.Txn{ID: w.attempt.ID, Effects: effects[first:len(effects):len(effects)]}
-		if w.writes.overrides {
-			t.Snapshot = nonNil(snapshot)
+		t := kv.Txn{ID: w.attempt.ID}
+		if w.refusal == nil {
+			first := len(effects)
+			effects = w.writes.effects(effects)
+			t.Effects = effects[first:len(effects):len(effects)]
+			if w.writes.overrides {
+				t.Snapshot = nonNil(snapshot)
+			}
 		}
 		rec.Txns = append(rec.Txns, t)
 		g.join(rec, snapshot)
 		kept = append(kept, w)
-		g.ready = append(g.ready, result{snapshot: snapshot})
+		g.ready = append(g.ready, result{snapshot: snapshot, err: w.refusal, denied: w.refusal != nil})
 	}
 	g.commits = kept
 }
@@ -159,7 +162,7 @@ func (g *group) show() {
 	g.c.exposure.LocalApplied(g.time, g.meet)
 	g.close()
 	for i, w := range g.commits {
-		if w.durability == kv.DurabilityApplied {
+		if w.durability == kv.DurabilityApplied && w.refusal == nil {
 			w.tell(g.ready[i])
 		}
 	}
@@ -249,7 +252,7 @@ func (g *group) Durable(err error) {
 	if g.bound != 0 {
 		g.c.raiseBound(g.bound)
 	}
-	g.c.stats.count(len(g.commits))
+	g.c.stats.count(g.written())
 	g.c.publish(g.time, g.encoded)
 	g.c.exposure.LocalDurable(g.time)
 	g.noteIDs()
@@ -259,15 +262,32 @@ func (g *group) Durable(err error) {
 	}
 }
 
+// written is how many of its transactions were not refused.
+func (g *group) written() int {
+	n := 0
+	for _, w := range g.commits {
+		if w.refusal == nil {
+			n++
+		}
+	}
+	return n
+}
+
 func (g *group) noteIDs() {
 	g.c.mu.Lock()
 	defer g.c.mu.Unlock()
 	for _, w := range g.commits {
-		if !w.attempt.ID.IsZero() {
-			delete(g.c.ids.underWay, w.attempt.ID)
-			g.c.ids.note(w.attempt.ID, g.time)
+		id, f := w.attempt.ID, fate{g.time, w.refusal != nil}
+		if id.IsZero() {
+			continue
+		}
+		delete(g.c.ids.underWay, id)
+		g.c.ids.note(id, f)
+		if w.attempt.Retry {
+			g.c.ids.spend(id, f)
 		}
 	}
+	g.c.nameLocked()
 }
 
 // fail answers a group that could not be made durable. Once it was given to the disk, nobody can

@@ -129,6 +129,7 @@ func (c *Committer) Stop(ctx context.Context) error {
 	c.mu.Lock()
 	c.stopped = true
 	c.mu.Unlock()
+	c.searches.Wait()
 	for !c.idle() {
 		c.kicks.Wait()
 		nothing := func(*storage.Batch) error { return nil }

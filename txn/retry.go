@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
@@ -9,40 +10,72 @@ import (
 )
 
 const (
-	// retrySlack is added to the age that a client states, for clocks that were set meanwhile.
+	// retrySlack is added to the age that a client states, for the way to the node and for clocks that
+	// were set meanwhile.
 	retrySlack = 10 * time.Second
 	// MaxRetryAge is the oldest first try that a retry may refer to.
 	MaxRetryAge = 24 * time.Hour
-	// logChunk is how many bytes of the log one step of a look-up reads.
-	logChunk = 1 << 20
 )
 
 // admit lets a commit with an operation id in, at most once (invariant 5). It returns the try that
 // came first when there is one under way, or the answer when it is known; both nil: it is queued.
 func (c *Committer) admit(ctx context.Context, w *commit) (first *commit, known *result) {
-	if w.attempt.Retry {
-		if err := c.lookUp(ctx, w.attempt); err != nil {
-			return nil, &result{err: err}
-		}
-	} else if err := c.rightIncarnation(w.attempt); err != nil {
-		return nil, &result{err: err}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// What is under way may be in the log, and so be known, before it is on disk.
-	if first := c.ids.underWay[w.attempt.ID]; first != nil {
-		return first, nil
+	if !w.attempt.Retry {
+		if err := c.rightIncarnation(w.attempt); err != nil {
+			return nil, &result{err: err}
+		}
+		return c.admitLocked(w)
 	}
-	if err := c.stillWriting(w.attempt); err != nil {
+	id := w.attempt.ID
+	since, err := c.since(w.attempt)
+	if err != nil {
 		return nil, &result{err: err}
 	}
-	if res := c.knownLocked(w.attempt.ID); res != nil {
-		return nil, res
+	if first, known := c.seenLocked(w.attempt); first != nil || known != nil {
+		return first, known
+	}
+	if !c.ids.covers(since) {
+		c.ids.pin(id)
+		defer c.ids.unpin(id)
+		if err := c.searchLocked(ctx, id, since); err != nil {
+			return nil, &result{err: unknown(w.attempt, kv.KindOf(err), "operation %s: the log could not be searched back to its first try: %w", id, err)}
+		}
+	}
+	return c.admitLocked(w)
+}
+
+// admitLocked queues a commit whose id nobody has seen.
+func (c *Committer) admitLocked(w *commit) (first *commit, known *result) {
+	if first, known := c.seenLocked(w.attempt); first != nil || known != nil {
+		return first, known
 	}
 	if err := c.enqueueLocked(w); err != nil {
-		return nil, &result{err: c.denyRetryLocked(w.attempt, err)}
+		return nil, &result{err: undecided(w.attempt, err)}
 	}
 	c.ids.underWay[w.attempt.ID] = w
+	return nil, nil
+}
+
+// seenLocked is the try of an operation that is under way, or what is known of the operation. What
+// is under way may be in the log before it is on disk, so that comes first.
+func (c *Committer) seenLocked(a kv.Attempt) (first *commit, known *result) {
+	if first := c.ids.underWay[a.ID]; first != nil {
+		return first, nil
+	}
+	if err := c.stillWriting(a); err != nil {
+		return nil, &result{err: err}
+	}
+	f, found := c.ids.lookup(a.ID)
+	switch {
+	case found && !f.denied:
+		stamp := clock.Stamp{Region: c.lane.Region, Time: f.time}
+		return nil, &result{stamp: stamp, snapshot: clock.VectorOf(clock.Entry(stamp))}
+	case found:
+		return nil, &result{denied: true,
+			err: kv.Errorf(kv.KindAborted, "operation %s was answered \"not applied\" before; use a new id", a.ID)}
+	}
 	return nil, nil
 }
 
@@ -60,78 +93,67 @@ func (c *Committer) stillWriting(a kv.Attempt) error {
 func unknown(a kv.Attempt, k kv.Kind, format string, args ...any) *kv.Error {
 	err := kv.Errorf(k, format, args...).WithOutcome(kv.OutcomeUnknown)
 	err.ID = a.ID
+	var cause *kv.Error
+	if errors.As(err.Err, &cause) {
+		err.RetryAfter = cause.RetryAfter
+	}
 	return err
 }
 
-// denyRetryLocked makes sure that a retry which is told "not applied" stays so: a late copy of the
-// first try may still arrive.
-func (c *Committer) denyRetryLocked(a kv.Attempt, err error) error {
+// undecided is the error of a try that was not written. It decides the operation if that is its only
+// try; of a retry others may be on their way, and only the log can rule them out (invariant 6).
+func undecided(a kv.Attempt, err error) error {
 	if !a.Retry || kv.OutcomeOf(err) != kv.NotApplied {
 		return err
 	}
-	if full := c.ids.deny(a.ID); full != nil {
-		return unknown(a, kv.KindOf(err), "operation %s: %w", a.ID, err)
-	}
-	return err
+	return unknown(a, kv.KindOf(err), "operation %s: %w", a.ID, err)
 }
 
-// rightIncarnation refuses a first try that was meant for a process that is gone: it may be a late
-// copy of one that this lane's log already holds.
+// Incarnation is what first tries name, so that this process takes them. It changes with every turn.
+func (c *Committer) Incarnation() uint64 { return c.named.Load() }
+
+// uptime is how long ago this committer started.
+func (c *Committer) uptime() time.Duration { return c.mono() - c.started.mono }
+
+// turnIfDue ends an incarnation's turn when it is time.
+func (c *Committer) turnIfDue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ids.turnIfDue(c.uptime())
+	c.nameLocked()
+}
+
+// nameLocked tells first tries what to name. An odd number, so is every one that it goes on to.
+func (c *Committer) nameLocked() { c.named.Store(c.incarnation + 2*c.ids.turn) }
+
+// rightIncarnation refuses a first try that was meant for a process that is gone, since it may be a
+// late copy of one that this lane's log already holds, and one that is so late that what its retry
+// came to may be forgotten (invariant 7).
 func (c *Committer) rightIncarnation(a kv.Attempt) error {
-	if a.Incarnation == c.incarnation {
+	now := c.Incarnation()
+	if a.Incarnation == now || now != c.incarnation && a.Incarnation == now-2 {
 		return nil
 	}
 	return kv.Errorf(kv.KindUnavailable, "operation %s is for incarnation %d of this node, which is now %d; "+
-		"send it again as a retry, or with a new id", a.ID, a.Incarnation, c.incarnation)
+		"send it again as a retry, or with a new id", a.ID, a.Incarnation, now)
 }
 
-// knownLocked is what is known of an id, or nil.
-func (c *Committer) knownLocked(id kv.OpID) *result {
-	if _, denied := c.ids.denied[id]; denied {
-		err := kv.Errorf(kv.KindAborted, "operation %s was answered \"not applied\" before; use a new id", id)
-		return &result{err: err}
-	}
-	if t, ok := c.ids.known[id]; ok {
-		stamp := clock.Stamp{Region: c.lane.Region, Time: t}
-		return &result{stamp: stamp, snapshot: clock.VectorOf(clock.Entry(stamp))}
-	}
-	return nil
-}
-
-// lookUp makes sure that the table of ids reaches back to before an operation's first try.
-func (c *Committer) lookUp(ctx context.Context, a kv.Attempt) error {
+// since is how far back in the log an operation's first try may lie.
+func (c *Committer) since(a kv.Attempt) (clock.Timestamp, error) {
 	if a.Lane != c.lane {
-		return unknown(a, kv.KindTooOld, "operation %s was first tried in lane %s: only that region can tell its outcome", a.ID, a.Lane)
+		return 0, unknown(a, kv.KindTooOld, "operation %s was first tried in lane %s: only that region can tell its outcome", a.ID, a.Lane)
 	}
 	if a.Age < 0 || a.Age > MaxRetryAge {
-		return unknown(a, kv.KindTooOld, "operation %s was first tried %s ago: outcomes are kept for %s at most", a.ID, a.Age, MaxRetryAge)
+		return 0, unknown(a, kv.KindTooOld, "operation %s was first tried %s ago: outcomes are kept for %s at most", a.ID, a.Age, MaxRetryAge)
 	}
-	since := c.before(a.Age)
-	c.mu.Lock()
-	have := c.ids.covers(since)
-	c.ids.open = true
-	c.mu.Unlock()
-	if have {
-		return nil
-	}
-	seen, err := c.idsSince(ctx, since, a.ID)
-	if err != nil {
-		return unknown(a, kv.KindTooOld, "operation %s: the log could not be searched back to its first try: %w", a.ID, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ids.fill(seen.ids, seen.since)
-	if _, noted := c.ids.known[a.ID]; seen.sought != 0 && !noted {
-		c.ids.note(a.ID, seen.sought)
-	}
-	return nil
+	return c.before(a.Age), nil
 }
 
 // before is at or below every timestamp that this lane has issued since a duration ago, also when
 // the wall clock was set meanwhile: within this process the monotonic clock tells, and what the
 // process before it issued is counted back from its last record.
 func (c *Committer) before(age time.Duration) clock.Timestamp {
-	up := c.mono() - c.started.mono
+	up := c.uptime()
 	back := -(age + retrySlack)
 	least := min(c.wall(), c.started.wall.Add(up)).Add(back)
 	if age > up {
@@ -140,91 +162,18 @@ func (c *Committer) before(age time.Duration) clock.Timestamp {
 	return clock.At(least)
 }
 
-// seenIDs is what one look through the log found.
-type seenIDs struct {
-	ids    []knownID       // oldest first
-	since  clock.Timestamp // ids holds every one above it
-	sought clock.Timestamp // of the group with the id that was looked for; 0: it is not in the log
-}
-
-// idsSince reads the operation ids of this lane's groups above since. It keeps the newest
-// MaxKnownIDs or more, and says of one id whether it was there at all.
-func (c *Committer) idsSince(ctx context.Context, since clock.Timestamp, id kv.OpID) (seenIDs, error) {
-	s := seenIDs{since: since}
-	// What is not on disk yet is under way, or is noted once it is: the window is open.
-	end := c.exposure.Exposed().At(c.lane.Region)
-	for at := since; ; {
-		if ctx.Err() != nil {
-			return s, context.Cause(ctx)
-		}
-		chunk, err := c.store.Log(c.lane, at, logChunk)
-		if err != nil || len(chunk) == 0 {
-			return s, err
-		}
-		for _, raw := range chunk {
-			rec, err := kv.DecodeRecord(raw)
-			if err != nil {
-				return s, err
-			}
-			if at = rec.Time; at > end {
-				return s, nil
-			}
-			s.add(rec, id)
-		}
-	}
-}
-
-func (s *seenIDs) add(rec *kv.Record, sought kv.OpID) {
-	for i := range rec.Txns {
-		id := rec.Txns[i].ID
-		if id.IsZero() {
-			continue
-		}
-		if id == sought {
-			s.sought = rec.Time
-		}
-		s.ids = append(s.ids, knownID{id, rec.Time})
-	}
-	if len(s.ids) > 2*MaxKnownIDs {
-		half := len(s.ids) / 2
-		s.since = s.ids[half-1].time
-		s.ids = append(s.ids[:0], s.ids[half:]...)
-	}
-}
-
-// outcome says what became of an operation, and makes sure that a "no" stays one.
+// outcome says what became of an operation, and makes sure that a "no" stays one: it is a retry that
+// finds its condition broken.
 func (c *Committer) outcome(ctx context.Context, a kv.Attempt) (kv.OutcomeAnswer, error) {
 	a.Retry = true // it speaks of an earlier try
-	if err := c.lookUp(ctx, a); err != nil {
-		return kv.OutcomeAnswer{}, err
-	}
-	c.mu.Lock()
-	first := c.ids.underWay[a.ID]
-	var res *result
-	err := c.stillWriting(a)
-	if err == nil && first == nil {
-		if res = c.knownLocked(a.ID); res == nil {
-			err = c.ids.deny(a.ID)
-		}
-	}
-	c.mu.Unlock()
-	if err != nil {
-		return kv.OutcomeAnswer{}, err
-	}
-	if first != nil {
-		r := first.await(ctx)
-		res = &r
-	}
-	if res == nil || res.err != nil {
-		return notApplied(res)
-	}
-	return kv.OutcomeAnswer{Outcome: kv.Applied, Commit: res.stamp}, nil
-}
-
-// notApplied is the answer for an operation that is not in the log, or the error that leaves it open.
-func notApplied(res *result) (kv.OutcomeAnswer, error) {
-	if res != nil && kv.OutcomeOf(res.err) != kv.NotApplied {
+	w := newCommit(a, kv.DurabilityLocal)
+	w.refusal = kv.Errorf(kv.KindAborted, "operation %s: its outcome was asked before it came", a.ID)
+	switch res := c.commit(ctx, w); {
+	case res.denied:
+		return kv.OutcomeAnswer{Outcome: kv.NotApplied}, nil
+	case res.err != nil:
 		return kv.OutcomeAnswer{}, res.err
+	default:
+		return kv.OutcomeAnswer{Outcome: kv.Applied, Commit: res.stamp}, nil
 	}
-	return kv.OutcomeAnswer{Outcome: kv.NotApplied}, nil
 }

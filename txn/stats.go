@@ -12,14 +12,19 @@ type Stats struct {
 	Groups     uint64                       // groups that they were written in
 	GroupSizes [len(GroupBounds) + 1]uint64 // groups by size; the last bucket is for larger ones
 	Queued     int                          // commits that wait for a group
+	Searches   uint64                       // passes through the log in search of operation ids
 }
 
 type stats struct {
 	commits, groups atomic.Uint64
+	searches        atomic.Uint64
 	sizes           [len(GroupBounds) + 1]atomic.Uint64
 }
 
 func (s *stats) count(transactions int) {
+	if transactions == 0 {
+		return
+	}
 	s.groups.Add(1)
 	s.commits.Add(uint64(transactions))
 	i := 0
@@ -31,7 +36,7 @@ func (s *stats) count(transactions int) {
 
 // Stats collects figures.
 func (c *Committer) Stats() Stats {
-	out := Stats{Commits: c.stats.commits.Load(), Groups: c.stats.groups.Load()}
+	out := Stats{Commits: c.stats.commits.Load(), Groups: c.stats.groups.Load(), Searches: c.stats.searches.Load()}
 	for i := range out.GroupSizes {
 		out.GroupSizes[i] = c.stats.sizes[i].Load()
 	}
