@@ -241,37 +241,6 @@ func listAll(t testing.TB, s *Store, at clock.Vector) (out []string) {
 	return out
 }
 
-// TestRemovingAHugeSetStallsNobody removes a set whose leaves are many chunks, and writes meanwhile.
-func TestRemovingAHugeSetStallsNobody(t *testing.T) {
-	s := openMem(t, vfs.NewMem())
-	const elements = 20 * RemovalLeaves
-	fillOps(t, s, elements, func(i int) kv.Op { return kv.Op{Object: setObject("s"), Verb: kv.VerbAdd, Data: element(i)} })
-	a := &author{lane: lane(1), last: s.Applied(lane(1))}
-	before := clock.VectorOf(clock.Entry{Region: 1, Time: a.last})
-	s.cfg.hold.Store(true)
-	r, enc := a.group(t, before, kv.Op{Object: setObject("s"), Verb: kv.VerbReset})
-	require.NoError(t, try(s, func(b *Batch) error {
-		if err := b.Apply(r, enc); err != nil {
-			return err
-		}
-		require.LessOrEqual(t, len(b.leaves), RemovalLeaves)
-		return nil
-	}))
-	at := clock.VectorOf(clock.Entry{Region: 1, Time: r.Time})
-	require.Equal(t, elements, countPresent(t, s, before))
-	require.Zero(t, countPresent(t, s, at), "a pending removal is read as carried out")
-	s.cfg.hold.Store(false)
-	for s.Stats().PendingRemoval > 0 { // other work drives the chunks on
-		r, enc := a.group(t, at, counterOp("c", 1))
-		do(t, s, func(b *Batch) error { return b.Apply(r, enc) })
-	}
-	require.Equal(t, elements, countPresent(t, s, before))
-	require.Zero(t, countPresent(t, s, at))
-	v := settle(t, s)
-	require.Zero(t, countPresent(t, s, v))
-	require.Empty(t, rawLeaves(t, s, "s"), "nothing is left of it below the horizon")
-}
-
 func countPresent(t testing.TB, s *Store, at clock.Vector) (n int) {
 	require.NoError(t, s.Scan(context.Background(), setObject("s"), 0, nil, nil, func(path, items []byte) (bool, error) {
 		v, err := crdt.Fold(crdt.FlagEW, items, at)
