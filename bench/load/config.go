@@ -97,7 +97,8 @@ const (
 	MaxKeys        = 100_000_000
 	MaxRate        = 10_000_000 // operations a second
 	MaxWeight      = 1_000_000
-	MinKeySize     = 9 // digits of the largest key number, so that keys differ
+	MinKeySize     = 9       // digits of the largest key number, so that keys differ
+	MaxValues      = 1 << 30 // bytes of values that the callers hold together: Concurrency times ValueSize
 )
 
 // Config says what to run. Start from Defaults.
@@ -146,6 +147,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	switch {
+	case int64(c.Concurrency)*int64(c.ValueSize) > MaxValues:
+		return kv.Errorf(kv.KindTooLarge, "concurrency %d with values of %d bytes: at most %d bytes together, which the callers hold in memory",
+			c.Concurrency, c.ValueSize, MaxValues)
 	case c.Duration <= 0 || c.Warmup < 0 || c.Timeout <= 0:
 		return kv.Errorf(kv.KindInvalid, "duration %s, warm-up %s, timeout %s: want positive ones", c.Duration, c.Warmup, c.Timeout)
 	case math.IsNaN(c.Rate) || c.Rate < 0 || c.Rate > MaxRate:

@@ -13,7 +13,7 @@ const buckets = (64-subBits)<<subBits + 1<<subBits
 
 // Histogram counts durations in buckets that grow with what they count, so that every quantile is
 // known to 1/64 from nanoseconds to years, in 30 KiB. The zero Histogram is empty. It is not safe for
-// concurrent use: give each goroutine its own and Merge them.
+// concurrent use: share it behind a lock, or give each of a few goroutines its own and Merge them.
 //
 // The buckets are those of G. Tene's HdrHistogram, with a power of two as the resolution.
 type Histogram struct {

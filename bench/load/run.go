@@ -120,25 +120,48 @@ func newRun(db *client.DB, c Config) *run { return &run{config: c, bucket: db.Bu
 func (r *run) measure(ctx context.Context, d time.Duration) *Report {
 	r.begun = time.Now()
 	r.end = r.begun.Add(d)
-	callers := make([]*caller, r.config.Concurrency)
+	counts := make([]tally, min(r.config.Concurrency, maxTallies))
 	var wg sync.WaitGroup
-	for i := range callers {
-		callers[i] = newCaller(r, i)
-		wg.Go(func() { callers[i].work(ctx) })
+	for i := range r.config.Concurrency {
+		c := newCaller(r, i)
+		c.counts = &counts[i%len(counts)]
+		wg.Go(func() { c.work(ctx) })
 	}
 	wg.Wait()
 	report := &Report{Config: r.config, Elapsed: time.Since(r.begun)}
-	for _, c := range callers {
-		report.merge(&c.report)
+	for i := range counts {
+		report.merge(&counts[i].report)
 	}
 	return report
+}
+
+// maxTallies bounds the tallies of a run. Each takes 120 KiB, so one a caller would be 1.2 GiB at the
+// highest concurrency; and 64 are enough that callers, who spend their time waiting, seldom meet.
+const maxTallies = 64
+
+// tally is what some of the callers count in.
+type tally struct {
+	mu     sync.Mutex
+	report Report
+}
+
+func (t *tally) done(k Kind, took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.report.Kinds[k].Latency.Record(took)
+}
+
+func (t *tally) fail(k Kind, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.report.fail(k, err)
 }
 
 // caller is one goroutine's share of a run.
 type caller struct {
 	run    *run
 	random *rand.Rand
-	report Report
+	counts *tally
 	value  []byte
 	reads  int
 }
@@ -156,15 +179,15 @@ func (c *caller) work(ctx context.Context) {
 		k := c.run.config.Mix.pick(c.random.IntN(c.run.config.Mix.total()))
 		err := c.do(ctx, k)
 		if err != nil && ctx.Err() != nil {
-			c.report.fail(k, err)
+			c.counts.fail(k, err)
 			return
 		}
 		if err != nil {
-			c.report.fail(k, err)
+			c.counts.fail(k, err)
 			pause(ctx, failurePause)
 			continue
 		}
-		c.report.Kinds[k].Latency.Record(time.Since(due))
+		c.counts.done(k, time.Since(due))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -261,6 +262,16 @@ func TestSettingsThatMakeNoSenseAreRefused(t *testing.T) {
 		require.ErrorIs(t, err, kv.ErrInvalid)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// The memory of a run does not grow with its callers, but for the values that they hold.
+func TestMemoryOfCallersIsBounded(t *testing.T) {
+	c := Defaults()
+	c.Concurrency, c.ValueSize = MaxConcurrency, MaxValues/MaxConcurrency
+	require.NoError(t, c.Validate())
+	c.ValueSize++
+	require.ErrorIs(t, c.Validate(), kv.ErrTooLarge)
+	require.Less(t, uintptr(maxTallies)*unsafe.Sizeof(tally{}), uintptr(8<<20))
 }
 
 func TestMixIsParsedAndPrinted(t *testing.T) {
