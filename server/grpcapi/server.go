@@ -26,7 +26,8 @@ const (
 	MaxAnswer             = 16 << 20 // bytes of one answer; larger values must be paged through
 	MaxHeaderBytes        = 16 << 10 // bytes of one call's headers
 
-	handshakeTimeout = 10 * time.Second // from accept to the end of the HTTP/2 handshake
+	handshakeTimeout = 10 * time.Second // from accept to the end of the HTTP/2 handshake, TLS included
+	idleTimeout      = 10 * time.Minute // without a call on a connection, until the server ends it
 	pingAfter        = 30 * time.Second // of silence on a connection
 	pingTimeout      = 10 * time.Second // until a silent connection is closed
 	minClientPing    = 5 * time.Second  // clients that ping more often are disconnected
@@ -109,7 +110,7 @@ func options(cfg Config) []grpc.ServerOption {
 		grpc.WriteBufferSize(bufferBytes),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: minClientPing, PermitWithoutStream: true,
 		}),
