@@ -54,7 +54,7 @@ func (c *Committer) check(w *commit, applied clock.Vector) (broken, err error) {
 			return nil, err
 		}
 		if err := crdt.Check(e.target.Leaf, current, e.target.Op); err != nil {
-			return err, nil
+			return kv.Errorf(kv.KindOf(err), "key %q in %q: %w", e.object.Key, e.object.Bucket, err), nil
 		}
 	}
 	return nil, nil

@@ -263,7 +263,8 @@ func TestCounterOverflowIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	r.must(kv.Options{}, increment("n", 1<<62))
 	for _, n := range []int64{1 << 40, math.MaxInt64} {
 		_, err := r.Do(t.Context(), kv.Request{Ops: []kv.Op{increment("n", n), assign("r", "x")}})
-		require.Error(t, err)
+		require.ErrorIs(t, err, kv.ErrBound)
+		require.ErrorContains(t, err, `key "n" in "default": an increment by`, "which of the transaction's counters it was")
 		require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
 	}
 	require.Equal(t, int64(1<<62), r.counter("n"))
