@@ -167,21 +167,52 @@ func decodeVoids(src []byte) (map[clock.Lane][]kv.Interval, error) {
 }
 
 // LoadBegin implements replication.Loader.
-func (s peerStore) LoadBegin(ctx context.Context) error {
-	return write(ctx, s.Store, func(b *storage.Batch) error { b.Clear(); return nil })
+func (s peerStore) LoadBegin(ctx context.Context, keep ...clock.Lane) error {
+	return write(ctx, s.Store, func(b *storage.Batch) error { b.Clear(keep...); return nil })
 }
 
 // LoadEnd implements replication.Loader.
-func (s peerStore) LoadEnd(ctx context.Context, state []byte, applied map[clock.Lane]clock.Timestamp) error {
+func (s peerStore) LoadEnd(ctx context.Context, state []byte, applied map[clock.Lane]clock.Timestamp, keep ...clock.Lane) error {
 	voids, err := decodeVoids(state)
 	if err != nil {
 		return err
 	}
-	return write(ctx, s.Store, func(b *storage.Batch) error {
+	err = write(ctx, s.Store, func(b *storage.Batch) error {
 		b.LoadVoids(voids)
-		b.LoadApplied(applied)
+		b.LoadApplied(applied, keep...)
 		return nil
 	})
+	for _, lane := range keep {
+		if err == nil {
+			err = s.replay(ctx, lane)
+		}
+	}
+	return err
+}
+
+// replay applies what a kept log holds beyond what was loaded.
+func (s peerStore) replay(ctx context.Context, lane clock.Lane) error {
+	for {
+		records, err := s.Log(lane, s.Applied(lane), replication.BatchBytes)
+		if err != nil || len(records) == 0 {
+			return err
+		}
+		err = write(ctx, s.Store, func(b *storage.Batch) error {
+			for _, encoded := range records {
+				r, err := kv.DecodeRecord(encoded)
+				if err != nil {
+					return err
+				}
+				if err := b.Apply(r, encoded); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 }
 
 var (

@@ -201,10 +201,14 @@ func (s *fakeStore) ReadRange(_ context.Context, shard int, after []byte, at clo
 	return data, next, nil
 }
 
-func (s *fakeStore) LoadBegin(context.Context) error {
+func (s *fakeStore) LoadBegin(_ context.Context, keep ...clock.Lane) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	log, truncated := s.log, s.truncated
 	s.clear()
+	for _, l := range keep {
+		s.log[l], s.truncated[l] = log[l], truncated[l]
+	}
 	return nil
 }
 
@@ -221,13 +225,23 @@ func (s *fakeStore) LoadRange(_ context.Context, shard int, data []byte) error {
 	return nil
 }
 
-func (s *fakeStore) LoadEnd(_ context.Context, state []byte, applied map[clock.Lane]clock.Timestamp) error {
+func (s *fakeStore) LoadEnd(_ context.Context, state []byte, applied map[clock.Lane]clock.Timestamp, keep ...clock.Lane) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if string(state) != "voids" {
 		return errors.New("state lost")
 	}
-	s.applied, s.truncated = applied, maps.Clone(applied)
+	begin := maps.Clone(applied)
+	for _, l := range keep {
+		begin[l] = s.truncated[l]
+		for _, d := range s.log[l] {
+			if d.Time > applied[l] {
+				s.leaves[clock.Stamp{Region: l.Region, Time: d.Time}] = true
+				applied[l] = d.Time
+			}
+		}
+	}
+	s.applied, s.truncated = applied, begin
 	return nil
 }
 

@@ -26,6 +26,9 @@ type Hooks struct {
 	Stuck func(region clock.Region, err error)
 	// Writable tells whether this node may take writes; reason says what it waits for when not.
 	Writable func(ok bool, reason string)
+	// Behind tells that this node can't catch up any more and must refuse writes, why, and what it
+	// waits for; "" once that is over.
+	Behind func(reason string)
 	// Sent and Received count records on the stream to a region, whoever wrote them, and the bytes
 	// that they take packed, before compression.
 	Sent, Received func(region clock.Region, records, bytes int)
@@ -66,6 +69,12 @@ func (h *Hooks) stuck(region clock.Region, err error) {
 func (h *Hooks) writable(ok bool, reason string) {
 	if h.Writable != nil {
 		h.Writable(ok, reason)
+	}
+}
+
+func (h *Hooks) behind(reason string) {
+	if h.Behind != nil {
+		h.Behind(reason)
 	}
 }
 

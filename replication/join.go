@@ -27,6 +27,9 @@ type Identity struct {
 	Recovering bool
 
 	loaded bool // the data is here
+	// behind is what a cut must include that takes the data's place; empty: none is to. Loaded and
+	// behind: nothing has been given up yet.
+	behind clock.Vector
 }
 
 // JoinConfig says who asks to be somebody. All fields but Ask and Logf are required.
@@ -36,7 +39,9 @@ type JoinConfig struct {
 	Addresses   kv.Addresses
 	// Ask lists addresses of nodes of the cluster to join: their peer or their client ports. Empty:
 	// a node without identity founds a cluster.
-	Ask       []string
+	Ask []string
+	// First is the region to ask first for a cut; 0: any.
+	First     clock.Region
 	Store     Loader
 	Transport Transport
 	Time      Time
@@ -68,8 +73,11 @@ func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 			return Identity{}, err
 		}
 	}
-	if !id.loaded {
+	switch {
+	case !id.loaded:
 		err = c.bootstrap(ctx, &id)
+	case len(id.behind) > 0:
+		err = c.renew(ctx, &id)
 	}
 	return id, err
 }
@@ -85,13 +93,23 @@ func loadIdentity(store Meta) (Identity, error) {
 	}
 	id := Identity{Region: clock.Region(p.GetRegion()), Name: p.GetName(), Recovering: p.GetRecovering(), loaded: p.GetLoaded()}
 	copy(id.Cluster[:], p.GetCluster())
+	if len(p.GetBehind()) > 0 {
+		var rest []byte
+		if id.behind, rest, err = clock.DecodeVector(p.GetBehind(), 0); err != nil || len(rest) > 0 {
+			return Identity{}, kv.Errorf(kv.KindCorrupt, "the node's identity on disk is malformed")
+		}
+	}
 	return id, nil
 }
 
 func (id Identity) save(ctx context.Context, store Meta) error {
-	b, err := proto.Marshal(&peerv1.Identity{
+	p := &peerv1.Identity{
 		Cluster: id.Cluster[:], Region: uint32(id.Region), Name: id.Name, Recovering: id.Recovering, Loaded: id.loaded,
-	})
+	}
+	if len(id.behind) > 0 {
+		p.Behind = id.behind.Append(nil, 0)
+	}
+	b, err := proto.Marshal(p)
 	if err == nil {
 		err = store.SetMeta(ctx, identityKey, b)
 	}
@@ -224,12 +242,9 @@ func (c *JoinConfig) bootstrap(ctx context.Context, id *Identity) error {
 		}
 		err := c.loadFrom(ctx, m, id)
 		if err == nil {
-			id.loaded = true
-			return id.save(ctx, c.Store)
+			return nil
 		}
-		var disk diskError
-		var abandoned abandonedError
-		if errors.As(err, &disk) || errors.As(err, &abandoned) {
+		if hopeless(err) {
 			return err
 		}
 		if told.news(err) {
@@ -246,6 +261,14 @@ type diskError struct{ error }
 
 func (d diskError) Unwrap() error { return d.error }
 
+// hopeless tells whether asking another region is of no use.
+func hopeless(err error) bool {
+	var disk diskError
+	var abandoned abandonedError
+	return errors.As(err, &disk) || errors.As(err, &abandoned)
+}
+
+// loadFrom loads a region's cut and notes that the data is here.
 func (c *JoinConfig) loadFrom(ctx context.Context, m Member, id *Identity) error {
 	conn, stop, err := c.dial(ctx, m.Addresses.Peer)
 	if err != nil {
@@ -271,15 +294,19 @@ func (c *JoinConfig) loadFrom(ctx context.Context, m Member, id *Identity) error
 	if first.GetCut() == nil {
 		return kv.Errorf(kv.KindCorrupt, "%T instead of a cut", first.GetBody())
 	}
-	if err := c.load(ctx, conn, g, first.GetCut()); err != nil {
+	if err := c.load(ctx, conn, g, first.GetCut(), id); err != nil {
 		return err
+	}
+	id.loaded, id.behind = true, nil
+	if err := id.save(ctx, c.Store); err != nil {
+		return diskError{err}
 	}
 	// The answer only lets the other end stop waiting: it holds the cut until this region reports.
 	_ = conn.Send(&peerv1.Message{Body: &peerv1.Message_CutTaken{CutTaken: &peerv1.CutTaken{}}})
 	return nil
 }
 
-func (c *JoinConfig) load(ctx context.Context, conn Conn, g *guard, cut *peerv1.Cut) error {
+func (c *JoinConfig) load(ctx context.Context, conn Conn, g *guard, cut *peerv1.Cut, id *Identity) error {
 	applied := map[clock.Lane]clock.Timestamp{}
 	for _, p := range cut.GetLanes() {
 		lane, err := laneFrom(p.GetRegion(), p.GetSlot())
@@ -288,7 +315,11 @@ func (c *JoinConfig) load(ctx context.Context, conn Conn, g *guard, cut *peerv1.
 		}
 		applied[lane] = clock.Timestamp(p.GetApplied())
 	}
-	if err := c.Store.LoadBegin(ctx); err != nil {
+	if err := c.giveUp(ctx, id, applied); err != nil {
+		return err
+	}
+	keep := id.keeps()
+	if err := c.Store.LoadBegin(ctx, keep...); err != nil {
 		return diskError{err}
 	}
 	for {
@@ -302,7 +333,7 @@ func (c *JoinConfig) load(ctx context.Context, conn Conn, g *guard, cut *peerv1.
 		case r == nil || r.GetShard() >= shards:
 			return kv.Errorf(kv.KindCorrupt, "%T instead of a range of a shard", m.GetBody())
 		case r.GetLast():
-			if err := c.Store.LoadEnd(ctx, cut.GetState(), applied); err != nil {
+			if err := c.Store.LoadEnd(ctx, cut.GetState(), applied, keep...); err != nil {
 				return diskError{err}
 			}
 			return nil

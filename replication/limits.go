@@ -50,6 +50,12 @@ const (
 	// JoinLimit is how long a region that joins is not heard of, by any region, before the founder
 	// abandons it, so that others can join and stability moves on.
 	JoinLimit = time.Hour
+	// BehindAfter is how long nobody in reach has had what a node lacks in its log before the node takes
+	// a cut in place of its data: who has may be about to connect.
+	BehindAfter = 2 * time.Second
+	// ShipPatience is how long such a node then waits until every region in reach has what it wrote,
+	// and not only the one that it takes the cut from.
+	ShipPatience = 10 * time.Second
 	// MessageGap is how long a stream collects records between two messages that carry less than
 	// GapBytes of them. It halves what small groups cost in bytes and in time of both ends.
 	MessageGap = time.Millisecond

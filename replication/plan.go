@@ -43,6 +43,7 @@ func (r *Replicator) plan(ctx context.Context) error {
 	err := r.short
 	r.mu.Unlock()
 	r.holds.review(r)
+	r.behind.review(r)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (r *Replicator) arrange(l *inLane, now time.Duration) {
 		}
 	case direct != nil:
 		want[direct] = true
-		if !direct.live(now) {
+		if !direct.live(now) || direct.lacks(l) {
 			want[r.relay(l, now)] = true
 		}
 	default:
@@ -88,7 +89,7 @@ func (r *Replicator) arrange(l *inLane, now time.Duration) {
 		}
 	}
 	for s := range want {
-		if l.subs[s] == nil && s.refused[l.lane] <= now {
+		if l.subs[s] == nil && s.refused[l.lane] <= now && !s.lacks(l) {
 			s.begin(l)
 		}
 	}
@@ -110,7 +111,7 @@ func (r *Replicator) relay(l *inLane, now time.Duration) *stream {
 		return t
 	}
 	for _, s := range r.streams {
-		if s.peer == l.lane.Region || !s.live(now) || s.refused[l.lane] > now {
+		if s.peer == l.lane.Region || !s.live(now) || s.refused[l.lane] > now || s.lacks(l) {
 			continue
 		}
 		t := score(s)

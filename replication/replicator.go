@@ -47,6 +47,7 @@ type Replicator struct {
 	applyWake, planWake chan struct{}
 	recovery            recovery
 	holds               holds
+	behind              behind
 
 	reportMu sync.Mutex
 	report   *peerv1.RegionReport
@@ -92,6 +93,7 @@ func New(c Config) (*Replicator, error) {
 		joiners: map[clock.Region]time.Duration{},
 	}
 	r.recovery.init(r)
+	r.behind.found = make(chan Behind, 1)
 	if _, ok := registry.find(r.self.Region); !ok {
 		return nil, kv.Errorf(kv.KindCorrupt, "region %d (%s) is not in its own list of regions", r.self.Region, c.Identity.Name)
 	}

@@ -550,29 +550,6 @@ func TestAStoreThatRefusesEndsTheRun(t *testing.T) {
 	})
 }
 
-func TestALaneWhoseLogIsTruncatedIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, eu, us, ap := three(t)
-		defer stopAll(eu, us)
-		ap.crash()
-		s := eu.commit()
-		us.sees(s)
-		eu.r.ForgetTail(eu.lane())
-		us.r.ForgetTail(eu.lane())
-		for _, n := range []*node{eu, us} {
-			n.store.mu.Lock()
-			n.store.truncated[eu.lane()] = s.Time
-			n.store.mu.Unlock()
-		}
-		ap = c.start("ap", ap.store, nil)
-		defer stopAll(ap)
-		eventually(t, "it says so", func() bool { return ap.loggedLike("truncated") })
-		ap.mu.Lock()
-		defer ap.mu.Unlock()
-		require.ErrorIs(t, errors.Join(ap.faults...), kv.ErrTooOld)
-	})
-}
-
 func TestAMovedNodeIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, eu, us, ap := three(t)

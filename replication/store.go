@@ -36,14 +36,14 @@ type Store interface {
 // before the store serves anything.
 type Loader interface {
 	Meta
-	// LoadBegin empties the store of leaves, logs and applied positions, durably; metadata set with
-	// SetMeta stays.
-	LoadBegin(ctx context.Context) error
+	// LoadBegin empties the store of leaves, applied positions and all logs but those of the lanes to
+	// keep, durably; metadata set with SetMeta stays.
+	LoadBegin(ctx context.Context, keep ...clock.Lane) error
 	// LoadRange writes what ReadRange of another store returned.
 	LoadRange(ctx context.Context, shard int, data []byte) error
 	// LoadEnd writes what ReadState of another store returned, and the applied vector, one position
-	// a lane. Everything loaded is durable when it returns.
-	LoadEnd(ctx context.Context, state []byte, applied map[clock.Lane]clock.Timestamp) error
+	// a lane. Then it applies what the logs kept hold beyond that. All is durable when it returns.
+	LoadEnd(ctx context.Context, state []byte, applied map[clock.Lane]clock.Timestamp, keep ...clock.Lane) error
 }
 
 // Meta is a small durable map for what replication must remember.

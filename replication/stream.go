@@ -30,7 +30,8 @@ type stream struct {
 	// Guarded by Replicator.mu.
 	heard   time.Duration // monotonic, when the last message came
 	in      map[uint32]*inSub
-	refused map[clock.Lane]time.Duration // lanes that the peer can't serve, until then
+	refused map[clock.Lane]time.Duration   // lanes that the peer can't serve, until then
+	tooOld  map[clock.Lane]clock.Timestamp // lanes that it has truncated beyond that
 	control []*peerv1.Message
 	hears   map[clock.Region]bool // regions that the peer hears directly
 	members uint64                // version of the list of regions that the peer counts by
@@ -52,7 +53,7 @@ func newStream(r *Replicator, conn Conn, peer Member, incarnation uint64) *strea
 		r: r, conn: conn, peer: peer.Region, name: peer.Name, incarnation: incarnation,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: func(error) {},
 		heard: r.c.Time.Monotonic(),
-		in:    map[uint32]*inSub{}, refused: map[clock.Lane]time.Duration{}, out: map[clock.Lane]*outSub{},
+		in:    map[uint32]*inSub{}, refused: map[clock.Lane]time.Duration{}, tooOld: map[clock.Lane]clock.Timestamp{}, out: map[clock.Lane]*outSub{},
 		lastRecords: -MessageGap,
 	}
 }
@@ -249,7 +250,9 @@ func (r *Replicator) laneRefused(s *stream, m *peerv1.LaneError) {
 	err := fmt.Errorf("region %d (%s) can't serve lane %s from %s on: %w", s.peer, s.name, sub.lane.lane, sub.last,
 		kv.Errorf(kv.Kind(m.GetKind()), "%s", m.GetMessage()))
 	r.c.Hooks.logf("%v", err)
-	if !errors.Is(err, kv.ErrUnavailable) {
+	if errors.Is(err, kv.ErrTooOld) {
+		s.tooOld[sub.lane.lane] = sub.last // others are asked, and else it is fallen behind
+	} else if !errors.Is(err, kv.ErrUnavailable) {
 		r.c.Hooks.fault(sub.lane.lane.Region, err)
 	}
 	poke(r.planWake)
