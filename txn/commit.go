@@ -66,6 +66,7 @@ type Committer struct {
 	queue   []*commit
 	kicked  bool // a group job is submitted and has not yet taken from the queue
 	ids     *opTable
+	beats   heartbeat
 	stopped bool
 
 	kicks    sync.WaitGroup // goroutines of kickLocked

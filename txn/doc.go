@@ -22,8 +22,8 @@
 //  3. A transaction's snapshot stays open until its group is durable, or until it ends unwritten.
 //  4. A caller is answered once: at its own durability, or with an error whose outcome is stated.
 //  5. Of all tries that carry one operation id, in one lane, at most one is written, and all of
-//     them that are answered get its outcome. (A retry is taken to arrive within retrySlack of the
-//     age that it states.)
+//     them that are answered get its outcome. (A retry is taken to be read within retrySlack of the
+//     age that it states, not counting the time in which the process stood still.)
 //  6. The log is the memory of operation ids. Who retries an operation, or asks for its outcome, is
 //     told "not applied" only once a record says so: a transaction without effects denies its id for
 //     good. Later retries find it as they would find a commit, also after a crash, or are told that

@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	// retrySlack is added to the age that a client states, for the way to the node and for clocks that
-	// were set meanwhile.
+	// retrySlack is added to the age that a client states, for the way to the node: the Go client ends
+	// a connection that acknowledges nothing for 3 seconds, and with it what is on its way.
 	retrySlack = 10 * time.Second
+	// stallKept is how long after a stall of the process what arrives may have waited for its end.
+	stallKept = time.Minute
 	// MaxRetryAge is the oldest first try that a retry may refer to.
 	MaxRetryAge = 24 * time.Hour
 )
@@ -115,11 +117,12 @@ func (c *Committer) Incarnation() uint64 { return c.named.Load() }
 // uptime is how long ago this committer started.
 func (c *Committer) uptime() time.Duration { return c.mono() - c.started.mono }
 
-// turnIfDue ends an incarnation's turn when it is time.
+// turnIfDue ends an incarnation's turn when it is time, and notes that the process runs.
 func (c *Committer) turnIfDue() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ids.turnIfDue(c.uptime())
+	c.beats.beat(c.uptime())
 	c.nameLocked()
 }
 
@@ -151,12 +154,12 @@ func (c *Committer) since(a kv.Attempt) (clock.Timestamp, error) {
 
 // before is at or below every timestamp that this lane has issued since a duration ago, also when
 // the wall clock was set meanwhile: within this process the monotonic clock tells, and what the
-// process before it issued is counted back from its last record.
+// process before it issued is counted back from its last record. c.mu is held.
 func (c *Committer) before(age time.Duration) clock.Timestamp {
 	up := c.uptime()
-	back := -(age + retrySlack)
+	back := -(age + retrySlack + c.beats.late(up))
 	least := min(c.wall(), c.started.wall.Add(up)).Add(back)
-	if age > up {
+	if -back > up {
 		least = min(least, c.started.last.Wall().Add(up+back))
 	}
 	return clock.At(least)
@@ -176,4 +179,27 @@ func (c *Committer) outcome(ctx context.Context, a kv.Attempt) (kv.OutcomeAnswer
 	default:
 		return kv.OutcomeAnswer{Outcome: kv.Applied, Commit: res.stamp}, nil
 	}
+}
+
+// heartbeat tells how long a retry may have waited unread because the process stood still: stopped by a
+// signal, starved, or with its machine. All are readings of the uptime.
+type heartbeat struct {
+	last    time.Duration // beat
+	stall   time.Duration // the longest pause between two beats of late
+	stalled time.Duration // when it ended
+}
+
+func (h *heartbeat) beat(now time.Duration) {
+	if pause := now - h.last; pause >= h.stall || now-h.stalled > stallKept {
+		h.stall, h.stalled = pause, now
+	}
+	h.last = now
+}
+
+// late is how much later than it was sent a retry may be read now.
+func (h *heartbeat) late(now time.Duration) time.Duration {
+	if now-h.stalled > stallKept {
+		return now - h.last
+	}
+	return max(h.stall, now-h.last)
 }

@@ -213,3 +213,34 @@ func TestTickRaisesTheSafeTime(t *testing.T) {
 	receipt := r.must(kv.Options{}, increment("n", 1))
 	require.Greater(t, receipt.Commit.Time, raw, "nothing is committed at or below a safe time")
 }
+
+// The process is stopped for a minute right after a commit; a retry waits in its socket meanwhile, and
+// states the age that it had when it was sent.
+func TestRetryThatWaitedForAStoppedProcessIsFound(t *testing.T) {
+	for name, beaten := range map[string]bool{"read before the next heartbeat": false, "read after it": true} {
+		t.Run(name, func(t *testing.T) {
+			r := fresh(t)
+			r.wall = func() clock.Wall { return wall().Add(r.now) }
+			beat := func(d time.Duration) { r.now += d; r.Expire() }
+			for range 20 {
+				beat(5 * time.Second)
+			}
+			id := kv.OpID{1}
+			receipt, err := r.try(first(id), increment("n", 1))
+			require.NoError(t, err)
+			r.now += time.Minute
+			if beaten {
+				r.Expire()
+				beat(5 * time.Second)
+			}
+			same, err := r.try(again(id, time.Second), increment("n", 1))
+			require.NoError(t, err)
+			require.Equal(t, receipt.Commit, same.Commit)
+			require.Equal(t, int64(1), r.counter("n"))
+			for range 20 {
+				beat(5 * time.Second)
+			}
+			require.Equal(t, 5*time.Second, r.beats.late(r.uptime()), "stalls are forgotten")
+		})
+	}
+}
