@@ -31,7 +31,8 @@ func onDisk(b *testing.B) *Coordinator {
 	return c
 }
 
-// BenchmarkAdd is a one-shot add to one of 10,000 counters. bench/ compares it with bare Pebble.
+// BenchmarkAdd is a one-shot add to one of 10,000 counters, without the client above it; bench measures
+// both together, beside bare Pebble.
 func BenchmarkAdd(b *testing.B) {
 	for _, run := range []struct {
 		durability kv.Durability
