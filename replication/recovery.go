@@ -18,7 +18,8 @@ import (
 //
 // It is over once every other region (but those that the operator names as gone) has said in a
 // handshake what it holds of this lane, all of that is on disk here, and E includes every report of
-// this region that any of them has counted: below those, others may have forgotten.
+// this region that any of them has counted, as far as one of them still holds it: below those, others
+// may have forgotten. Regions that lost their disks together do not wait for what only they had.
 type recovery struct {
 	mu     sync.Mutex
 	active bool
@@ -30,8 +31,9 @@ type recovery struct {
 
 // handed is what a region said in its handshake.
 type handed struct {
-	upTo clock.Timestamp // of this node's lane
-	see  clock.Vector    // what E must include
+	upTo  clock.Timestamp // of this node's lane
+	see   clock.Vector    // what E must include, as far as anybody holds it
+	holds clock.Vector    // what it holds of all lanes
 }
 
 func (c *recovery) init(r *Replicator) {
@@ -68,6 +70,7 @@ func (r *Replicator) met(s *stream, h *peerv1.Hello) error {
 		if err != nil {
 			return err
 		}
+		said.holds = said.holds.With(lane.Region, max(said.holds.At(lane.Region), clock.Timestamp(p.GetApplied())))
 		if lane == r.self {
 			said.upTo, floor = clock.Timestamp(p.GetApplied()), clock.Timestamp(p.GetSafe())
 		}
@@ -170,22 +173,26 @@ func (c *recovery) tell(r *Replicator, reason string) {
 func (c *recovery) missing(r *Replicator) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, list := r.registry.snapshot()
 	recovering := r.c.Exposure.Recovering()
 	exposed, durable := r.c.Exposure.Exposed(), r.ownEnd()
+	asked := c.asked(r, recovering)
+	// What several regions lost together nobody can give back, though one that is left may remember a
+	// report of it. It has forgotten nothing on the strength of that beyond what it holds itself.
+	left := exposed
+	for _, m := range asked {
+		left = left.Join(c.handed[m.Region].holds)
+	}
 	var silent []string
-	for _, m := range list {
-		if m.Region == r.self.Region || slices.Contains(r.c.Gone, m.Name) || !recovering && m.Region != founder {
-			continue
-		}
+	for _, m := range asked {
 		said, ok := c.handed[m.Region]
+		see := said.see.Meet(left)
 		switch {
 		case !ok:
 			silent = append(silent, m.Name)
 		case said.upTo > durable:
 			return fmt.Sprintf("this region's own writes up to %s, which region %q holds, are here (now: %s)", said.upTo, m.Name, durable)
-		case !exposed.Includes(said.see):
-			return fmt.Sprintf("what region %q knows is here: %s (now: %s)", m.Name, said.see, exposed)
+		case !exposed.Includes(see):
+			return fmt.Sprintf("what region %q knows is here: %s (now: %s)", m.Name, see, exposed)
 		}
 	}
 	if len(silent) > 0 {
@@ -195,6 +202,18 @@ func (c *recovery) missing(r *Replicator) string {
 		return "records of the own lane are on disk"
 	}
 	return ""
+}
+
+// asked lists the regions that must say what they hold: all others that are not gone, or, for a region
+// that joins, the founder.
+func (c *recovery) asked(r *Replicator, recovering bool) (out []Member) {
+	_, list := r.registry.snapshot()
+	for _, m := range list {
+		if m.Region != r.self.Region && !slices.Contains(r.c.Gone, m.Name) && (recovering || m.Region == founder) {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // ownEnd is the last record of the own lane on disk.
