@@ -16,6 +16,8 @@ import (
 const (
 	saysPlaintext   = "first record does not look like a TLS handshake"
 	saysDialing     = "Error while dialing: "
+	saysUntrusted   = "tls: failed to verify certificate: "
+	saysNameless    = "tls: certificate required"
 	saysNoHandshake = "authentication handshake failed: EOF"
 	saysHTTP1       = "looked like an HTTP/1.1 header"
 	saysHungUp      = "error reading server preface: "
@@ -39,6 +41,13 @@ func unreachable(addr string, st *status.Status) (kind kv.Kind, message string, 
 	switch {
 	case strings.Contains(text, saysPlaintext):
 		return kv.KindInvalid, "the node at " + addr + " speaks no TLS: " + plaintextAdvice(addr), true
+	case strings.Contains(text, saysUntrusted):
+		_, why, _ := strings.Cut(strings.TrimRight(text, `"`), saysUntrusted)
+		why, _, _ = strings.Cut(why, " (possibly because") // a guess
+		return kv.KindInvalid, "the certificate of " + addr + " is not to be trusted (" + why +
+			"): --tls-ca (client.WithTLS) names the authority, and the certificate must name the address", true
+	case strings.Contains(text, saysNameless):
+		return kv.KindInvalid, addr + " wants a certificate of its clients: give --tls-cert and --tls-key (client.WithTLS); client ports want none, so it may be another", true
 	case strings.Contains(text, saysHTTP1), st.Code() == codes.Unimplemented && strings.Contains(text, saysNoDatabase):
 		return kv.KindInvalid, addr + notClientPort, true
 	case strings.Contains(text, saysNoHandshake):

@@ -586,13 +586,11 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Counter("c").Add(ctx, 1))
 	require.NoError(t, db.Close())
-	for name, opts := range map[string][]client.Option{
-		"unknown authority": {},
-		"plaintext":         {client.Insecure()},
-	} {
-		_, err = client.Open(ctx, lis.Addr().String(), append(opts, client.WithTries(1))...)
-		require.ErrorIs(t, err, client.ErrUnavailable, name)
-	}
+	_, err = client.Open(ctx, lis.Addr().String())
+	require.ErrorIs(t, err, client.ErrInvalid, "no try changes whom it trusts")
+	require.ErrorContains(t, err, "not to be trusted (x509: certificate signed by unknown authority): --tls-ca (client.WithTLS)")
+	_, err = client.Open(ctx, lis.Addr().String(), client.Insecure(), client.WithTries(1))
+	require.ErrorIs(t, err, client.ErrUnavailable)
 }
 
 // frame is an HTTP/2 frame.

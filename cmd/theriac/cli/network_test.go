@@ -81,6 +81,12 @@ func TestOverTLS(t *testing.T) {
 
 	code, _, stderr = overNetwork("counter", "add", "k", "--addr", at, "--insecure", "--timeout", "300ms")
 	require.Equal(t, ExitUnavailable, code, stderr)
+	code, _, stderr = overNetwork("counter", "add", "k", "--addr", at, "--tls-ca", files.CA)
+	require.Equal(t, ExitUsage, code, stderr)
+	require.Contains(t, stderr, at+" wants a certificate of its clients")
+	code, _, stderr = overNetwork("counter", "add", "k", "--addr", at, "--tls-ca", writeCertificates(t).CA)
+	require.Equal(t, ExitUsage, code, stderr)
+	require.Contains(t, stderr, "the certificate of "+at+" is not to be trusted (x509: certificate signed by unknown authority): --tls-ca")
 	code, _, stderr = overNetwork("counter", "add", "k", "--addr", at, "--tls-ca", files.Key)
 	require.Equal(t, ExitUsage, code, stderr)
 	require.Contains(t, stderr, "no certificate in PEM form")

@@ -83,7 +83,7 @@ func TestLoadRefuses(t *testing.T) {
 		"THERIAC_BUKET=b":              "did you mean THERIAC_BUCKET?",
 		"THERIAC_TIMEOUT=":             `THERIAC_TIMEOUT: value ""`,
 		"THERIAC_CONSISTENCY=strong":   "this version serves causal and eventual",
-		"THERIAC_INSECURE=perhaps":     "THERIAC_INSECURE",
+		"THERIAC_INSECURE=perhaps":     `THERIAC_INSECURE: value "perhaps": want true or false`,
 		"THERIAC_CONFIG=/no/such/file": "no such file",
 	} {
 		_, fs := clientFlags()

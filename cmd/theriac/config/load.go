@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -104,6 +106,9 @@ func apply(fs *pflag.FlagSet, variables, keys map[string]string) error {
 
 // reason takes pflag's "invalid argument … for …" off, which names a flag that was never typed.
 func reason(err error) error {
+	if n := (*strconv.NumError)(nil); errors.As(err, &n) && n.Func == "ParseBool" {
+		return errors.New("want true or false")
+	}
 	if i, ok := err.(*pflag.InvalidValueError); ok && i.Unwrap() != nil {
 		return i.Unwrap()
 	}
