@@ -32,7 +32,7 @@ type peerFacts struct {
 	clockAhead     bool
 }
 
-func (n *Node) hooks() replication.Hooks {
+func (n *run) hooks() replication.Hooks {
 	f := &n.peers
 	f.faults, f.skew = map[clock.Region]string{}, map[clock.Region]time.Duration{}
 	f.stuck = map[clock.Region]string{}
@@ -56,11 +56,12 @@ func (n *Node) hooks() replication.Hooks {
 		},
 		Sent:     func(region clock.Region, records, bytes int) { f.count(f.sent, region, records, bytes) },
 		Received: func(region clock.Region, records, bytes int) { f.count(f.received, region, records, bytes) },
+		Behind:   n.leftBehind,
 		Logf:     n.config.logf,
 	}
 }
 
-func (n *Node) skewed(region clock.Region, name string, ahead time.Duration) {
+func (n *run) skewed(region clock.Region, name string, ahead time.Duration) {
 	n.peers.mu.Lock()
 	n.peers.skew[region] = ahead
 	n.peers.mu.Unlock()
@@ -72,7 +73,7 @@ func (n *Node) skewed(region clock.Region, name string, ahead time.Duration) {
 }
 
 // clockAhead refuses writes while most peers find this node's clock too far ahead.
-func (n *Node) clockAhead(ahead bool) {
+func (n *run) clockAhead(ahead bool) {
 	n.peers.mu.Lock()
 	defer n.peers.mu.Unlock()
 	n.peers.clockAhead = ahead
@@ -85,7 +86,7 @@ func (n *Node) clockAhead(ahead bool) {
 }
 
 // Alive is nil while the process can work.
-func (n *Node) Alive() error {
+func (n *run) Alive() error {
 	if f := n.failed.Load(); f != nil {
 		return f.err
 	}
@@ -93,7 +94,7 @@ func (n *Node) Alive() error {
 }
 
 // NotReady lists why the node does not serve clients in full. Empty: it does.
-func (n *Node) NotReady() []string {
+func (n *run) NotReady() []string {
 	var out []string
 	if refused := n.Refused(); refused != nil {
 		out = append(out, refused.Message)

@@ -13,9 +13,9 @@ import (
 const Version = "0.1.0"
 
 // identify finds out who this node is, and joins its cluster if it is new.
-func (n *Node) identify(ctx context.Context) error {
+func (n *run) identify(ctx context.Context, first clock.Region) error {
 	id, err := replication.Identify(ctx, replication.JoinConfig{
-		Name: n.config.Region, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses, Ask: n.config.Join,
+		Name: n.config.Region, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses, Ask: n.config.Join, First: first,
 		Store: peerStore{Store: n.store}, Transport: n.config.Transport, Time: n.config.Time, Random: n.config.Random,
 		Logf: n.config.logf,
 	})
@@ -28,7 +28,7 @@ func (n *Node) identify(ctx context.Context) error {
 }
 
 // startState is what the store holds, as the machine wants it.
-func (n *Node) startState() causal.Start {
+func (n *run) startState() causal.Start {
 	start := causal.Start{
 		Self: n.lane, Number: uint64(n.config.Time.Wall()), Incarnation: n.store.Start().Incarnation, MaxSkew: n.config.Skew,
 		Recovering: n.recovering(),
@@ -43,15 +43,15 @@ func (n *Node) startState() causal.Start {
 }
 
 // recovering tells whether the own lane may lack what others hold of it.
-func (n *Node) recovering() bool { return n.identity.Recovering || n.store.Start().Short }
+func (n *run) recovering() bool { return n.identity.Recovering || n.store.Start().Short }
 
 // refuseWrites is how a node begins: until its lane is complete and started (invariant 2).
-func (n *Node) refuseWrites() {
+func (n *run) refuseWrites() {
 	n.refuseFor(notYetWhole, kv.Errorf(kv.KindReadOnly, "this node does not have all of its region's own writes back yet"))
 }
 
 // becomeWritable waits until the lane is complete, starts it and takes writes.
-func (n *Node) becomeWritable(ctx context.Context) error {
+func (n *run) becomeWritable(ctx context.Context) error {
 	floor, err := n.replicator.WaitWritable(ctx)
 	if err != nil {
 		return err
@@ -62,6 +62,7 @@ func (n *Node) becomeWritable(ctx context.Context) error {
 	if err := n.Coordinator.Start(ctx, floor); err != nil {
 		return err
 	}
+	n.begun.Store(true)
 	if n.recovering() {
 		if err := n.replicator.Recovered(ctx); err != nil {
 			return err

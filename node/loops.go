@@ -19,7 +19,7 @@ const (
 )
 
 // every calls fn again and again until ctx ends.
-func (n *Node) every(ctx context.Context, d time.Duration, fn func(context.Context)) {
+func (n *run) every(ctx context.Context, d time.Duration, fn func(context.Context)) {
 	for {
 		fired, release := n.config.Time.NewTimer(d)
 		select {
@@ -33,11 +33,11 @@ func (n *Node) every(ctx context.Context, d time.Duration, fn func(context.Conte
 }
 
 // moveCuts lets the store fold what nobody can read any more.
-func (n *Node) moveCuts(context.Context) { n.store.SetCuts(n.exposure.Cuts()) }
+func (n *run) moveCuts(context.Context) { n.store.SetCuts(n.exposure.Cuts()) }
 
 // TruncateLog drops log records that every region has on its disk and that are old, or too many. The
 // node does so by itself every few seconds.
-func (n *Node) TruncateLog(ctx context.Context) {
+func (n *run) TruncateLog(ctx context.Context) {
 	everywhere := n.exposure.Everywhere()
 	old := clock.At(n.config.Time.Wall().Add(-n.config.LogAge))
 	upTo := map[clock.Lane]clock.Timestamp{}
@@ -61,10 +61,10 @@ func (n *Node) TruncateLog(ctx context.Context) {
 	}
 }
 
-func (n *Node) expire(context.Context) { n.Expire() }
+func (n *run) expire(context.Context) { n.Expire() }
 
 // tick raises the lane's safe time while there is anybody to tell.
-func (n *Node) tick(ctx context.Context) {
+func (n *run) tick(ctx context.Context) {
 	if n.Refused() != nil || len(n.exposure.Members()) == 1 {
 		return
 	}

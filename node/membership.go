@@ -37,7 +37,8 @@ func (n *Node) startMembership(ctx context.Context) error {
 		return nil
 	}
 	found := make(chan Peer, foundQueue)
-	self := Peer{Cluster: n.identity.Cluster, Region: n.lane.Region, Addresses: n.config.Addresses}
+	r := n.current.Load()
+	self := Peer{Cluster: r.identity.Cluster, Region: r.lane.Region, Addresses: n.config.Addresses}
 	err := m.Start(self, n.knownGossip, func(p Peer) {
 		select {
 		case found <- p:
@@ -57,12 +58,16 @@ func (n *Node) startMembership(ctx context.Context) error {
 	return nil
 }
 
+// noteFound passes findings on. While the data is taken anew they are dropped, and found again.
 func (n *Node) noteFound(ctx context.Context, found <-chan Peer) {
 	for {
 		select {
 		case p := <-found:
-			if err := n.replicator.SetAddresses(ctx, p.Region, p.Addresses); err != nil && ctx.Err() == nil {
-				n.config.logf("noting the addresses of region %d: %v", p.Region, err)
+			if r, done := n.enter(); done != nil {
+				if err := r.replicator.SetAddresses(ctx, p.Region, p.Addresses); err != nil && ctx.Err() == nil {
+					n.config.logf("noting the addresses of region %d: %v", p.Region, err)
+				}
+				done()
 			}
 		case <-ctx.Done():
 			return
@@ -73,8 +78,9 @@ func (n *Node) noteFound(ctx context.Context, found <-chan Peer) {
 // knownGossip lists the gossip addresses of the other regions.
 func (n *Node) knownGossip() []string {
 	var out []string
-	for _, p := range n.replicator.Status() {
-		if p.Region != n.lane.Region && p.Addresses.Gossip != "" {
+	r := n.current.Load()
+	for _, p := range r.replicator.Status() {
+		if p.Region != r.lane.Region && p.Addresses.Gossip != "" {
 			out = append(out, p.Addresses.Gossip)
 		}
 	}

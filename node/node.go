@@ -5,35 +5,22 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
-	"github.com/theriac-db/theriac/replication"
-	"github.com/theriac-db/theriac/storage"
-	"github.com/theriac-db/theriac/txn"
 )
 
 // Node is one running node. It implements kv.Service.
 type Node struct {
-	*txn.Coordinator
-	config      Config
-	identity    replication.Identity
-	lane        clock.Lane
-	incarnation uint64
-	store       *storage.Store
-	exposure    *replication.Exposure
-	replicator  *replication.Replicator
-	peers       peerFacts
-	refusals    refusals
+	config  Config
+	current atomic.Pointer[run]
+	// gate is held for reading by every call, and for writing while the run is replaced: no call ever
+	// meets a store that is being emptied.
+	gate  sync.RWMutex
+	began chan error // buffered; what came of the first attempt to take writes
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	failed  atomic.Pointer[failure]
 }
-
-// failure is why a node takes no more writes.
-type failure struct{ err error }
 
 // Start starts a node and returns once it serves. ctx bounds the start only.
 func Start(ctx context.Context, config Config) (*Node, error) {
@@ -41,213 +28,157 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{config: config, incarnation: config.Random()>>1 | 1}
-	if n.store, err = storage.Open(n.storageConfig()); err != nil {
+	door := newDoor(config.Transport)
+	config.Transport = door
+	background, cancel := context.WithCancel(context.Background())
+	n := &Node{config: config, began: make(chan error, 1), cancel: cancel}
+	n.running.Go(func() { door.serve(background) })
+	r, err := newRun(ctx, config, 0)
+	if err != nil {
+		cancel()
+		n.running.Wait()
 		return nil, err
 	}
-	if err := n.start(ctx); err != nil {
-		if n.cancel != nil {
-			n.stopBackground()
-		}
-		n.stopParts()
+	n.current.Store(r)
+	if err := n.start(ctx, background); err != nil {
+		n.Kill()
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Node) storageConfig() storage.Config {
-	c := &n.config
-	return storage.Config{
-		FS: c.FS, Dir: c.Dir,
-		CacheBytes: c.CacheBytes, LeafCacheBytes: c.LeafCacheBytes, MemTableBytes: c.MemTableBytes,
-		After:       n.after,
-		Incarnation: c.Random,
-		Logf:        c.logf,
-		Fatal:       n.fatal,
-	}
-}
-
-// after runs f once d has passed, on the node's timers.
-func (n *Node) after(d time.Duration, f func()) (stop func() bool) {
-	fired, release := n.config.Time.NewTimer(d)
-	quit := make(chan struct{})
-	var once sync.Once
-	go func() {
-		select {
-		case <-fired:
-			once.Do(func() { f() })
-		case <-quit:
-		}
-	}()
-	return func() bool {
-		stopped := false
-		once.Do(func() { stopped = true; close(quit); release() })
-		return stopped
-	}
-}
-
-func (n *Node) fatal(err error) {
-	if n.failed.CompareAndSwap(nil, &failure{err}) {
-		n.config.logf("no more writes are taken: %v", err)
-		n.refuseFor(hasFailed, kv.Errorf(kv.KindReadOnly, "this node takes no more writes: %w", err))
-		n.config.Fatal(err)
-	}
-}
-
-func (n *Node) start(ctx context.Context) error {
-	if err := n.identify(ctx); err != nil {
-		return err
-	}
-	n.coordinate(txn.New(txn.Config{
-		CommitterConfig: txn.CommitterConfig{
-			Store: n.store, Lane: n.lane, Wall: n.config.Time.Wall, Mono: n.config.Time.Monotonic, Skew: n.config.Skew,
-			Incarnation: n.incarnation, Publish: n.publish,
-		},
-		Snapshots: exposure{n.exposure},
-		Cluster:   n.identity.Cluster,
-		Region:    n.identity.Name,
-	}))
-	n.refuseWrites()
-	if err := n.makeReplicator(); err != nil {
-		return err
-	}
-	background, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
-	n.runBackground(background)
+func (n *Node) start(ctx, background context.Context) error {
 	if err := n.startMembership(background); err != nil {
 		return err
 	}
-	if n.recovering() { // it serves reads meanwhile
-		n.running.Go(func() { n.report(background, n.becomeWritable(background)) })
-		return nil
+	r := n.current.Load()
+	r.begin(n.tellBegan)
+	n.running.Go(func() { n.keepUp(background) })
+	if r.recovering() {
+		return nil // it serves reads meanwhile
 	}
-	return n.becomeWritable(ctx)
-}
-
-func (n *Node) makeReplicator() (err error) {
-	n.replicator, err = replication.New(replication.Config{
-		Identity: n.identity, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses,
-		Store: peerStore{n.store, n.exposure}, Exposure: n.exposure, Transport: n.config.Transport,
-		Time: n.config.Time, Random: n.config.Random, Applied: n.store.Lanes(), Skew: n.config.Skew, Gone: n.config.Gone,
-		Hooks: n.hooks(),
-	})
-	return err
-}
-
-// publish hands a durable record of the own lane to the streams.
-func (n *Node) publish(t clock.Timestamp, encoded []byte) {
-	n.replicator.Publish(replication.Durable{Time: t, Encoded: encoded})
-}
-
-func (n *Node) runBackground(ctx context.Context) {
-	for _, loop := range []struct {
-		every time.Duration
-		fn    func(context.Context)
-	}{
-		{cutsInterval, n.moveCuts}, {expireInterval, n.expire}, {truncateInterval, n.TruncateLog}, {truncateInterval, n.watchHeld}, {n.config.Skew / tickShare, n.tick},
-	} {
-		n.running.Go(func() { n.every(ctx, loop.every, loop.fn) })
+	select {
+	case err := <-n.began:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("starting: %w", context.Cause(ctx))
 	}
-	n.running.Go(func() { n.report(ctx, n.replicator.Run(ctx)) })
 }
 
-// report stops writes after a failure that nobody else hears of.
-func (n *Node) report(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil {
-		n.fatal(err)
+func (n *Node) tellBegan(err error) {
+	select {
+	case n.began <- err:
+	default:
 	}
 }
 
 // Close stops the node in order.
 func (n *Node) Close(ctx context.Context) error {
-	n.stopBackground()
-	err := n.Coordinator.Stop(ctx)
-	if closing := n.stopParts(); err == nil {
-		err = closing
-	}
-	return err
+	n.stopRunning()
+	return n.current.Load().Close(ctx)
 }
 
 // Kill stops the node's goroutines without ending anything in order: the files stay as a crash at
 // this moment would leave them, but for what the store writes when it is closed.
 func (n *Node) Kill() {
-	n.stopBackground()
-	if err := n.stopParts(); err != nil {
-		n.config.logf("stopping: %v", err)
-	}
+	n.stopRunning()
+	n.current.Load().Kill()
 }
 
-func (n *Node) stopBackground() {
+func (n *Node) stopRunning() {
 	n.cancel()
 	n.running.Wait()
 }
 
-func (n *Node) stopParts() error {
-	if n.exposure != nil {
-		n.exposure.Stop()
+// enter returns what serves at the moment, and what to call when done with it; nil: nothing does.
+func (n *Node) enter() (*run, func()) {
+	if !n.gate.TryRLock() {
+		return nil, nil
 	}
-	if err := n.store.Close(); err != nil {
-		return fmt.Errorf("closing the store: %w", err)
-	}
-	return nil
+	return n.current.Load(), n.gate.RUnlock
 }
 
-// exposure fits replication's shell to what txn needs.
-type exposure struct{ *replication.Exposure }
-
-func (x exposure) Open(mayWrite, applied bool) (txn.Snapshot, error) {
-	return x.Exposure.Open(context.Background(), replication.OpenOptions{Writes: mayWrite, Applied: applied})
+// through makes a call of whatever serves at the moment.
+func through[T any](n *Node, call func(*run) (T, error)) (T, error) {
+	if !n.gate.TryRLock() {
+		var none T
+		return none, errRenewing()
+	}
+	defer n.gate.RUnlock()
+	return call(n.current.Load())
 }
 
-// Status implements kv.Service.
-func (n *Node) Status(context.Context) (kv.Status, error) {
-	horizon, settled := n.exposure.Cuts()
-	s := kv.Status{
-		Cluster: n.identity.Cluster, Region: n.identity.Name, Lane: n.lane, Incarnation: n.Coordinator.Incarnation(),
-		Addresses: n.config.Addresses, Version: Version, State: n.state(),
-		Exposed: n.exposure.Exposed(), Durable: n.exposure.Durable(), Stable: n.exposure.Stable(),
-		Settled: settled, Horizon: horizon, OpenTxns: n.OpenTxns(), Pending: n.store.Stats().PendingRemoval,
-	}
-	for _, lane := range n.exposure.Members() {
-		s.LogBytes += n.store.LogStats(lane, n.config.LogBytes).Bytes
-	}
-	s.Regions = n.regions()
-	return s, nil
+// Do implements kv.Service.
+func (n *Node) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	return through(n, func(r *run) (kv.Response, error) { return r.Do(ctx, req) })
 }
 
-// state is one line for people: whether the node serves, and why not.
-func (n *Node) state() string {
-	if refused := n.Refused(); refused != nil {
-		return refused.Kind.String() + ": " + refused.Message
-	}
-	return "serving"
+// Begin implements kv.Service.
+func (n *Node) Begin(ctx context.Context, b kv.Begin) (id kv.TxnID, receipt kv.Receipt, err error) {
+	receipt, err = through(n, func(r *run) (receipt kv.Receipt, err error) {
+		id, receipt, err = r.Begin(ctx, b)
+		return receipt, err
+	})
+	return id, receipt, err
 }
 
-func (n *Node) regions() []kv.RegionStatus {
-	raw, now := n.exposure.Raw(), n.config.Time.Wall()
-	var out []kv.RegionStatus
-	for _, p := range n.replicator.Status() {
-		t := raw.At(p.Region)
-		s := kv.RegionStatus{Region: p.Region, Name: p.Name, Connected: p.Connected, Exposed: t, Lag: lag(now, t)}
-		if p.Addresses.Client != "" {
-			s.Addresses = []string{p.Addresses.Client}
-		}
-		if report, ok := n.exposure.Reported(p.Region); ok {
-			s.Reported = report.Durable
-		} else if p.Region == n.lane.Region {
-			s.Reported = n.exposure.Durable()
-		}
-		out = append(out, s)
-	}
-	return out
+// Execute implements kv.Service.
+func (n *Node) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	return through(n, func(r *run) ([]kv.Value, error) { return r.Execute(ctx, id, ops, queries) })
 }
 
-// lag is how far a timestamp is behind the wall clock, at least 0.
-func lag(now clock.Wall, t clock.Timestamp) time.Duration {
-	if t == 0 {
-		return 0
+// Commit implements kv.Service.
+func (n *Node) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
+	return through(n, func(r *run) (kv.Receipt, error) { return r.Commit(ctx, id, o) })
+}
+
+// Abort implements kv.Service.
+func (n *Node) Abort(ctx context.Context, id kv.TxnID) error {
+	_, err := through(n, func(r *run) (struct{}, error) { return struct{}{}, r.Abort(ctx, id) })
+	return err
+}
+
+// Keys implements kv.Service.
+func (n *Node) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
+	return through(n, func(r *run) (kv.KeysPage, error) { return r.Keys(ctx, req) })
+}
+
+// Outcome implements kv.Service.
+func (n *Node) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
+	return through(n, func(r *run) (kv.OutcomeAnswer, error) { return r.Outcome(ctx, req) })
+}
+
+// Digest implements kv.Service.
+func (n *Node) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
+	return through(n, func(r *run) (kv.Digest, error) { return r.Digest(ctx, req) })
+}
+
+// Buckets implements kv.Service.
+func (n *Node) Buckets(ctx context.Context) ([]kv.Bucket, error) {
+	return through(n, func(r *run) ([]kv.Bucket, error) { return r.Buckets(ctx) })
+}
+
+// Status implements kv.Service. It answers also while nothing else does.
+func (n *Node) Status(ctx context.Context) (kv.Status, error) { return n.current.Load().Status(ctx) }
+
+// Stats collects figures.
+func (n *Node) Stats() Stats { return n.current.Load().Stats() }
+
+// Alive is nil while the process can work.
+func (n *Node) Alive() error { return n.current.Load().Alive() }
+
+// NotReady lists why the node does not serve clients in full. Empty: it does.
+func (n *Node) NotReady() []string { return n.current.Load().NotReady() }
+
+// Refused is why writes are refused; nil: they are not.
+func (n *Node) Refused() *kv.Error { return n.current.Load().Refused() }
+
+// TruncateLog drops log records that need not be kept. The node does so by itself every few seconds.
+func (n *Node) TruncateLog(ctx context.Context) {
+	if r, done := n.enter(); done != nil {
+		defer done()
+		r.TruncateLog(ctx)
 	}
-	return max(0, now.Sub(t.Wall()))
 }
 
 var _ kv.Service = (*Node)(nil)

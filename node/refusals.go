@@ -14,6 +14,7 @@ const (
 	hasFailed   reason = iota // for good
 	notYetWhole               // the lane is not complete, or not started
 	clockIsOff
+	fellBehind
 	reasons
 )
 
@@ -24,7 +25,7 @@ type refusals struct {
 }
 
 // refuseFor refuses writes for a reason, or, with nil, for that reason no longer.
-func (n *Node) refuseFor(why reason, err *kv.Error) {
+func (n *run) refuseFor(why reason, err *kv.Error) {
 	n.refusals.mu.Lock()
 	defer n.refusals.mu.Unlock()
 	n.refusals.list[why] = err
@@ -33,7 +34,7 @@ func (n *Node) refuseFor(why reason, err *kv.Error) {
 
 // coordinate sets the coordinator, which hears of the reasons that came before it: the store may fail
 // on its own goroutines while the node starts.
-func (n *Node) coordinate(c *txn.Coordinator) {
+func (n *run) coordinate(c *txn.Coordinator) {
 	n.refusals.mu.Lock()
 	defer n.refusals.mu.Unlock()
 	n.Coordinator = c
@@ -41,7 +42,7 @@ func (n *Node) coordinate(c *txn.Coordinator) {
 }
 
 // tellRefusals tells the coordinator the first reason. refusals.mu is held.
-func (n *Node) tellRefusals() {
+func (n *run) tellRefusals() {
 	if n.Coordinator == nil {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 
 // TestOneReasonToRefuseWritesDoesNotLiftAnother has reasons come and go in each other's time.
 func TestOneReasonToRefuseWritesDoesNotLiftAnother(t *testing.T) {
-	n := &Node{Coordinator: txn.New(txn.Config{})}
+	n := &run{Coordinator: txn.New(txn.Config{})}
 	n.config = Config{Log: io.Discard, Time: replication.SystemTime(), Fatal: func(error) {}}
 	n.refuseWrites()
 	require.ErrorIs(t, n.Refused(), kv.ErrReadOnly)
@@ -33,7 +33,7 @@ func TestOneReasonToRefuseWritesDoesNotLiftAnother(t *testing.T) {
 // TestFailureWhileTheNodeStartsIsNotLost: the store fails on its own goroutines.
 func TestFailureWhileTheNodeStartsIsNotLost(t *testing.T) {
 	told := make(chan error, 1)
-	n := &Node{config: Config{Log: io.Discard, Time: replication.SystemTime(), Fatal: func(err error) { told <- err }}}
+	n := &run{config: Config{Log: io.Discard, Time: replication.SystemTime(), Fatal: func(err error) { told <- err }}}
 	go n.fatal(errors.New("the disk is full"))
 	n.coordinate(txn.New(txn.Config{}))
 	n.refuseWrites()
@@ -41,7 +41,7 @@ func TestFailureWhileTheNodeStartsIsNotLost(t *testing.T) {
 	n.refuseFor(notYetWhole, nil)
 	require.ErrorContains(t, n.Refused(), "the disk is full")
 
-	early := &Node{config: n.config}
+	early := &run{config: n.config}
 	early.fatal(errors.New("the disk is gone"))
 	early.coordinate(txn.New(txn.Config{}))
 	require.ErrorContains(t, early.Refused(), "the disk is gone")

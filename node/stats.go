@@ -36,7 +36,7 @@ type RegionStats struct {
 }
 
 // Stats collects figures.
-func (n *Node) Stats() Stats {
+func (n *run) Stats() Stats {
 	s := Stats{
 		Cluster: n.identity.Cluster, Region: n.identity.Name, Ready: len(n.NotReady()) == 0,
 		Txn: n.Coordinator.Stats(), Store: n.store.Stats(), OpenTxns: n.OpenTxns(), OldestTxn: n.OldestTxn(),
@@ -59,7 +59,7 @@ func (n *Node) Stats() Stats {
 // held estimates how much of this node's log waits for a region, which has not reported that it has
 // the records on its disk: all of it before its first report since this node's start. The store
 // counts in stretches of about 1 MiB, so a region that keeps up may show as much a lane.
-func (n *Node) held(region clock.Region) int64 {
+func (n *run) held(region clock.Region) int64 {
 	if region == n.lane.Region {
 		return 0
 	}
@@ -73,7 +73,7 @@ func (n *Node) held(region clock.Region) int64 {
 
 // watchHeld logs when what is held for a region passes half of what the log should take, and when
 // it has fallen below a quarter.
-func (n *Node) watchHeld(context.Context) {
+func (n *run) watchHeld(context.Context) {
 	for _, p := range n.replicator.Status() {
 		held := n.held(p.Region)
 		n.peers.mu.Lock()

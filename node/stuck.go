@@ -4,7 +4,7 @@ import "github.com/theriac-db/theriac/clock"
 
 // stuck notes that the store refuses a record of a region, so that what the region writes waits, or,
 // with nil, that this is over.
-func (n *Node) stuck(region clock.Region, err error) {
+func (n *run) stuck(region clock.Region, err error) {
 	n.peers.mu.Lock()
 	if err != nil {
 		n.peers.stuck[region] = err.Error()
