@@ -2,9 +2,6 @@ package txn
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"hash"
 	"slices"
 
 	"github.com/theriac-db/theriac/crdt"
@@ -144,86 +141,6 @@ func (v *view) present(ctx context.Context, o kv.Object) (bool, error) {
 		return false, nil
 	})
 	return found, err
-}
-
-// Digest implements kv.Service. docs/formats/digest.md draws what is hashed.
-func (c *Coordinator) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
-	own, err := c.session(ctx, &req.Options)
-	if err != nil {
-		return kv.Digest{}, err
-	}
-	s, err := c.snapshots.Open(false, own)
-	if err != nil {
-		return kv.Digest{}, err
-	}
-	defer s.Close()
-	v := c.viewAt(nonNil(s.At()))
-	buckets := []kv.Bucket{req.Bucket}
-	if req.Bucket == "" {
-		if buckets, err = c.Buckets(ctx); err != nil {
-			return kv.Digest{}, err
-		}
-	}
-	d := digester{view: v, hash: sha256.New()}
-	for _, b := range buckets {
-		if err := d.bucket(ctx, b); err != nil {
-			return kv.Digest{}, err
-		}
-	}
-	out := kv.Digest{Objects: d.objects, Receipt: c.receipt(&req.Options, v.at)}
-	copy(out.Sum[:], d.hash.Sum(nil))
-	return out, nil
-}
-
-type digester struct {
-	view    *view
-	hash    hash.Hash
-	objects int64
-	buf     []byte
-}
-
-func (d *digester) bucket(ctx context.Context, b kv.Bucket) error {
-	return d.view.objects(ctx, b, "", nil, func(o kv.Object) (bool, error) {
-		value, err := d.view.query(ctx, &kv.Query{Object: o})
-		if err != nil {
-			return false, err
-		}
-		d.objects++
-		d.buf = appendString(d.buf[:0], string(o.Bucket))
-		d.buf = appendString(d.buf, string(o.Key))
-		d.buf = appendString(d.buf, crdt.Name(o.Type))
-		d.buf = appendDigest(d.buf, &value)
-		d.hash.Write(d.buf)
-		return true, nil
-	})
-}
-
-func appendString[T string | []byte](dst []byte, s T) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
-}
-
-// appendDigest writes a value in its one canonical form.
-func appendDigest(dst []byte, v *kv.Value) []byte {
-	switch v.Type {
-	case crdt.Counter:
-		return binary.BigEndian.AppendUint64(dst, uint64(v.Int))
-	case crdt.RegisterLWW:
-		return appendString(dst, v.Bytes)
-	case crdt.FlagEW, crdt.FlagDW:
-		return append(dst, 1)
-	case crdt.Map, crdt.MapGO:
-		for i := range v.Fields {
-			f := &v.Fields[i]
-			dst = appendString(append(dst, 1), f.Name)
-			dst = appendString(dst, crdt.Name(f.Value.Type))
-			dst = appendDigest(dst, &f.Value)
-		}
-		return append(dst, 0)
-	}
-	for _, e := range v.List {
-		dst = appendString(append(dst, 1), e)
-	}
-	return append(dst, 0)
 }
 
 // Buckets implements kv.Service. It leaves out reserved buckets, and so do digests of all.
