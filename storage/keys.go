@@ -131,6 +131,14 @@ func appendLogKey(dst []byte, l clock.Lane, t clock.Timestamp) []byte {
 // logKeyLen is the length of every log key.
 const logKeyLen = 1 + 3 + 8
 
+// decodeLogKey reads what appendLogKey wrote.
+func decodeLogKey(key []byte) (clock.Lane, clock.Timestamp, error) {
+	if len(key) != logKeyLen || key[0] != spaceLog {
+		return clock.Lane{}, 0, kv.Errorf(kv.KindCorrupt, "storage: malformed log key %x", key)
+	}
+	return decodeLane(key[1:]), clock.Timestamp(binary.BigEndian.Uint64(key[4:])), nil
+}
+
 func userKey(name string) []byte { return append([]byte{spaceMeta, metaUser}, name...) }
 
 func pendingKey(d clock.Dot) []byte {
@@ -139,7 +147,7 @@ func pendingKey(d clock.Dot) []byte {
 }
 
 func decodePendingKey(key []byte) (clock.Dot, bool) {
-	if len(key) != 2+2+8+4 {
+	if len(key) != 2+2+8+4 || key[0] != spaceMeta || key[1] != metaPending {
 		return clock.Dot{}, false
 	}
 	return clock.Dot{
@@ -158,3 +166,11 @@ func voidKey(l clock.Lane, from clock.Timestamp) []byte {
 }
 
 func truncatedKey(l clock.Lane) []byte { return appendLane([]byte{spaceMeta, metaTruncated}, l) }
+
+// decodeTruncated reads up to where a lane's log was truncated.
+func decodeTruncated(key, value []byte) (clock.Lane, clock.Timestamp, error) {
+	if len(key) != 2+3 || key[0] != spaceMeta || key[1] != metaTruncated || len(value) != 8 {
+		return clock.Lane{}, 0, kv.Errorf(kv.KindCorrupt, "storage: malformed log mark %x: %x", key, value)
+	}
+	return decodeLane(key[2:]), clock.Timestamp(binary.BigEndian.Uint64(value)), nil
+}

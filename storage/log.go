@@ -250,11 +250,11 @@ func (t *logTable) truncate(marks ...laneTime) {
 // loadLogs fills the table at start.
 func (s *Store) loadLogs() error {
 	err := s.scanMeta([]byte{spaceMeta, metaTruncated}, func(key, value []byte) error {
-		if len(key) != 2+3 || len(value) != 8 {
-			return kv.Errorf(kv.KindCorrupt, "storage: malformed log mark %x", key)
+		l, t, err := decodeTruncated(key, value)
+		if err == nil {
+			s.logs.lane(l).truncated = t
 		}
-		s.logs.lane(decodeLane(key[2:])).truncated = clock.Timestamp(binary.BigEndian.Uint64(value))
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -311,7 +311,9 @@ func (s *Store) recordAt(l clock.Lane, move func(*pebble.Iterator) bool) (t cloc
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
 	if move(iter) {
-		t = clock.Timestamp(binary.BigEndian.Uint64(iter.Key()[len(prefix):]))
+		if _, t, err = decodeLogKey(iter.Key()); err != nil {
+			return 0, err
+		}
 	}
 	return t, iter.Error()
 }

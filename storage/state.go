@@ -110,7 +110,11 @@ func decodeState(src []byte) (state, error) {
 		return state{}, bad
 	}
 	for b := body[fixed+k:]; len(b) > 0; b = b[each:] {
-		s.applied = append(s.applied, laneTime{decodeLane(b), clock.Timestamp(binary.BigEndian.Uint64(b[3:]))})
+		l := decodeLane(b)
+		if n := len(s.applied); n > 0 && s.applied[n-1].lane.Compare(l) >= 0 {
+			return state{}, bad
+		}
+		s.applied = append(s.applied, laneTime{l, clock.Timestamp(binary.BigEndian.Uint64(b[3:]))})
 	}
 	return s, nil
 }

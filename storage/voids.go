@@ -136,7 +136,7 @@ func (s *Store) loadVoids() error {
 }
 
 func decodeVoid(key, value []byte) (clock.Lane, kv.Interval, error) {
-	if len(key) == voidKeyLen && len(value) == 8 {
+	if len(key) == voidKeyLen && key[0] == spaceMeta && key[1] == metaVoid && len(value) == 8 {
 		i := kv.Interval{
 			From: clock.Timestamp(binary.BigEndian.Uint64(key[5:])),
 			To:   clock.Timestamp(binary.BigEndian.Uint64(value)),
