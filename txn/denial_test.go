@@ -69,6 +69,7 @@ func TestWhatRetriesCameToIsFreedWhenNoFirstTryIsTakenAnyMore(t *testing.T) {
 	}
 	late := func(id kv.OpID) (kv.Receipt, error) { return r.try(first(id), increment("n", 1)) }
 	for range 2 {
+		require.True(t, r.ids.open)
 		_, err = late(denied)
 		require.ErrorIs(t, err, kv.ErrAborted)
 		same, err := late(written)

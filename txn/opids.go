@@ -33,7 +33,8 @@ type loggedID struct {
 }
 
 // opTable answers what became of an operation id. The log is the memory; the table is a window of
-// it that opens with the first retry, so that operations pay nothing until somebody asks.
+// it that opens with the first retry, so that operations pay nothing until somebody asks, and closes
+// when nobody does for a turn.
 // It is not safe for concurrent use.
 type opTable struct {
 	underWay map[kv.OpID]*commit
@@ -41,6 +42,7 @@ type opTable struct {
 	known  map[kv.OpID]fate
 	order  []loggedID      // of known, by timestamp
 	open   bool            // whether commits are noted in known
+	asked  bool            // somebody asked in this turn
 	from   clock.Timestamp // every id of a group above it is in known, once open
 	forgot clock.Timestamp // the newest group of which an id was dropped from known
 
@@ -148,10 +150,22 @@ func (t *opTable) spend(id kv.OpID, f fate) {
 
 // turnIfDue ends the turn when it is time, now being the uptime.
 func (t *opTable) turnIfDue(now time.Duration) {
-	if now-t.turned >= IncarnationTurn {
-		t.endTurn()
-		t.turned = now
+	if now-t.turned < IncarnationTurn {
+		return
 	}
+	t.endTurn()
+	t.turned = now
+	if !t.asked && !t.looking && t.waiting == 0 {
+		t.close()
+	}
+	t.asked = false
+}
+
+// close ends the window: operations pay for nothing again until somebody asks. No search may be on its
+// way, since what is committed meanwhile would be missing beside what it finds.
+func (t *opTable) close() {
+	t.known, t.order, t.open = map[kv.OpID]fate{}, nil, false
+	t.from, t.forgot = clock.MaxTimestamp, 0
 }
 
 // endTurn frees the ids of the turn before this one: no first try that was sent then is taken now.

@@ -30,6 +30,7 @@ func (c *Committer) admit(ctx context.Context, w *commit) (first *commit, known 
 		}
 		return c.admitLocked(w)
 	}
+	c.ids.asked = true
 	id := w.attempt.ID
 	since, err := c.since(w.attempt)
 	if err != nil {

@@ -235,3 +235,53 @@ func TestStopEndsSearches(t *testing.T) {
 	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err))
 	r.requireNobodySearches()
 }
+
+func TestSearchOfADamagedLogLeavesTheOutcomeOpen(t *testing.T) {
+	r := fresh(t)
+	r.flood(1)
+	bad := func(b *storage.Batch) error {
+		rec := kv.Record{Header: kv.Header{Lane: r.lane, Kind: kv.RecordGroup, Time: r.hybrid.Next(r.wall(), 0), Prev: b.Applied(r.lane)}}
+		return b.Apply(&rec, []byte("no record"))
+	}
+	require.NoError(t, r.run(t.Context(), bad, func() {}))
+	r.must(kv.Options{}, increment("n", 1)) // so that what lies before it is exposed
+	_, err := r.try(again(idOf(1), time.Hour), increment("n", 1))
+	require.ErrorIs(t, err, kv.ErrCorrupt)
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err))
+	r.requireNobodySearches()
+	require.Equal(t, int64(1), r.counter("n"))
+}
+
+// The window on the log closes when nobody has asked for a turn, and opens again with the next who does.
+func TestWindowClosesWhenNobodyAsks(t *testing.T) {
+	r := fresh(t)
+	old, newer := kv.OpID{1}, kv.OpID{2}
+	retried := func(id kv.OpID) {
+		_, err := r.try(again(id, time.Hour), increment("n", 1))
+		require.NoError(t, err)
+	}
+	retried(old)
+	r.endTurns(1)
+	require.True(t, r.ids.open)
+	let := r.gather(1)
+	r.ids.waiting = 1
+	r.endTurns(1)
+	require.True(t, r.ids.open, "a search is on its way")
+	let()
+	r.ids.waiting = 0
+	r.endTurns(1)
+	require.False(t, r.ids.open)
+	require.Empty(t, r.ids.known)
+	require.Empty(t, r.ids.order)
+	_, err := r.try(kv.Attempt{ID: newer, Incarnation: r.Incarnation()}, increment("n", 1))
+	require.NoError(t, err)
+	require.Empty(t, r.ids.known)
+	before := r.Stats().Searches
+	for range 2 {
+		retried(newer)
+		_, err := r.try(again(old, 3*time.Hour), increment("n", 1))
+		require.NoError(t, err)
+	}
+	require.Equal(t, before+1, r.Stats().Searches)
+	require.Equal(t, int64(2), r.counter("n"))
+}
