@@ -219,6 +219,9 @@ func flagError(_ *cobra.Command, err error) error {
 	case errors.As(err, &value) && strings.Contains(err.Error(), "missing unit in duration"):
 		return kv.Errorf(kv.KindInvalid, "--%s %s: want a unit, as in %ss", value.GetFlag().Name, value.GetValue(), value.GetValue())
 	}
+	if want, ok := config.Wanted(err); ok && errors.As(err, &value) {
+		return kv.Errorf(kv.KindInvalid, "--%s %s: %s", value.GetFlag().Name, value.GetValue(), want)
+	}
 	return err
 }
 

@@ -104,10 +104,27 @@ func apply(fs *pflag.FlagSet, variables, keys map[string]string) error {
 	return failed
 }
 
+// Wanted says what a value should be that package strconv, whose words are for programmers, refused.
+func Wanted(err error) (want string, ok bool) {
+	var n *strconv.NumError
+	if !errors.As(err, &n) {
+		return "", false
+	}
+	switch {
+	case n.Func == "ParseBool":
+		return "want true or false", true
+	case errors.Is(n, strconv.ErrRange):
+		return "out of range", true
+	case n.Func == "ParseFloat":
+		return "want a number", true
+	}
+	return "want a whole number", true
+}
+
 // reason takes pflag's "invalid argument … for …" off, which names a flag that was never typed.
 func reason(err error) error {
-	if n := (*strconv.NumError)(nil); errors.As(err, &n) && n.Func == "ParseBool" {
-		return errors.New("want true or false")
+	if want, ok := Wanted(err); ok {
+		return errors.New(want)
 	}
 	if i, ok := err.(*pflag.InvalidValueError); ok && i.Unwrap() != nil {
 		return i.Unwrap()
