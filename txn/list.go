@@ -70,11 +70,13 @@ func decodeKeysCursor(req *kv.KeysRequest) (*kv.Object, error) {
 
 func (c *Coordinator) keysPage(ctx context.Context, v *view, req *kv.KeysRequest, after *kv.Object, o *kv.Options) (kv.KeysPage, error) {
 	page := kv.KeysPage{Receipt: c.receipt(o, v.at)}
+	size := 0
 	err := v.objects(ctx, req.Bucket, req.Prefix, after, func(o kv.Object) (bool, error) {
-		if len(page.Objects) == req.Limit {
-			page.Next = encodeKeysCursor(page.Objects[req.Limit-1])
+		if n := len(page.Objects); n == req.Limit || size >= kv.MaxPageBytes {
+			page.Next = encodeKeysCursor(page.Objects[n-1])
 			return false, nil
 		}
+		size += len(o.Key) + perLeaf
 		page.Objects = append(page.Objects, o)
 		return true, nil
 	})

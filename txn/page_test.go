@@ -124,6 +124,34 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 }
 
+// A page of keys is bounded in bytes as one of elements is.
+func TestPagesOfLongKeysEndEarly(t *testing.T) {
+	const n = 2*kv.MaxPageBytes/kv.MaxKey + 10
+	r := fresh(t)
+	var ops []kv.Op
+	for i := range n {
+		ops = append(ops, increment(fmt.Sprintf("%04d", i)+string(bytes.Repeat([]byte("k"), kv.MaxKey-4)), 1))
+	}
+	r.must(kv.Options{}, ops...)
+	req := kv.KeysRequest{Bucket: kv.DefaultBucket, Limit: kv.MaxPage}
+	var pages []int
+	for listed := 0; ; {
+		page, err := r.Keys(t.Context(), req)
+		require.NoError(t, err)
+		for _, o := range page.Objects {
+			require.Equal(t, fmt.Sprintf("%04d", listed), string(o.Key[:4]))
+			listed++
+		}
+		pages = append(pages, len(page.Objects))
+		if req.After = page.Next; len(page.Next) == 0 {
+			require.Equal(t, n, listed)
+			break
+		}
+	}
+	require.Len(t, pages, 3)
+	require.LessOrEqual(t, pages[0], kv.MaxPageBytes/kv.MaxKey+1)
+}
+
 // What can't be read in parts is read whole, however large it is.
 func TestRoomTakesOneLargeLeaf(t *testing.T) {
 	r := newRoom()

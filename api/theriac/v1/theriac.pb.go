@@ -2004,7 +2004,7 @@ type KeysRequest struct {
 	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`             // UTF-8, 1 to 255 bytes
 	Prefix        []byte                 `protobuf:"bytes,4,opt,name=prefix,proto3" json:"prefix,omitempty"`             // of the keys; default: all
 	After         []byte                 `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`               // KeysResponse.next of the page before; default: from the beginning
-	Limit         uint32                 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`              // objects at most; range 1 to 10000
+	Limit         uint32                 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`              // objects at most; range 1 to 10000. A page also ends once it holds 1 MiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
