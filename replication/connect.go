@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -250,16 +251,35 @@ func checkProtocol(h *peerv1.Hello) error {
 	return nil
 }
 
-func checkCluster(h *peerv1.Hello, cluster kv.ClusterID) error {
-	if string(h.GetCluster()) != string(cluster[:]) {
-		return kv.Errorf(kv.KindInvalid, "the peer belongs to cluster %x, this node to %s: correct the address or the data folder", h.GetCluster(), cluster)
+// checkCluster refuses a peer of another cluster. Both ends tell the same: the dialer shows what it
+// was refused with.
+func (r *Replicator) checkCluster(h *peerv1.Hello) error {
+	own := r.c.Identity
+	if string(h.GetCluster()) == string(own.Cluster[:]) {
+		return nil
 	}
-	return nil
+	return kv.Errorf(kv.KindInvalid, "region %q belongs to cluster %x, but region %q to cluster %s: correct the address; or, if one of the two lost its disk and was started without --join, so that it founded a cluster, stop it, delete its data folder and start it with --join",
+		h.GetName(), h.GetCluster(), own.Name, own.Cluster)
+}
+
+// meetCluster reports a caller of another cluster that knows a region of this name: one of the two is
+// where the other should be.
+func (r *Replicator) meetCluster(h *peerv1.Hello) {
+	err := r.checkCluster(h)
+	named := func(m *peerv1.Member) bool { return m.GetName() == r.c.Identity.Name }
+	if err == nil || !slices.ContainsFunc(h.GetMembers().GetMembers(), named) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.strangers.news(errors.New("another cluster")) { // at most so often, however many call
+		r.c.Hooks.fault(clock.Region(h.GetRegion()), err)
+	}
 }
 
 // checkPeer judges the hello of a member. A newer list of regions in it is taken.
 func (r *Replicator) checkPeer(h *peerv1.Hello, want Member) error {
-	if err := errors.Join(checkProtocol(h), checkCluster(h, r.c.Identity.Cluster)); err != nil {
+	if err := errors.Join(checkProtocol(h), r.checkCluster(h)); err != nil {
 		return kv.Errorf(kv.KindInvalid, "%w", err)
 	}
 	if err := r.adoptMembers(h.GetMembers()); err != nil {
@@ -307,6 +327,7 @@ func (r *Replicator) accept(conn Conn) {
 		err = errors.Join(checkProtocol(h), kv.Errorf(kv.KindInvalid, "a stream for purpose %v", h.GetPurpose()))
 	}
 	if err != nil {
+		r.meetCluster(h)
 		r.c.Hooks.logf("connection from %s (region %d, %s): %v", conn.Remote(), h.GetRegion(), h.GetName(), err)
 		refuse(conn, err)
 	}
@@ -314,7 +335,7 @@ func (r *Replicator) accept(conn Conn) {
 
 // caller finds the member that a hello is from.
 func (r *Replicator) caller(h *peerv1.Hello) (Member, error) {
-	if err := errors.Join(checkProtocol(h), checkCluster(h, r.c.Identity.Cluster)); err != nil {
+	if err := errors.Join(checkProtocol(h), r.checkCluster(h)); err != nil {
 		return Member{}, kv.Errorf(kv.KindInvalid, "%w", err)
 	}
 	if err := r.registry.dismissed(clock.Region(h.GetRegion()), h.GetIncarnation()); err != nil {

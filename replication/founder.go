@@ -20,7 +20,7 @@ func (r *Replicator) answerJoin(conn Conn, h *peerv1.Hello) error {
 		return err
 	}
 	if len(h.GetCluster()) > 0 {
-		if err := checkCluster(h, r.c.Identity.Cluster); err != nil {
+		if err := r.checkCluster(h); err != nil {
 			return err
 		}
 	}

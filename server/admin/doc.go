@@ -6,6 +6,8 @@
 //	GET /readyz         200 when clients are served in full, else 503 with one reason a line
 //	GET /metrics        Prometheus metrics, from a registry of the caller's
 //	GET /debug/pprof/   profiles of the running process (net/http/pprof)
+//	POST /regions/NAME/abandon
+//	                    gives up a region that does not finish joining; the founder's port only
 //
 // It translates and decides nothing: what is healthy, what a status holds and what a metric counts,
 // it asks of the interfaces in this package, which node satisfies. It authorizes nobody, so whoever

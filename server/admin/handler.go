@@ -24,7 +24,12 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/trace", boundedProfile(pprof.Trace))
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
-	return http.MaxBytesHandler(boundedRequests(headers(mux), MaxRequests), MaxBodyBytes)
+	if s.cfg.Regions != nil {
+		mux.HandleFunc("POST /regions/{name}/abandon", s.abandon)
+	}
+	// A page that a browser has open elsewhere may not change anything here.
+	own := http.NewCrossOriginProtection().Handler(mux)
+	return http.MaxBytesHandler(boundedRequests(headers(own), MaxRequests), MaxBodyBytes)
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {

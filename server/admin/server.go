@@ -51,6 +51,8 @@ type Config struct {
 	Health  Health              // required
 	Status  Status              // required
 	Metrics prometheus.Gatherer // required; NewRegistry makes one
+	// Regions takes the operator's decisions about regions. Nil: the port offers none.
+	Regions Regions
 	// TLS is the server's configuration. Nil: plaintext, for loopback only.
 	TLS *tls.Config
 	// Logf takes one line of text for the operator: broken connections, a failed scrape. Default:

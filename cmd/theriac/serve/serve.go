@@ -145,7 +145,7 @@ func (s *server) openDoors(context.Context) error {
 	s.transport.Register(s.door)
 	s.door.SetServing(true)
 	s.operators = admin.New(admin.Config{
-		Health: s.node, Status: s.node, Metrics: admin.NewRegistry(admin.NewCollector(s.metrics)), TLS: adminTLS,
+		Health: s.node, Status: s.node, Regions: s.node, Metrics: admin.NewRegistry(admin.NewCollector(s.metrics)), TLS: adminTLS,
 		Logf: func(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) },
 	})
 	s.serve("clients", func() error { return s.door.Serve(s.clients) })
