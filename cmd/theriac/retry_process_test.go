@@ -127,12 +127,13 @@ func TestAnswerLostByKill9IsFoundByTheClient(t *testing.T) {
 	ready.Add(interactive)
 	for range interactive {
 		wg.Go(func() {
+			begun := sync.OnceFunc(ready.Done)
 			errs <- db.Update(ctx, func(tx *client.Tx) error {
 				if err := tx.Counter("n").Add(ctx, 1); err != nil {
 					return err
 				}
 				_, err := tx.Counter("n").Get(ctx) // so that only the commit is left
-				ready.Done()
+				begun()
 				<-withheld
 				return err
 			})
