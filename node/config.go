@@ -48,9 +48,15 @@ type Config struct {
 	Skew time.Duration
 	// LogAge is how long log records are kept at least. Default 1 h.
 	LogAge time.Duration
-	// LogBytes is the size of the log beyond which records are dropped before LogAge, once every
+	// LogBytes is the size of a lane's log beyond which records are dropped before LogAge, once every
 	// region has them. Default 1 GiB.
 	LogBytes int64
+	// LogLimit is the size of the log, all lanes together, beyond which the oldest records are dropped
+	// although some region lacks them: that region copies all data anew when it is back. Only what a
+	// majority of the regions has on its disk is dropped. Size it as the bytes written in the longest
+	// time that a region should be able to be away, within what the disk has to spare. Default
+	// 64 GiB, or LogBytes if that is more; NoLogLimit: none.
+	LogLimit int64
 	// CacheBytes is the size of Pebble's block cache, LeafCacheBytes that of the cache of leaves,
 	// MemTableBytes that of a memtable. Defaults and sizing: storage.Config.
 	CacheBytes, LeafCacheBytes, MemTableBytes int64
@@ -67,6 +73,9 @@ const MaxRegionName = 64
 const (
 	DefaultLogAge   = time.Hour
 	DefaultLogBytes = 1 << 30
+	DefaultLogLimit = 64 << 30
+	// NoLogLimit as a LogLimit lets the log grow for a region that is away, as far as the disk goes.
+	NoLogLimit = -1
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -90,6 +99,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.LogBytes == 0 {
 		c.LogBytes = DefaultLogBytes
+	}
+	switch c.LogLimit {
+	case 0:
+		c.LogLimit = max(DefaultLogLimit, c.LogBytes)
+	case NoLogLimit:
+		c.LogLimit = 0
 	}
 	if c.Log == nil {
 		c.Log = io.Discard

@@ -29,6 +29,7 @@ type peerFacts struct {
 	skew           map[clock.Region]time.Duration
 	sent, received map[clock.Region]Traffic
 	much           map[clock.Region]bool // it was told that much of the log is held for the region
+	left           map[clock.Region]bool // it was told that the region lacks records that are gone
 	clockAhead     bool
 }
 
@@ -37,6 +38,7 @@ func (n *run) hooks() replication.Hooks {
 	f.faults, f.skew = map[clock.Region]string{}, map[clock.Region]time.Duration{}
 	f.stuck = map[clock.Region]string{}
 	f.sent, f.received, f.much = map[clock.Region]Traffic{}, map[clock.Region]Traffic{}, map[clock.Region]bool{}
+	f.left = map[clock.Region]bool{}
 	return replication.Hooks{
 		Connected: func(region clock.Region, up bool, err error) {
 			if up {

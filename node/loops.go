@@ -35,15 +35,16 @@ func (n *run) every(ctx context.Context, d time.Duration, fn func(context.Contex
 // moveCuts lets the store fold what nobody can read any more.
 func (n *run) moveCuts(context.Context) { n.store.SetCuts(n.exposure.Cuts()) }
 
-// TruncateLog drops log records that every region has on its disk and that are old, or too many. The
-// node does so by itself every few seconds.
+// TruncateLog drops log records that every region has on its disk and that are old, or too many; and,
+// beyond LogLimit, the oldest that a majority has. The node does so by itself every few seconds.
 func (n *run) TruncateLog(ctx context.Context) {
-	everywhere := n.exposure.Everywhere()
+	everywhere, forced := n.exposure.Everywhere(), n.beyondLimit()
 	old := clock.At(n.config.Time.Wall().Add(-n.config.LogAge))
 	upTo := map[clock.Lane]clock.Timestamp{}
 	for _, lane := range n.exposure.Members() {
 		stats := n.store.LogStats(lane, n.config.LogBytes)
-		if t := min(everywhere.At(lane.Region), max(old, stats.Cut)); t > stats.Truncated {
+		t := max(min(everywhere.At(lane.Region), max(old, stats.Cut)), forced.At(lane.Region))
+		if t > stats.Truncated {
 			upTo[lane] = t
 		}
 	}
@@ -59,6 +60,27 @@ func (n *run) TruncateLog(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		n.config.logf("truncating the log: %v", err)
 	}
+	n.watchLeft(ctx)
+}
+
+// beyondLimit is up to where the logs must be cut to keep within LogLimit, and may be although some
+// region lacks the records. A majority must have them, this region included: one other would do for
+// the records not to be lost, but two halves of a cluster that were cut off from each other could
+// then each drop what the other lacks, and neither would have a cut that includes all. Nothing is cut
+// that a region will ask for which is being sent a cut.
+func (n *run) beyondLimit() clock.Vector {
+	if n.config.LogLimit == 0 {
+		return nil
+	}
+	cut := n.store.LogCut(n.config.LogLimit)
+	if cut == 0 {
+		return nil
+	}
+	var forced clock.Vector
+	for _, e := range n.exposure.Majority() {
+		forced = append(forced, clock.Entry{Region: e.Region, Time: min(e.Time, cut)})
+	}
+	return n.replicator.KeptFor(forced)
 }
 
 func (n *run) expire(context.Context) { n.Expire() }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
@@ -71,6 +72,39 @@ func (n *run) held(region clock.Region) int64 {
 	return bytes
 }
 
+// growth tells how far the log grows for a region that is away.
+func (n *run) growth() string {
+	if n.config.LogLimit == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; beyond %d MiB the oldest records go, and the region will have to copy all data anew", n.config.LogLimit>>20)
+}
+
+// watchLeft logs when a region lacks records that are gone from the log here, and when it no longer
+// does. It may still find them in another's log.
+func (n *run) watchLeft(context.Context) {
+	for _, p := range n.replicator.Status() {
+		if p.Region == n.lane.Region || !p.Serving {
+			continue
+		}
+		report, _ := n.exposure.Reported(p.Region)
+		left := false
+		for _, lane := range n.exposure.Members() {
+			left = left || n.store.LogStats(lane, 0).Truncated > report.Durable.At(lane.Region)
+		}
+		n.peers.mu.Lock()
+		told := n.peers.left[p.Region]
+		n.peers.left[p.Region] = left
+		n.peers.mu.Unlock()
+		switch {
+		case left && !told:
+			n.config.logf("region %d (%s) has not reported records that the log no longer holds: unless another region's does, it will copy all data anew when it is back", p.Region, p.Name)
+		case told && !left:
+			n.config.logf("region %d (%s) has all again that the log no longer holds", p.Region, p.Name)
+		}
+	}
+}
+
 // watchHeld logs when what is held for a region passes half of what the log should take, and when
 // it has fallen below a quarter.
 func (n *run) watchHeld(context.Context) {
@@ -84,7 +118,7 @@ func (n *run) watchHeld(context.Context) {
 		switch {
 		case now && !told:
 			n.config.logf("region %d (%s): %d MiB of log are held until it reports them on its disk, more than half of the %d MiB that the log should take; "+
-				"bring the region back, or the log grows on", p.Region, p.Name, held>>20, n.config.LogBytes>>20)
+				"bring the region back, or the log grows on%s", p.Region, p.Name, held>>20, n.config.LogBytes>>20, n.growth())
 		case told && !now:
 			n.config.logf("region %d (%s): %d MiB of log are held for it, the log shrinks again", p.Region, p.Name, held>>20)
 		}

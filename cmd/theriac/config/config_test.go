@@ -193,6 +193,7 @@ func TestServeRefuses(t *testing.T) {
 		"--gone local":                        "that is this region",
 		"--gone A":                            "region name",
 		"--data=":                             "want a folder",
+		"--log-limit 64MiB":                   "--log-limit 64MiB: want 0, or at least --log-size 1GiB",
 		"--log-size 1KiB":                     "--log-size 1KiB: want 64MiB",
 		"--leaf-cache-size 2TiB":              "--leaf-cache-size",
 		"--log-age 721h":                      "--log-age",

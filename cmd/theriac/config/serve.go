@@ -27,10 +27,11 @@ const (
 	MinCacheSize         Bytes = 1 << 20
 	MaxCacheSize         Bytes = 1 << 40
 
-	DefaultLogSize Bytes = 1 << 30
-	MinLogSize     Bytes = 64 << 20
-	DefaultLogAge        = time.Hour
-	MaxLogAge            = 30 * 24 * time.Hour
+	DefaultLogSize  Bytes = 1 << 30
+	MinLogSize      Bytes = 64 << 20
+	DefaultLogLimit Bytes = 64 << 30
+	DefaultLogAge         = time.Hour
+	MaxLogAge             = 30 * 24 * time.Hour
 
 	DefaultMaxSkew = 500 * time.Millisecond
 	MinMaxSkew     = 10 * time.Millisecond
@@ -60,10 +61,12 @@ type Serve struct {
 	LeafCacheSize Bytes // folded values kept in memory
 	MemTableSize  Bytes // writes kept in memory before they go to a file
 
-	LogSize Bytes         // log beyond which records that all regions have go before LogAge
-	LogAge  time.Duration // log kept although all regions have it
-	MaxSkew time.Duration // a peer's clock may be this far ahead
-	Gone    []string      // regions that a recovering node waits for no more
+	// LogLimit is the size of the log beyond which records go that some region lacks; 0: none.
+	LogLimit Bytes
+	LogSize  Bytes         // log beyond which records that all regions have go before LogAge
+	LogAge   time.Duration // log kept although all regions have it
+	MaxSkew  time.Duration // a peer's clock may be this far ahead
+	Gone     []string      // regions that a recovering node waits for no more
 
 	gossipKeyFile string
 }
@@ -102,11 +105,12 @@ func (s *Serve) registerSecurity(fs *pflag.FlagSet) {
 
 func (s *Serve) registerSizes(fs *pflag.FlagSet) {
 	s.CacheSize, s.LeafCacheSize, s.MemTableSize = DefaultCacheSize, DefaultLeafCacheSize, DefaultMemTableSize
-	s.LogSize = DefaultLogSize
+	s.LogSize, s.LogLimit = DefaultLogSize, DefaultLogLimit
 	fs.Var(&s.CacheSize, "cache-size", "memory for blocks of data files, 1MiB to 1TiB; a quarter of the memory is a good start")
 	fs.Var(&s.LeafCacheSize, "leaf-cache-size", "memory for folded values, 1MiB to 1TiB; as large as the hot values")
 	fs.Var(&s.MemTableSize, "memtable-size", "writes kept in memory before they become a file, 1MiB to 1TiB; larger: fewer, larger files")
 	fs.Var(&s.LogSize, "log-size", "records that every region has go before --log-age once the log is larger, 64MiB and up; bytes written in the time that retries take")
+	fs.Var(&s.LogLimit, "log-limit", "beyond this size of the log the oldest records go although a region that is away lacks them, and it copies all data anew when it is back; at least --log-size, 0 for no limit")
 	fs.DurationVar(&s.LogAge, "log-age", DefaultLogAge, "records are kept this long although every region has them, 0s to 720h; retries of operations are recognised this long")
 	fs.DurationVar(&s.MaxSkew, "max-skew", DefaultMaxSkew, "a peer whose clock is further ahead is paused, 10ms to 1m")
 }
@@ -156,6 +160,12 @@ func (s *Serve) checkSizes() error {
 		if c.v < c.min || c.v > c.max {
 			return kv.Errorf(kv.KindInvalid, "--%s %s: want %s to %s", c.flag, &c.v, &c.min, &c.max)
 		}
+	}
+	if s.LogLimit == DefaultLogLimit {
+		s.LogLimit = max(s.LogLimit, s.LogSize)
+	}
+	if s.LogLimit != 0 && s.LogLimit < s.LogSize {
+		return kv.Errorf(kv.KindInvalid, "--log-limit %s: want 0, or at least --log-size %s", &s.LogLimit, &s.LogSize)
 	}
 	for _, c := range []struct {
 		flag        string

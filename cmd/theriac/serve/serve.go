@@ -123,11 +123,19 @@ func (s *server) startNode(ctx context.Context) error {
 	var err error
 	s.node, err = node.Start(ctx, node.Config{
 		Region: c.Region, Dir: c.Data, Join: c.Join, Gone: c.Gone, Addresses: s.addresses, Transport: s.transport, Membership: &gossip{server: s},
-		Skew: c.MaxSkew, LogAge: c.LogAge, LogBytes: int64(c.LogSize),
+		Skew: c.MaxSkew, LogAge: c.LogAge, LogBytes: int64(c.LogSize), LogLimit: logLimit(c.LogLimit),
 		CacheBytes: int64(c.CacheSize), LeafCacheBytes: int64(c.LeafCacheSize), MemTableBytes: int64(c.MemTableSize),
 		Log: s.log, Fatal: s.fail,
 	})
 	return err
+}
+
+// logLimit is --log-limit as a node takes it.
+func logLimit(size config.Bytes) int64 {
+	if size == 0 {
+		return node.NoLogLimit
+	}
+	return int64(size)
 }
 
 func (s *server) openDoors(context.Context) error {
