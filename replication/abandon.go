@@ -17,15 +17,26 @@ import (
 // region's lane is empty and stays so. Its number stays in the list of regions, and is refused in
 // every handshake from then on; its name may be used again, with another number.
 
-// abandonedError tells a node that its number is not, or not any more, its own. No waiting mends
+// abandonedError tells this node that its number is not, or not any more, its own. No waiting mends
 // that: its folder is of no use.
 type abandonedError struct{ err *kv.Error }
 
 func (e abandonedError) Error() string { return e.err.Error() }
 func (e abandonedError) Unwrap() error { return e.err }
 
-func abandoned(format string, args ...any) error {
-	return abandonedError{kv.Errorf(kv.KindInvalid, format+": stop this node, delete its data folder, which holds nothing that others lack, and join again", args...)}
+// dismissedError says the same of a peer; what that is told becomes its abandonedError.
+type dismissedError struct{ err *kv.Error }
+
+func (e dismissedError) Error() string { return e.err.Error() }
+func (e dismissedError) Unwrap() error { return e.err }
+
+// useless says why a number is not a node's: of two reasons, and what to do.
+func useless(m Member) *kv.Error {
+	why := "another node has joined as region %d (%s) since, from an empty folder"
+	if m.Abandoned {
+		why = "region %d (%s) had not finished joining and was abandoned"
+	}
+	return kv.Errorf(kv.KindInvalid, why+": stop this node, delete its data folder, which holds nothing that others lack, and join again", m.Region, m.Name)
 }
 
 // Abandon gives up a region that has not finished joining, durably. Only the founder does
@@ -154,17 +165,18 @@ func (r *Replicator) end(err error) {
 	poke(r.planWake)
 }
 
-// dismissed refuses a node that says to be a region whose number was given up, or has gone to
-// another node while it joined.
+// isNot tells whether the node with a store is not the region that it says to be, by what the list
+// says of the region: its number was given up, or has gone to another node while it joined.
+func (m Member) isNot(incarnation uint64) bool {
+	return m.Abandoned || !m.Serving && m.Incarnation != 0 && m.Incarnation != incarnation
+}
+
+// dismissed refuses a node that is not the region that it says to be.
 func (g *registry) dismissed(region clock.Region, incarnation uint64) error {
 	_, all := g.everybody()
 	for _, m := range all {
-		switch {
-		case m.Region != region:
-		case m.Abandoned:
-			return abandoned("region %d (%s) had not finished joining and was abandoned", region, m.Name)
-		case !m.Serving && m.Incarnation != 0 && m.Incarnation != incarnation:
-			return abandoned("another node has joined as region %d (%s) since, from an empty folder", region, m.Name)
+		if m.Region == region && m.isNot(incarnation) {
+			return dismissedError{useless(m)}
 		}
 	}
 	return nil
@@ -178,12 +190,9 @@ func (g *registry) stillSelf(list []Member) error {
 		return nil
 	}
 	for _, m := range list {
-		switch {
-		case m.Region != g.self:
-		case m.Abandoned:
-			return abandoned("region %d (%s) had not finished joining and was abandoned", m.Region, m.Name)
-		case m.Incarnation != 0 && m.Incarnation != g.incarnation:
-			return abandoned("another node has joined as region %d (%s) since, from an empty folder", m.Region, m.Name)
+		another := m.Incarnation != 0 && m.Incarnation != g.incarnation
+		if m.Region == g.self && (m.Abandoned || another) {
+			return abandonedError{useless(m)}
 		}
 	}
 	return nil

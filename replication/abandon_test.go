@@ -257,9 +257,43 @@ func TestASecondNodeOfAJoiningRegionTakesItsPlace(t *testing.T) {
 		<-n.ended
 		require.ErrorContains(t, n.err, "another node has joined")
 		require.ErrorIs(t, n.err, kv.ErrInvalid)
+		for _, n := range []*node{eu, us} {
+			require.NoError(t, n.fault())
+		}
 		again := c.start("ap", second.store, nil)
 		defer stopAll(again)
 		s = again.commit()
 		us.sees(s)
+	})
+}
+
+// TestAnAbandonedNodeEndsNobodyElse: it runs, connected to others, when it is abandoned, and its
+// refusals of theirs are not taken for their own.
+func TestAnAbandonedNodeEndsNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, store := stuck(t)
+		defer stopAll(eu, us)
+		c.net.CutBoth("eu", "ap")
+		ap := c.start("ap", store, nil)
+		eventually(t, "us hears it", func() bool { return us.connected(ap) })
+		require.NoError(t, eu.r.Abandon(t.Context(), "ap"))
+		<-ap.ended
+		require.ErrorContains(t, ap.err, "was abandoned")
+		// Again, and now others dial it before it dials anybody: to them it is nobody.
+		again, err := c.tryStart(t.Context(), "ap", store, nil)
+		require.NoError(t, err)
+		<-again.ended
+		wait(t, time.Minute)
+		for _, n := range []*node{eu, us} {
+			select {
+			case <-n.ended:
+				t.Fatalf("%s has ended: %v", n.name, n.err)
+			default:
+			}
+			require.NoError(t, n.fault(), "no operator is needed here")
+		}
+		s := eu.commit()
+		us.sees(s)
+		eventually(t, "it settles", us.settles(s))
 	})
 }

@@ -197,10 +197,14 @@ func refusal(m *peerv1.Refused) error {
 
 // refuse ends a stream with a reason.
 func refuse(conn Conn, err error) {
+	var dismissed dismissedError
 	var abandoned abandonedError
+	if errors.As(err, &abandoned) { // this node ends; to the peer it is only away
+		err = kv.Errorf(kv.KindUnavailable, "the node is ending: %v", err)
+	}
 	m := &peerv1.Refused{
 		Kind: uint32(kv.KindOf(err)), Message: err.Error(),
-		Retry: errors.Is(err, kv.ErrUnavailable), Abandoned: errors.As(err, &abandoned),
+		Retry: errors.Is(err, kv.ErrUnavailable), Abandoned: errors.As(err, &dismissed),
 	}
 	_ = conn.Send(&peerv1.Message{Body: &peerv1.Message_Refused{Refused: m}}) // it is closed either way
 }
@@ -297,9 +301,12 @@ func (r *Replicator) checkPeer(h *peerv1.Hello, want Member) error {
 // faulty reports what no redialling mends. What makes this node useless ends it.
 func (r *Replicator) faulty(region clock.Region, err error) error {
 	var abandoned abandonedError
-	if errors.As(err, &abandoned) {
+	var dismissed dismissedError
+	switch {
+	case errors.As(err, &abandoned):
 		r.end(err)
-	} else if errors.Is(err, kv.ErrInvalid) || errors.Is(err, kv.ErrCorrupt) {
+	case errors.As(err, &dismissed): // the peer's affair
+	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrCorrupt):
 		r.c.Hooks.fault(region, err)
 	}
 	return err

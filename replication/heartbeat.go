@@ -120,6 +120,8 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 		s.hears[clock.Region(region)] = true
 	}
 	r.judgeOwnClock()
+	// The list may have changed after the hello was sent and before this stream was there to be told.
+	r.tellMembers(s)
 	return nil
 }
 

@@ -77,8 +77,8 @@ func TestTheFounderDecidesOnceBetweenServingAndAbandoning(t *testing.T) {
 	require.NoError(t, g.abandon(ctx, 2))
 	news, err := g.serve(ctx, 2, 2)
 	require.False(t, news)
-	var abandoned abandonedError
-	require.ErrorAs(t, err, &abandoned)
+	var dismissed dismissedError
+	require.ErrorAs(t, err, &dismissed)
 	require.NoError(t, g.abandon(ctx, 2), "it is already")
 	version, _ := g.snapshot()
 	require.Equal(t, uint64(3), version)
@@ -86,7 +86,7 @@ func TestTheFounderDecidesOnceBetweenServingAndAbandoning(t *testing.T) {
 	g = joining(t)
 	news, err = g.serve(ctx, 2, 77)
 	require.False(t, news)
-	require.ErrorAs(t, err, &abandoned, "another node's word")
+	require.ErrorAs(t, err, &dismissed, "another node's word")
 	news, err = g.serve(ctx, 2, 2)
 	require.NoError(t, err)
 	require.True(t, news)

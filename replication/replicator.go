@@ -196,17 +196,24 @@ func (r *Replicator) membersChanged() error {
 	if err := r.letGo(); err != nil {
 		return err
 	}
-	m := &peerv1.Message{Body: &peerv1.Message_Members{Members: r.registry.message()}}
 	r.mu.Lock()
 	for _, s := range r.streams {
-		if s.members < m.GetMembers().GetVersion() {
-			s.queue(m)
-		}
+		r.tellMembers(s)
 	}
 	r.mu.Unlock()
 	poke(r.planWake)
 	poke(r.applyWake)
 	return nil
+}
+
+// tellMembers sends the list of regions on a stream whose peer has an older one, once. The caller
+// holds mu.
+func (r *Replicator) tellMembers(s *stream) {
+	version, _ := r.registry.snapshot()
+	if s.members < version && s.told < version {
+		s.told = version
+		s.queue(&peerv1.Message{Body: &peerv1.Message_Members{Members: r.registry.message()}})
+	}
 }
 
 func (r *Replicator) context() context.Context {

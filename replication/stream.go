@@ -35,6 +35,7 @@ type stream struct {
 	control []*peerv1.Message
 	hears   map[clock.Region]bool // regions that the peer hears directly
 	members uint64                // version of the list of regions that the peer counts by
+	told    uint64                // version of the list last sent to it
 	ahead   bool                  // the peer finds this node's clock too far ahead
 	echo    int64                 // the peer's monotonic reading to send back
 	offset  time.Duration         // the peer's wall clock less this node's, when a heartbeat came
