@@ -22,8 +22,8 @@
 // records to the store (inbound.go), one a region that dials or announces (connect.go), and two a
 // stream, of which one always reads and one writes (stream.go). It returns when all have ended.
 //
-// Locks, each taken only while those to its left are held or none: Replicator.attaching[region],
-// Replicator.mu, stream.mu, outLane.mu, and Exposure's own. The Store is never called under
+// Locks, each taken only while those to its left are held or none: Replicator.joining,
+// registry.change, Replicator.attaching[region], Replicator.mu, registry.mu, holds.mu, stream.mu, outLane.mu, and Exposure's own. The Store is never called under
 // Replicator.mu or those to its right, so that a slow disk does not keep streams from being read.
 //
 // # Invariants
@@ -40,6 +40,9 @@
 //     earlier incarnation of that region had sent and that waits here; so a region that lost its
 //     disk learns of every record of its own that will ever be applied anywhere.
 //  7. A region's number is on the founder's disk before it is granted, and every region counts the
-//     newcomer's reports before its cut is taken. Numbers and names are never used again.
+//     newcomer's reports before its cut is taken. A number is never used again, a name only
+//     when its region was abandoned.
 //  8. An inLane keeps applied <= taken <= tail.
+//  9. A region writes nothing before the founder counts it as serving, and the founder decides once
+//     between that and abandoning it: an abandoned region's lane is empty everywhere, for good.
 package replication
