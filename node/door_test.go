@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/replication"
 	"github.com/theriac-db/theriac/replication/memtransport"
 )
@@ -40,7 +39,7 @@ func TestDoorIsServedAgainAndAgain(t *testing.T) {
 		require.Eventually(t, func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.accept != nil }, patience, tick)
 		dial()
 		there := <-came
-		require.NoError(t, there.Send(&peerv1.Message{}))
+		require.NoError(t, there.Send(nil))
 		_, err := client.Recv()
 		require.NoError(t, err)
 		stop()
