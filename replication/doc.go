@@ -42,7 +42,9 @@
 //  7. A region's number is on the founder's disk before it is granted, and every region counts the
 //     newcomer's reports before its cut is taken. A number is never used again, a name only
 //     when its region was abandoned.
-//  8. An inLane keeps applied <= taken <= tail.
+//  8. A cut replaces a node's data only if it includes all that the node had, but for own records that
+//     its own log, which stays, still holds; that is on disk before anything is dropped (behind.go).
+//  9. An inLane keeps applied <= taken <= tail.
 //  9. A region writes nothing before the founder counts it as serving, and the founder decides once
 //     between that and abandoning it: an abandoned region's lane is empty everywhere, for good.
 package replication

@@ -34,6 +34,11 @@
 // it has seen the floor. The meet of all such floors is stable: nothing concurrent with a group
 // below it will still arrive here.
 //
+// A report names its author's store. What a store had on its disk counts, for truncation and for what is
+// held for the region, until another store of the region is known (Incarnated). The floor of a report
+// that was counted stays counted: before the region writes with its new store it takes back all that
+// others remember of its reports (Remembered), so what it writes has seen that floor.
+//
 // A stable vector is noted together with what was exposed here then. Once the horizon includes the
 // latter, all that lies above the horizon arrived later, so it has seen the former, which is then
 // settled.
