@@ -190,7 +190,7 @@ func (t Token) Join(u Token) (Token, error) {
 type Receipt struct {
 	Level       Level
 	Region      string // name of the region that served
-	Incarnation uint64 // of the node's process; the next first try names it
+	Incarnation uint64 // of the node: its process, and which of its turns; the next first try names it
 	Lane        clock.Lane
 	Snapshot    clock.Vector
 	Commit      clock.Stamp // zero when nothing was written

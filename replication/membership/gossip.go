@@ -1,7 +1,6 @@
 package membership
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log"
@@ -86,7 +85,7 @@ func (g *Gossip) settings() (*memberlist.Config, error) {
 		}
 	}
 	m.Delegate, m.Events = delegate{g}, events{g}
-	m.Logger = log.New(quiet{g.config.Logf}, "", 0)
+	m.Logger = log.New(&quiet{logf: g.config.Logf, now: time.Now}, "", 0)
 	m.DelegateProtocolMin, m.DelegateProtocolMax, m.DelegateProtocolVersion = 1, 1, 1
 	return m, nil
 }
@@ -184,13 +183,3 @@ type events struct{ g *Gossip }
 func (e events) NotifyJoin(n *memberlist.Node)   { e.g.found(n) }
 func (e events) NotifyUpdate(n *memberlist.Node) { e.g.found(n) }
 func (events) NotifyLeave(*memberlist.Node)      {}
-
-// quiet drops memberlist's chatter: the streams report who is unreachable, in one line each.
-type quiet struct{ logf func(string, ...any) }
-
-func (q quiet) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("[ERR]")) && !bytes.Contains(p, []byte("Failed to join")) {
-		q.logf("%s", bytes.TrimSpace(p))
-	}
-	return len(p), nil
-}

@@ -157,10 +157,26 @@ func FuzzDecode(f *testing.F) {
 
 func TestTheLogIsQuiet(t *testing.T) {
 	s := &seen{}
-	q := quiet{s.logf}
-	for _, line := range []string{"[DEBUG] x", "[WARN] x", "[ERR] memberlist: Failed to join", "[ERR] memberlist: disk"} {
-		_, err := q.Write([]byte(line))
+	now := time.Unix(1, 0)
+	q := &quiet{logf: s.logf, now: func() time.Time { return now }}
+	write := func(line string) {
+		n, err := q.Write([]byte(line))
 		require.NoError(t, err)
+		require.Equal(t, len(line), n)
+	}
+	for _, line := range []string{"[DEBUG] x", "[WARN] x", "[ERR] memberlist: Failed to join", "[ERR] memberlist: disk"} {
+		write(line)
 	}
 	require.Len(t, s.lines, 1)
+
+	for range 3 * maxLines {
+		write("[ERR] memberlist: a stranger")
+	}
+	require.Len(t, s.lines, maxLines)
+	now = now.Add(linesPeriod)
+	write("[ERR] memberlist: another stranger")
+	require.Len(t, s.lines, maxLines+2)
+	require.Contains(t, s.lines[maxLines], "more errors")
+	require.Equal(t, 1, q.lines)
+	require.Zero(t, q.dropped)
 }

@@ -75,6 +75,7 @@ func commitMetrics() []metric {
 			func(s *Snapshot) float64 { return s.TransactionAge }),
 		counter("commits_total", "Transactions committed here.", func(s *Snapshot) float64 { return float64(s.Commits) }),
 		counter("groups_total", "Groups that transactions were committed in.", func(s *Snapshot) float64 { return float64(s.Groups) }),
+		counter("log_searches_total", "Passes through the log in search of operation ids that are retried.", func(s *Snapshot) float64 { return float64(s.Searches) }),
 		histogram("group_transactions", "Transactions in a group.", func(s *Snapshot) Histogram { return s.GroupSize }),
 		histogram("sync_seconds", "Time from the commit of a batch to the store until it is on disk.", func(s *Snapshot) Histogram { return s.Sync }),
 	}

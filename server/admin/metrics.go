@@ -34,6 +34,7 @@ type Snapshot struct {
 
 	Commits   uint64    // transactions committed by this process
 	Groups    uint64    // groups that they were committed in
+	Searches  uint64    // passes through the log in search of operation ids
 	GroupSize Histogram // transactions in a group
 	Sync      Histogram // seconds from a batch's commit until it was durable
 

@@ -659,7 +659,7 @@ type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Level         Level                  `protobuf:"varint,1,opt,name=level,proto3,enum=theriac.v1.Level" json:"level,omitempty"` // that was served: the one asked for
 	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`                      // name of the region that served
-	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`          // of the node's process; the next first try names it
+	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`          // of the node: its process, and which of its turns; the next first try names it
 	Lane          *Lane                  `protobuf:"bytes,4,opt,name=lane,proto3" json:"lane,omitempty"`                          // of the node; a retry names it
 	Snapshot      *Vector                `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                  // that was read
 	Commit        *Stamp                 `protobuf:"bytes,6,opt,name=commit,proto3" json:"commit,omitempty"`                      // of the write; unset when nothing was written

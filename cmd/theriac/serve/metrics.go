@@ -13,7 +13,7 @@ func snapshot(s node.Stats, writable bool) admin.Snapshot {
 		Region: s.Region, Cluster: s.Cluster.String(), Version: node.Version, Ready: s.Ready, Writable: writable,
 		LogBytes: s.LogBytes, StoreBytes: int64(s.Store.DiskBytes), PendingRemovals: s.Store.PendingRemoval,
 		OpenTransactions: s.OpenTxns, TransactionAge: s.OldestTxn.Seconds(),
-		Commits: s.Txn.Commits, Groups: s.Txn.Groups, GroupSize: groupSizes(s.Txn), Sync: syncs(s.Store),
+		Commits: s.Txn.Commits, Groups: s.Txn.Groups, Searches: s.Txn.Searches, GroupSize: groupSizes(s.Txn), Sync: syncs(s.Store),
 		Queues: []admin.QueueSnapshot{
 			{Name: "commit", Length: s.Txn.Queued, Capacity: txn.MaxQueued},
 			{Name: "store", Length: s.Store.Queued, Capacity: storage.QueuedJobs},

@@ -133,6 +133,12 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 	require.NoError(t, us.db(ctx).Counter("k").Add(ctx, 1))
 	_, _, err := db.Service().Begin(ctx, kv.Begin{ReadOnly: true})
 	require.NoError(t, err)
+	var first client.Receipt
+	lost := client.NewOpID()
+	require.NoError(t, db.Counter("k").Add(ctx, 1, client.WithOpID(lost), client.WithReceipt(&first)))
+	found, err := db.Outcome(ctx, lost, client.WithAttempt(kv.Attempt{Retry: true, Lane: first.Lane, Age: time.Minute}))
+	require.NoError(t, err)
+	require.Equal(t, kv.Applied, found.Outcome)
 
 	looked := map[string]bool{}
 	expect := func(on *running, name string, holds func(float64) bool) {
@@ -142,9 +148,10 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 	}
 	expect(eu, "theriac_ready", is(1))
 	expect(eu, "theriac_writable", is(1))
-	expect(eu, "theriac_commits_total", is(before["theriac_commits_total"]+adds))
+	expect(eu, "theriac_commits_total", is(before["theriac_commits_total"]+adds+1))
 	expect(eu, "theriac_groups_total", above(before["theriac_groups_total"]))
-	expect(eu, "theriac_group_transactions_sum", is(before["theriac_group_transactions_sum"]+adds))
+	expect(eu, "theriac_log_searches_total", above(0))
+	expect(eu, "theriac_group_transactions_sum", is(before["theriac_group_transactions_sum"]+adds+1))
 	expect(eu, `theriac_group_transactions_bucket{le="+Inf"}`, above(0))
 	expect(eu, "theriac_sync_seconds_count", above(before["theriac_sync_seconds_count"]))
 	expect(eu, "theriac_sync_seconds_sum", above(before["theriac_sync_seconds_sum"]))
