@@ -105,6 +105,9 @@ func (r *Replicator) lacking() (missing clock.Vector) {
 	defer r.mu.Unlock()
 	now := r.c.Time.Monotonic()
 	for _, l := range r.order {
+		if l.lane == r.self && !r.c.Exposure.Recovering() {
+			continue
+		}
 		refused, help := false, false
 		for _, s := range r.streams {
 			switch {

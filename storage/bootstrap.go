@@ -69,6 +69,7 @@ func (b *Batch) LoadApplied(lanes map[clock.Lane]clock.Timestamp, kept ...clock.
 			last, err := b.s.lastRecord(l)
 			b.keep(err)
 			if last >= t {
+				b.keep(b.s.countKept(l, last))
 				continue
 			}
 		}

@@ -269,6 +269,21 @@ func (s *Store) loadLogs() error {
 	return nil
 }
 
+// countKept estimates where the bytes of a log lie that was kept, if a start has not: the lane was not
+// applied then.
+func (s *Store) countKept(l clock.Lane, last clock.Timestamp) error {
+	found := laneLog{applied: last}
+	if err := s.loadSegments(&found, l); err != nil {
+		return s.readFailed("log of lane "+l.String(), err)
+	}
+	s.logs.mu.Lock()
+	defer s.logs.mu.Unlock()
+	if g := s.logs.lane(l); len(g.segments) == 0 {
+		g.segments = found.segments
+	}
+	return nil
+}
+
 // loadedSegments is into how many stretches of equal time a start divides a lane's log, whose sizes
 // it estimates from the files: so finely can the log be cut until it has been written anew.
 const loadedSegments = 64
