@@ -26,6 +26,7 @@ type inLane struct {
 	queue   []waiting
 	bytes   int // of queue
 	subs    map[*stream]*inSub
+	full    bool // a record found no room: nobody is asked for more before half of it is free
 
 	missing clock.Stamp   // what the head of the queue waits for; zero: nothing
 	since   time.Duration // monotonic, when it began to wait for it
@@ -76,7 +77,7 @@ func (l *inLane) reset() {
 	for i := range l.queue {
 		l.queue[i].sub.finish(len(l.queue[i].Encoded))
 	}
-	l.queue, l.bytes, l.tail = nil, 0, l.taken
+	l.queue, l.bytes, l.tail, l.full = nil, 0, l.taken, false
 	l.missing, l.retry = clock.Stamp{}, 0
 }
 
@@ -86,20 +87,26 @@ func (l *inLane) deliver(sub *inSub, prev clock.Timestamp, records []Incoming) e
 	if prev != sub.last {
 		return kv.Errorf(kv.KindCorrupt, "gap in lane %s: records behind %s came, those behind %s were expected", l.lane, prev, sub.last)
 	}
+	// A sender with credit left sends a whole message, so one subscription never lacks room.
+	room := l.bytes <= LaneWindow
 	for _, in := range records {
 		h := &in.Record.Header
 		sub.last = h.Time
 		switch {
 		case h.Time <= l.tail:
 			sub.finish(len(in.Encoded)) // another subscription was quicker
-		case h.Prev == l.tail && l.bytes <= LaneWindow:
+		case h.Prev == l.tail && room:
 			l.queue = append(l.queue, waiting{in, sub})
 			l.bytes += len(in.Encoded)
 			l.tail = h.Time
 		case h.Prev < l.tail:
 			return kv.Errorf(kv.KindCorrupt, "fork in lane %s: record %s comes behind %s, but %s did already", l.lane, h.Time, h.Prev, l.tail)
-		default:
-			// Records before it were dropped, or there is no room: the subscription begins anew.
+		case h.Prev == l.tail: // several subscriptions together have filled the window
+			sub.finish(len(in.Encoded))
+			l.full = true
+			sub.stream.end(sub)
+			return nil
+		default: // records before it were dropped: the subscription begins anew
 			sub.finish(len(in.Encoded))
 			sub.stream.resubscribe(sub)
 			return nil
@@ -214,6 +221,10 @@ func (r *Replicator) take(l *inLane) (records []Incoming, from []*inSub) {
 		l.queue[0] = waiting{}
 		l.queue = l.queue[1:]
 		l.bytes -= len(w.Encoded)
+		if l.full && l.bytes <= LaneWindow/2 {
+			l.full = false
+			poke(r.planWake)
+		}
 		r.runs(l)
 		if v.Action == causal.Duplicate {
 			w.sub.finish(len(w.Encoded))

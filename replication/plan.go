@@ -89,7 +89,7 @@ func (r *Replicator) arrange(l *inLane, now time.Duration) {
 		}
 	}
 	for s := range want {
-		if l.subs[s] == nil && s.refused[l.lane] <= now && !s.lacks(l) {
+		if l.subs[s] == nil && s.refused[l.lane] <= now && !s.lacks(l) && !l.full {
 			s.begin(l)
 		}
 	}

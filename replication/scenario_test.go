@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,12 +18,12 @@ import (
 )
 
 // three starts a cluster of eu (1), us (2) and ap (3).
-func three(t *testing.T) (c *cluster, eu, us, ap *node) {
+func three(t *testing.T, adjust ...option) (c *cluster, eu, us, ap *node) {
 	c = newCluster(t)
-	eu = c.start("eu", newFakeStore(1), nil)
-	us = c.start("us", newFakeStore(2), []string{"eu"})
+	eu = c.start("eu", newFakeStore(1), nil, adjust...)
+	us = c.start("us", newFakeStore(2), []string{"eu"}, adjust...)
 	us.writable()
-	ap = c.start("ap", newFakeStore(3), []string{"us"})
+	ap = c.start("ap", newFakeStore(3), []string{"us"}, adjust...)
 	ap.writable()
 	return c, eu, us, ap
 }
@@ -247,8 +248,15 @@ func TestALargeRecordTravelsInParts(t *testing.T) {
 }
 
 func TestALaneThatWaitsGetsNoCreditAndStopsNothingElse(t *testing.T) {
+	for _, size := range []int{1 << 16, 40_000, 17_000, 9000} { // the window ends within a message, or not
+		t.Run(strconv.Itoa(size), func(t *testing.T) { laneWaits(t, size) })
+	}
+}
+
+func laneWaits(t *testing.T, size int) {
 	synctest.Test(t, func(t *testing.T) {
-		c, eu, us, ap := three(t)
+		counted, count := counting()
+		c, eu, us, ap := three(t, count)
 		defer stopAll(eu, us, ap)
 		a := eu.commit()
 		ap.sees(a)
@@ -262,18 +270,21 @@ func TestALaneThatWaitsGetsNoCreditAndStopsNothingElse(t *testing.T) {
 		us.store.mu.Unlock()
 		us.r.ForgetTail(eu.lane())
 		var last clock.Stamp
-		for range 3 * replication.LaneWindow >> 16 {
-			last = us.commitSized(1 << 16)
+		c.net.CutBoth("us", "ap")
+		for range 3 * replication.LaneWindow / size {
+			last = us.commitSized(size)
 		}
-		wait(t, 10*time.Second)
+		c.net.HealBoth("us", "ap") // what has piled up goes in large messages
+		wait(t, 20*time.Second)
 		require.Less(t, ap.x.Exposed().At(2), last.Time)
 		for _, p := range ap.r.Status() {
-			require.LessOrEqual(t, p.Waiting, replication.LaneWindow+2<<16, "what waits is bounded")
+			require.LessOrEqual(t, p.Waiting, replication.LaneWindow+replication.BatchBytes, "what waits is bounded")
 			if p.Name == "us" {
 				require.Greater(t, p.Waiting, replication.LaneWindow/2)
 				require.True(t, p.Connected, "the stream itself is read")
 			}
 		}
+		require.Less(t, counted["ap"].get("received", 2)[1], 2*replication.LaneWindow, "nothing is asked for in vain")
 		b := ap.commit()
 		us.sees(b)
 		c.net.HealBoth("eu", "ap")

@@ -53,15 +53,20 @@ func (f *traffic) get(direction string, region clock.Region) [2]int {
 	return f.count[direction][region]
 }
 
+// counting makes nodes count their traffic, by their names.
+func counting() (counted map[string]*traffic, count option) {
+	counted = map[string]*traffic{}
+	return counted, func(n *node, config *replication.Config) {
+		f := &traffic{count: map[string]map[clock.Region][2]int{}}
+		counted[n.name] = f
+		config.Hooks.Sent, config.Hooks.Received = f.hook("sent"), f.hook("received")
+	}
+}
+
 func TestTrafficIsCountedByTheRegionAtTheOtherEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
-		counted := map[string]*traffic{}
-		count := func(n *node, config *replication.Config) {
-			f := &traffic{count: map[string]map[clock.Region][2]int{}}
-			counted[n.name] = f
-			config.Hooks.Sent, config.Hooks.Received = f.hook("sent"), f.hook("received")
-		}
+		counted, count := counting()
 		eu := c.start("eu", newFakeStore(1), nil, count)
 		us := c.start("us", newFakeStore(2), []string{"eu"}, count)
 		defer stopAll(eu, us)
