@@ -24,7 +24,8 @@ type Config struct {
 	// Join lists peer addresses of nodes of the cluster to join, for a node without data. Empty: a
 	// node without data founds a cluster.
 	Join []string
-	// Gone names regions that are gone for good, for which recovery need not wait. What only they
+	// Gone names regions that are gone for good, for which neither recovery nor, at the founder, a
+	// region that joins need wait; those that had not finished joining are abandoned. What only they
 	// knew of this region's writes is lost.
 	Gone []string
 	// Addresses are this node's own, as others should dial them.

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -30,6 +31,13 @@ type dismissedError struct{ err *kv.Error }
 func (e dismissedError) Error() string { return e.err.Error() }
 func (e dismissedError) Unwrap() error { return e.err }
 
+// decidedError says that a region can't be abandoned since it doesn't join any more: it serves, or was
+// abandoned.
+type decidedError struct{ err *kv.Error }
+
+func (e decidedError) Error() string { return e.err.Error() }
+func (e decidedError) Unwrap() error { return e.err }
+
 // useless says why a number is not a node's: of two reasons, and what to do.
 func useless(m Member) *kv.Error {
 	why := "another node has joined as region %d (%s) since, from an empty folder"
@@ -57,7 +65,7 @@ func (r *Replicator) abandon(ctx context.Context, name, why string) error {
 	defer r.joining.Unlock()
 	m, ok := r.registry.named(name)
 	if !ok {
-		return kv.Errorf(kv.KindNotFound, "there is no region %q", name)
+		return decidedError{kv.Errorf(kv.KindNotFound, "there is no region %q", name)}
 	}
 	if err := r.registry.abandon(ctx, m.Region); err != nil {
 		return err
@@ -74,34 +82,53 @@ func (r *Replicator) reviewJoiners(ctx context.Context) error {
 	}
 	_, list := r.registry.snapshot()
 	for _, m := range list {
-		if m.Serving {
-			continue
-		}
-		why := ""
-		switch {
-		case slices.Contains(r.c.Gone, m.Name):
-			why = "since it is named as gone"
-		case !r.heardOf(m.Region):
-			why = fmt.Sprintf("since nothing was heard of it for %v", JoinLimit)
-		default:
-			continue
-		}
-		if err := r.abandon(ctx, m.Name, why); err != nil {
+		if err := r.reviewJoiner(ctx, m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// heardOf tells whether a region that joins was heard of within JoinLimit, here or by a region that
-// is heard here.
-func (r *Replicator) heardOf(region clock.Region) bool {
-	r.mu.Lock()
+// reviewJoiner takes a region as it was a moment ago: it may have come to serve since, or an operator
+// may have abandoned it. Then there is nothing left to do.
+func (r *Replicator) reviewJoiner(ctx context.Context, m Member) error {
+	why := ""
+	switch {
+	case m.Serving:
+		return nil
+	case r.gone(m.Name):
+		why = "since it is named as gone"
+	case !r.heardOf(m.Region):
+		why = fmt.Sprintf("since nothing was heard of it for %v", JoinLimit)
+	default:
+		return nil
+	}
+	var decided decidedError
+	if err := r.abandon(ctx, m.Name, why); err != nil && !errors.As(err, &decided) {
+		return err
+	}
+	return nil
+}
+
+// gone tells whether the operator has named a region as gone for good.
+func (r *Replicator) gone(name string) bool { return slices.Contains(r.c.Gone, name) }
+
+// heard tells whether there is a stream to a region, or a region that is heard here hears it. The
+// caller holds mu.
+func (r *Replicator) heard(region clock.Region) bool {
 	now := r.c.Time.Monotonic()
 	heard := r.streams[region] != nil
 	for _, s := range r.streams {
 		heard = heard || s.live(now) && s.hears[region]
 	}
+	return heard
+}
+
+// heardOf tells whether a region that joins was heard of within JoinLimit, here or by a region that
+// is heard here.
+func (r *Replicator) heardOf(region clock.Region) bool {
+	r.mu.Lock()
+	now, heard := r.c.Time.Monotonic(), r.heard(region)
 	last, ok := r.joiners[region]
 	r.mu.Unlock()
 	if heard || !ok || slices.Contains(r.holds.streamingTo(), uint32(region)) {
@@ -220,7 +247,7 @@ func (g *registry) abandon(ctx context.Context, r clock.Region) error {
 		return nil // it was abandoned meanwhile
 	}
 	if m.Serving {
-		return kv.Errorf(kv.KindInvalid, "region %d (%s) has joined: a region that serves can't be abandoned", m.Region, m.Name)
+		return decidedError{kv.Errorf(kv.KindInvalid, "region %d (%s) has joined: a region that serves can't be abandoned", m.Region, m.Name)}
 	}
 	m.Abandoned, m.Addresses = true, kv.Addresses{}
 	return g.alter(ctx, g.version+1, m)

@@ -181,6 +181,127 @@ func TestAJoinerThatTheFounderNamesAsGoneIsAbandoned(t *testing.T) {
 	})
 }
 
+// TestAJoinerThatIsDecidedOnMeanwhileIsNoFault: the review has an older list than the decision.
+func TestAJoinerThatIsDecidedOnMeanwhileIsNoFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, _ := stuck(t)
+		defer func() { stopAll(eu, us) }()
+		before := replication.Member{Region: 3, Name: "ap"}
+		require.NoError(t, eu.r.ReviewJoiner(t.Context(), before))
+		require.True(t, eu.knows("ap"), "it is not time yet")
+		require.NoError(t, eu.r.Abandon(t.Context(), "ap"))
+		stopAll(eu)
+		eu = c.start("eu", eu.store, nil, func(_ *node, r *replication.Config) { r.Gone = []string{"us", "ap"} })
+		require.NoError(t, eu.r.ReviewJoiner(t.Context(), before), "an operator was quicker")
+		require.NoError(t, eu.r.ReviewJoiner(t.Context(), replication.Member{Region: 2, Name: "us"}), "it serves by now")
+		require.True(t, eu.knows("us"))
+	})
+}
+
+// gone is three regions of which ap is lost, and eu, the founder, is told so.
+func gone(t *testing.T) (c *cluster, eu, us, ap *node) {
+	t.Helper()
+	c, eu, us, ap = three(t)
+	s := ap.commit()
+	eu.sees(s)
+	us.sees(s)
+	stopAll(eu)
+	c.net.CutBoth("eu", "ap")
+	eu = c.start("eu", eu.store, nil, func(_ *node, r *replication.Config) { r.Gone = []string{"ap"} })
+	return c, eu, us, ap
+}
+
+func TestARegionThatIsGoneDoesNotBlockJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := gone(t)
+		ap.crash()
+		s := us.commit()
+		eu.sees(s)
+		sa, err := c.tryJoin("sa", newFakeStore(9), time.Minute)
+		require.NoError(t, err)
+		defer stopAll(eu, us, sa)
+		sa.writable()
+		sa.sees(s)
+		b := sa.commit()
+		eu.sees(b)
+		us.sees(b)
+
+		// It was not gone for good: it takes the list before anything else, and all go on together.
+		c.net.HealBoth("eu", "ap")
+		ap = c.start("ap", ap.store, nil)
+		defer stopAll(ap)
+		ap.sees(b)
+		require.True(t, ap.knows("sa"))
+		last := ap.commit()
+		for _, n := range []*node{eu, us, sa, ap} {
+			n.sees(last)
+			eventually(t, n.name+" settles", n.settles(last))
+			require.Equal(t, eu.store.content(), n.store.content())
+			require.NoError(t, n.fault())
+		}
+	})
+}
+
+// TestARegionThatIsCalledGoneAndIsHeardBlocksJoins: what it takes for settled must be known.
+func TestARegionThatIsCalledGoneAndIsHeardBlocksJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := gone(t)
+		defer stopAll(eu, us)
+		joined := make(chan *node, 1)
+		go func() {
+			n, err := c.tryStart(t.Context(), "sa", newFakeStore(9), []string{"us", "eu"})
+			require.NoError(t, err)
+			joined <- n
+		}()
+		eventually(t, "it has a number", func() bool { return eu.knows("sa") && us.knows("sa") })
+		wait(t, time.Minute)
+		require.Empty(t, joined, "us hears ap")
+		ap.crash()
+		sa := <-joined
+		defer stopAll(sa)
+		sa.writable()
+	})
+}
+
+// TestAListThatChangesDuringAHandshakeIsTold: the hello has the list of before, and the stream is not
+// there yet to be told of the new one.
+func TestAListThatChangesDuringAHandshakeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, _ := stuck(t)
+		defer stopAll(eu)
+		stopAll(us)
+		told := make(chan *peerv1.Members, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() {
+			_ = c.net.Node("us").Serve(ctx, func(conn replication.Conn) {
+				first, err := conn.Recv()
+				if err != nil || first.GetHello().GetPurpose() != peerv1.Purpose_PURPOSE_REPLICATE {
+					return
+				}
+				if eu.knows("ap") {
+					require.NoError(t, eu.r.Abandon(ctx, "ap"))
+				}
+				h := member(eu, 2, "us")
+				h.Incarnation = us.store.incarnation
+				require.NoError(t, conn.Send(&peerv1.Message{Body: &peerv1.Message_Hello{Hello: h}}))
+				old := first.GetHello().GetMembers().GetVersion()
+				beat := &peerv1.Heartbeat{Members: old, Wall: int64(us.Wall()), Sent: 1}
+				require.NoError(t, conn.Send(&peerv1.Message{Body: &peerv1.Message_Heartbeat{Heartbeat: beat}}))
+				for m, err := conn.Recv(); err == nil; m, err = conn.Recv() {
+					if m.GetMembers().GetVersion() > old {
+						told <- m.GetMembers()
+						return
+					}
+				}
+			})
+		}()
+		eventually(t, "it is told", func() bool { return len(told) > 0 })
+		list := <-told
+		require.Equal(t, peerv1.MemberState_MEMBER_STATE_ABANDONED, list.GetMembers()[2].GetState())
+	})
+}
+
 // TestABootstrapOfAnAbandonedRegionEnds: its cut is held no more, and it is told.
 func TestABootstrapOfAnAbandonedRegionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -396,8 +396,8 @@ func (r *Replicator) attach(ctx context.Context, conn Conn, m Member, h *peerv1.
 	r.c.Hooks.connected(m.Region, true, nil)
 	err := s.run(ctx)
 	r.detach(s)
+	r.c.Hooks.connected(m.Region, false, err) // the next stream begins after it
 	close(s.done)
-	r.c.Hooks.connected(m.Region, false, err)
 	return fmt.Errorf("stream ended: %w", err)
 }
 

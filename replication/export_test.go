@@ -1,6 +1,13 @@
 package replication
 
-import "github.com/theriac-db/theriac/clock"
+import (
+	"context"
+
+	"github.com/theriac-db/theriac/clock"
+)
+
+// ReviewJoiner has the founder judge a region as it was a moment ago.
+func (r *Replicator) ReviewJoiner(ctx context.Context, m Member) error { return r.reviewJoiner(ctx, m) }
 
 // ForgetTail makes a node read a lane from its log again.
 func (r *Replicator) ForgetTail(lane clock.Lane) {

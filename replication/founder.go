@@ -3,7 +3,6 @@ package replication
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -60,7 +59,7 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 			Message: "region " + f.Name + " hands out numbers"}, nil
 	case r.recovery.running():
 		return later("the founder is recovering its own data"), nil
-	case slices.Contains(r.c.Gone, name):
+	case r.gone(name):
 		return nil, kv.Errorf(kv.KindInvalid, "region name %q is one that the founder's --gone names: take it out there, or choose another", name)
 	case exists:
 		return r.grantAgain(m, h)
@@ -112,13 +111,19 @@ func (r *Replicator) handOut(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 	return r.grantOnceTold(m), nil
 }
 
-// grantOnceTold lets a new region begin once every other one counts its reports.
+// grantOnceTold lets a new region begin once every other one counts its reports: what a region takes
+// for settled without them might be more than the cut has that the new one begins with.
+//
+// One that is named as gone is not waited for, unless somebody hears it after all. While nobody does, no
+// report comes to it that was made after the others counted the new region's, so what it takes for
+// settled stays within the cut; and should it come back, it takes the list in the handshake, before
+// any report.
 func (r *Replicator) grantOnceTold(m Member) *peerv1.JoinAnswer {
 	version, list := r.registry.snapshot()
 	var waiting []string
 	r.mu.Lock()
 	for _, o := range list {
-		if o.Region == m.Region || o.Region == r.self.Region {
+		if o.Region == m.Region || o.Region == r.self.Region || r.gone(o.Name) && !r.heard(o.Region) {
 			continue
 		}
 		if s := r.streams[o.Region]; s == nil || s.members < version {

@@ -209,7 +209,7 @@ func (c *recovery) missing(r *Replicator) string {
 func (c *recovery) asked(r *Replicator, recovering bool) (out []Member) {
 	_, list := r.registry.snapshot()
 	for _, m := range list {
-		if m.Region != r.self.Region && !slices.Contains(r.c.Gone, m.Name) && (recovering || m.Region == founder) {
+		if m.Region != r.self.Region && !r.gone(m.Name) && (recovering || m.Region == founder) {
 			out = append(out, m)
 		}
 	}

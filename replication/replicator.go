@@ -32,7 +32,8 @@ type Config struct {
 	Applied map[clock.Lane]clock.Timestamp
 	// Skew is the bound of the Exposure's machine (causal.Start.MaxSkew). 0: causal.DefaultMaxSkew.
 	Skew time.Duration
-	// Gone names regions that the operator says are gone: a recovery does not wait for them.
+	// Gone names regions that the operator says are gone for good: a recovery does not wait for them,
+	// and the founder abandons them while they join and lets others join without telling them.
 	Gone []string
 	// Hooks tell the node what happens.
 	Hooks Hooks
