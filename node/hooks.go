@@ -24,8 +24,9 @@ func (f *peerFacts) count(to map[clock.Region]Traffic, region clock.Region, reco
 // peerFacts is what replication has told of peers and traffic.
 type peerFacts struct {
 	mu             sync.Mutex
-	faults         map[clock.Region]string
-	stuck          map[clock.Region]string // records that the store refuses
+	faults         map[clock.Region]fault
+	up             map[clock.Region]time.Duration // monotonic, since when the stream is up
+	stuck          map[clock.Region]string        // records that the store refuses
 	skew           map[clock.Region]time.Duration
 	sent, received map[clock.Region]Traffic
 	much           map[clock.Region]bool // it was told that much of the log is held for the region
@@ -35,31 +36,20 @@ type peerFacts struct {
 
 func (n *run) hooks() replication.Hooks {
 	f := &n.peers
-	f.faults, f.skew = map[clock.Region]string{}, map[clock.Region]time.Duration{}
+	f.faults, f.up, f.skew = map[clock.Region]fault{}, map[clock.Region]time.Duration{}, map[clock.Region]time.Duration{}
 	f.stuck = map[clock.Region]string{}
 	f.sent, f.received, f.much = map[clock.Region]Traffic{}, map[clock.Region]Traffic{}, map[clock.Region]bool{}
 	f.left = map[clock.Region]bool{}
 	return replication.Hooks{
-		Connected: func(region clock.Region, up bool, err error) {
-			if up {
-				n.config.logf("region %d: connected", region)
-			} else {
-				n.config.logf("region %d: disconnected: %v", region, err)
-			}
-		},
+		Connected:  n.connected,
 		Skew:       n.skewed,
 		ClockAhead: n.clockAhead,
 		Stuck:      n.stuck,
-		Fault: func(region clock.Region, err error) {
-			f.mu.Lock()
-			f.faults[region] = err.Error()
-			f.mu.Unlock()
-			n.config.logf("region %d: %v", region, err)
-		},
-		Sent:     func(region clock.Region, records, bytes int) { f.count(f.sent, region, records, bytes) },
-		Received: func(region clock.Region, records, bytes int) { f.count(f.received, region, records, bytes) },
-		Behind:   n.leftBehind,
-		Logf:     n.config.logf,
+		Fault:      n.faulty,
+		Sent:       func(region clock.Region, records, bytes int) { f.count(f.sent, region, records, bytes) },
+		Received:   func(region clock.Region, records, bytes int) { f.count(f.received, region, records, bytes) },
+		Behind:     n.leftBehind,
+		Logf:       n.config.logf,
 	}
 }
 
@@ -101,6 +91,7 @@ func (n *run) NotReady() []string {
 	if refused := n.Refused(); refused != nil {
 		out = append(out, refused.Message)
 	}
+	others, now := n.others(), n.config.Time.Monotonic() // replication calls hooks with its lock held
 	n.peers.mu.Lock()
 	defer n.peers.mu.Unlock()
 	for region, ahead := range n.peers.skew {
@@ -108,9 +99,7 @@ func (n *run) NotReady() []string {
 			out = append(out, fmt.Sprintf("region %d: its clock is %v ahead, so its records wait", region, ahead))
 		}
 	}
-	for _, fault := range n.peers.faults {
-		out = append(out, fault)
-	}
+	out = append(out, n.peers.standing(now, others)...)
 	for region, fault := range n.peers.stuck {
 		out = append(out, fmt.Sprintf("region %d: %s", region, fault))
 	}

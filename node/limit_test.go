@@ -88,12 +88,22 @@ func TestLimitDropsOnlyWhatAMajorityHas(t *testing.T) {
 	eu.TruncateLog(t.Context())
 	require.GreaterOrEqual(t, eu.truncated(), alone.Time, "two of three have it")
 	require.Equal(t, 1, log.count("region 3 (ap) has not reported records that the log no longer holds"))
+	require.Equal(t, []bool{false, false, true}, leftBehind(eu))
 
 	net.HealBoth("eu", "ap")
 	has(t, eu, ap, alone) // the messages to it had waited
 	eu.TruncateLog(t.Context())
 	eu.current.Load().watchLeft(t.Context())
 	require.Equal(t, 1, log.count("region 3 (ap) has all again"))
+	require.Equal(t, []bool{false, false, false}, leftBehind(eu))
+}
+
+// leftBehind tells of each region, as a node counts it, whether it lacks what is gone.
+func leftBehind(n *Node) (out []bool) {
+	for _, r := range n.Stats().Regions {
+		out = append(out, r.LeftBehind)
+	}
+	return out
 }
 
 func TestTwoRegionsDropNothingThatOneLacks(t *testing.T) {
@@ -155,9 +165,16 @@ func TestCallsAreRefusedWhileTheDataIsTakenAnew(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, s.State, "fell behind")
 	require.NotEmpty(t, n.NotReady())
+	stats := n.Stats()
+	require.True(t, stats.Behind)
+	require.True(t, stats.Renewing)
 	n.TruncateLog(t.Context())
 	n.gate.Unlock()
+	stats = n.Stats()
+	require.True(t, stats.Behind)
+	require.False(t, stats.Renewing)
 	n.current.Load().leftBehind("")
+	require.False(t, n.Stats().Behind)
 	require.Nil(t, n.Refused())
 	require.NoError(t, calls["Do"]())
 }

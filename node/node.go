@@ -161,8 +161,16 @@ func (n *Node) Buckets(ctx context.Context) ([]kv.Bucket, error) {
 // Status implements kv.Service. It answers also while nothing else does.
 func (n *Node) Status(ctx context.Context) (kv.Status, error) { return n.current.Load().Status(ctx) }
 
-// Stats collects figures.
-func (n *Node) Stats() Stats { return n.current.Load().Stats() }
+// Stats collects figures, also while nothing is served.
+func (n *Node) Stats() Stats {
+	s := n.current.Load().Stats()
+	_, done := n.enter()
+	if s.Renewing = done == nil; !s.Renewing {
+		done()
+	}
+	s.Behind = s.Behind || s.Renewing
+	return s
+}
 
 // Alive is nil while the process can work.
 func (n *Node) Alive() error { return n.current.Load().Alive() }

@@ -32,6 +32,13 @@ func (n *run) refuseFor(why reason, err *kv.Error) {
 	n.tellRefusals()
 }
 
+// refusesFor tells whether writes are refused for a reason.
+func (n *run) refusesFor(why reason) bool {
+	n.refusals.mu.Lock()
+	defer n.refusals.mu.Unlock()
+	return n.refusals.list[why] != nil
+}
+
 // coordinate sets the coordinator, which hears of the reasons that came before it: the store may fail
 // on its own goroutines while the node starts.
 func (n *run) coordinate(c *txn.Coordinator) {

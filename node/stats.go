@@ -17,6 +17,10 @@ type Stats struct {
 	Cluster kv.ClusterID
 	Region  string
 	Ready   bool
+	// Behind says that this node lacks records that are gone from the others' logs, and takes no writes;
+	// Renewing, that it is copying all data anew, and serves nothing.
+	Behind, Renewing bool
+
 	Regions []RegionStats
 	Txn     txn.Stats
 	Store   storage.Stats
@@ -34,12 +38,13 @@ type RegionStats struct {
 
 	Sent, Received Traffic // on the stream to the region, whoever wrote the records
 	HeldLog        int64   // bytes of log that wait for the region; see held
+	LeftBehind     bool    // it lacks records that are gone from the log here; see watchLeft
 }
 
 // Stats collects figures.
 func (n *run) Stats() Stats {
 	s := Stats{
-		Cluster: n.identity.Cluster, Region: n.identity.Name, Ready: len(n.NotReady()) == 0,
+		Cluster: n.identity.Cluster, Region: n.identity.Name, Ready: len(n.NotReady()) == 0, Behind: n.refusesFor(fellBehind),
 		Txn: n.Coordinator.Stats(), Store: n.store.Stats(), OpenTxns: n.OpenTxns(), OldestTxn: n.OldestTxn(),
 	}
 	raw, now := n.exposure.Raw(), n.config.Time.Wall()
@@ -47,7 +52,7 @@ func (n *run) Stats() Stats {
 		t := raw.At(p.Region)
 		r := RegionStats{PeerStatus: p, Exposed: t, Lag: lag(now, t), HeldLog: n.held(p.Region)}
 		n.peers.mu.Lock()
-		r.Sent, r.Received = n.peers.sent[p.Region], n.peers.received[p.Region]
+		r.Sent, r.Received, r.LeftBehind = n.peers.sent[p.Region], n.peers.received[p.Region], n.peers.left[p.Region]
 		n.peers.mu.Unlock()
 		s.Regions = append(s.Regions, r)
 	}

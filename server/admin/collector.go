@@ -60,6 +60,10 @@ func nodeMetrics() []metric {
 		info,
 		gauge("ready", "1 when clients are served in full.", func(s *Snapshot) float64 { return truth(s.Ready) }),
 		gauge("writable", "1 when writes are taken.", func(s *Snapshot) float64 { return truth(s.Writable) }),
+		gauge("behind", "1 while this node lacks records that are gone from the others' logs.",
+			func(s *Snapshot) float64 { return truth(s.Behind) }),
+		gauge("renewing", "1 while this node copies all data anew and serves nothing.",
+			func(s *Snapshot) float64 { return truth(s.Renewing) }),
 		gauge("log_bytes", "Bytes in the logs of all lanes.", func(s *Snapshot) float64 { return float64(s.LogBytes) }),
 		gauge("store_bytes", "Bytes of all files of the store.", func(s *Snapshot) float64 { return float64(s.StoreBytes) }),
 		gauge("removals_pending", "Removals of collections that are still being carried out.",
@@ -107,6 +111,8 @@ func regionMetrics() []metric {
 			func(r *region) float64 { return float64(r.BytesReceived) }),
 		series("log_held_bytes", "Estimate of the log kept because the region has not reported the records durable.", g,
 			func(r *region) float64 { return float64(r.HeldLogBytes) }),
+		series("region_left_behind", "1 while the region lacks records that are gone from the log here.", g,
+			func(r *region) float64 { return truth(r.LeftBehind) }),
 	}
 }
 

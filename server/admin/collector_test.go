@@ -14,10 +14,10 @@ import (
 
 func sampleSnapshot() Snapshot {
 	return Snapshot{
-		Region: "eu", Cluster: "ab", Version: "0.1", Ready: true, Writable: true,
+		Region: "eu", Cluster: "ab", Version: "0.1", Ready: true, Writable: true, Behind: true, Renewing: true,
 		Regions: []RegionSnapshot{
 			{Name: "eu", Connected: true, Lag: 0.25, Exposed: 1.7e9},
-			{Name: "us", Skew: -0.5, RecordsSent: 3, BytesSent: 300, RecordsReceived: 4, BytesReceived: 400, HeldLogBytes: 5000},
+			{Name: "us", Skew: -0.5, RecordsSent: 3, BytesSent: 300, RecordsReceived: 4, BytesReceived: 400, HeldLogBytes: 5000, LeftBehind: true},
 		},
 		LogBytes: 6000, StoreBytes: 7000, PendingRemovals: 1, OpenTransactions: 2, TransactionAge: 3,
 		Commits: 10, Groups: 4, Searches: 5,
@@ -41,7 +41,7 @@ func TestSnapshotBecomesMetrics(t *testing.T) {
 	require.Equal(t, 200, code)
 	for _, line := range []string{
 		`theriac_node_info{cluster="ab",region="eu",version="0.1"} 1`,
-		`theriac_ready 1`, `theriac_writable 1`, `theriac_log_bytes 6000`, `theriac_store_bytes 7000`,
+		`theriac_ready 1`, `theriac_writable 1`, `theriac_behind 1`, `theriac_renewing 1`, `theriac_log_bytes 6000`, `theriac_store_bytes 7000`,
 		`theriac_removals_pending 1`, `theriac_transactions_open 2`, `theriac_transaction_age_seconds 3`,
 		`theriac_commits_total 10`, `theriac_groups_total 4`, `theriac_log_searches_total 5`,
 		`theriac_group_transactions_bucket{le="1"} 2`, `theriac_group_transactions_bucket{le="4"} 3`,
@@ -52,7 +52,7 @@ func TestSnapshotBecomesMetrics(t *testing.T) {
 		`theriac_region_skew_seconds{region="us"} -0.5`,
 		`theriac_replication_sent_records_total{region="us"} 3`, `theriac_replication_sent_bytes_total{region="us"} 300`,
 		`theriac_replication_received_records_total{region="us"} 4`, `theriac_replication_received_bytes_total{region="us"} 400`,
-		`theriac_log_held_bytes{region="us"} 5000`,
+		`theriac_log_held_bytes{region="us"} 5000`, `theriac_region_left_behind{region="eu"} 0`, `theriac_region_left_behind{region="us"} 1`,
 		`theriac_queue_length{queue="commits"} 5`, `theriac_queue_capacity{queue="commits"} 65536`,
 		`theriac_cache_bytes{cache="leaves"} 9`, `theriac_cache_hits_total{cache="leaves"} 8`, `theriac_cache_misses_total{cache="leaves"} 7`,
 		`# TYPE theriac_commits_total counter`, `# TYPE theriac_ready gauge`, `# TYPE theriac_sync_seconds histogram`,

@@ -23,6 +23,8 @@ type Snapshot struct {
 
 	Ready    bool
 	Writable bool // writes are taken: neither recovering nor read-only
+	Behind   bool // it lacks records that are gone from the others' logs
+	Renewing bool // it is copying all data anew, and serves nothing
 
 	Regions []RegionSnapshot // each known region once, the own one included
 
@@ -53,6 +55,7 @@ type RegionSnapshot struct {
 	RecordsSent, BytesSent         uint64 // to it, packed and not compressed, whoever's records they are
 	RecordsReceived, BytesReceived uint64 // from it
 	HeldLogBytes                   int64  // estimate of the log kept because it has not reported the records durable
+	LeftBehind                     bool   // it lacks records that are gone from the log here
 }
 
 // QueueSnapshot is a bounded queue.

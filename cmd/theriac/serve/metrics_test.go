@@ -156,6 +156,8 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 	expect(eu, "theriac_sync_seconds_count", above(before["theriac_sync_seconds_count"]))
 	expect(eu, "theriac_sync_seconds_sum", above(before["theriac_sync_seconds_sum"]))
 	expect(eu, `theriac_sync_seconds_bucket{le="10"}`, above(0))
+	expect(eu, "theriac_behind", is(0))
+	expect(eu, "theriac_renewing", is(0))
 	expect(eu, "theriac_log_bytes", above(0))
 	expect(eu, "theriac_store_bytes", above(0))
 	expect(eu, "theriac_removals_pending", is(0))
@@ -168,6 +170,7 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 			expect(on, "theriac_region_lag_seconds"+label, func(v float64) bool { return v >= 0 && v < patience.Seconds() })
 			expect(on, "theriac_region_exposed_timestamp_seconds"+label, above(1.7e9))
 			expect(on, "theriac_log_held_bytes"+label, is(0))
+			expect(on, "theriac_region_left_behind"+label, is(0))
 		}
 	}
 	for on, peer := range map[*running]string{eu: `{region="us"}`, us: `{region="eu"}`} {
