@@ -2,14 +2,15 @@ package storage
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 )
 
 // triggers counts, for the leaves written lately, the operands since their last rewrite, and
-// remembers those that a rewrite would shorten once the cuts have passed them. It is bounded: what
-// it forgets the sweep finds. The writer's own.
+// remembers those that a rewrite would shorten once the cuts have passed them. It grows up to
+// TriggerSlots: what it forgets then the sweep finds. The writer's own.
 type triggers struct {
 	slots   []slot
 	due     [][]byte // keys of leaves with many operands
@@ -32,11 +33,13 @@ type slot struct {
 
 const (
 	slotWays = 4    // places where a leaf may be
+	slotsNew = 1024 // slots of a new table
+	slotGrow = 4    // how many times larger a table is than the one that it replaces
 	slotLook = 4096 // slots looked at in one go
 	maxDue   = 1024 // leaves queued
 )
 
-func newTriggers() *triggers { return &triggers{slots: make([]slot, TriggerSlots)} }
+func newTriggers() *triggers { return &triggers{slots: make([]slot, slotsNew)} }
 
 // worth orders slots by how much is lost when they are forgotten.
 func (s *slot) worth() uint32 {
@@ -46,10 +49,33 @@ func (s *slot) worth() uint32 {
 	return s.operands
 }
 
+// setOf is the slots where a leaf may be.
+func setOf(slots []slot, hash uint64) []slot {
+	first := int(hash%uint64(len(slots)/slotWays)) * slotWays
+	return slots[first : first+slotWays]
+}
+
+// grow makes room while the table is below its bound, and tells whether it did. Each larger set takes
+// leaves of one smaller set only, so all find a place.
+func (t *triggers) grow() bool {
+	if len(t.slots) >= TriggerSlots {
+		return false
+	}
+	larger := make([]slot, min(slotGrow*len(t.slots), TriggerSlots))
+	for _, s := range t.slots {
+		if s.hash != 0 {
+			set := setOf(larger, s.hash)
+			i := slices.IndexFunc(set, func(s slot) bool { return s.hash == 0 })
+			set[i] = s
+		}
+	}
+	t.slots, t.cursor = larger, 0
+	return true
+}
+
 // find returns the slot of a leaf, or the least valuable of those where it may be.
 func (t *triggers) find(hash uint64) (s *slot, found bool) {
-	first := int(hash%(TriggerSlots/slotWays)) * slotWays
-	set := t.slots[first : first+slotWays]
+	set := setOf(t.slots, hash)
 	s = &set[0]
 	for i := range set {
 		if set[i].hash == hash {
@@ -71,6 +97,9 @@ func (t *triggers) note(leaves []leafWrite) (forgot bool) {
 		if w.replace {
 			t.noteRewrite(s, found, w)
 			continue
+		}
+		for !found && s.worth() > 1 && t.grow() {
+			s, _ = t.find(w.hash)
 		}
 		if !found {
 			forgot = forgot || s.worth() > 1

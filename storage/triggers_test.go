@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,4 +52,27 @@ func TestALeafForWhichTheQueueHadNoRoomIsQueuedLater(t *testing.T) {
 	require.Empty(t, g.due)
 	g.round(&cuts{})
 	require.Equal(t, [][]byte{write(maxDue*5+1, 0)[0].key}, g.due)
+}
+
+func TestTheTableGrowsBeforeItForgets(t *testing.T) {
+	g := newTriggers()
+	random := rand.New(rand.NewPCG(1, 2))
+	written := make([]uint64, 2*slotsNew)
+	for i := range written {
+		written[i] = random.Uint64() | 1
+		for range 3 {
+			require.False(t, g.note(write(written[i], 1)))
+		}
+	}
+	require.Greater(t, len(g.slots), slotsNew)
+	for _, n := range written {
+		s, found := g.find(n)
+		require.True(t, found)
+		require.EqualValues(t, 3, s.operands)
+	}
+	for forgot := false; !forgot; {
+		n := random.Uint64() | 1
+		forgot = g.note(write(n, 1)) || g.note(write(n, 1))
+	}
+	require.Len(t, g.slots, TriggerSlots, "it forgets only when it may not grow any more")
 }
