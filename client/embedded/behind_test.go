@@ -238,6 +238,59 @@ func TestOpenTransactionEndsWhenTheDataIsTakenAnew(t *testing.T) {
 	require.Zero(t, counter(t, c, "eu", "lost"))
 }
 
+// TestRetryAfterTheDataWasTakenAnewChangesNothingTwice: the region's own log survives, so that what was
+// done is found in it, be it shared with the others or not; also when it crashes half way.
+func TestRetryAfterTheDataWasTakenAnewChangesNothingTwice(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"the first cut is lost", "half loaded", "loaded"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := stages()[name]
+			if at == nil {
+				at = stages()["noted, a cut at hand"]
+			}
+			c, s := staged(t, at)
+			before := status(t, c, "ap")
+			operation := func(key string) *operationOnce {
+				o := &operationOnce{c: c, region: "ap", key: key, id: client.NewOpID(), lane: before.Lane, begun: time.Now()}
+				require.NoError(t, o.try(within(t), before.Incarnation))
+				return o
+			}
+			shared := operation("shared")
+			token := leaveBehind(t, c, "ap")
+			alone := operation("alone")
+			undone := &operationOnce{c: c, region: "ap", key: "undone", id: client.NewOpID(), lane: before.Lane, begun: time.Now()}
+			if name == "the first cut is lost" {
+				s.armed.Store(true)
+				close(s.let) // another one follows
+				c.Rejoin("ap")
+				<-s.hit
+			} else {
+				s.reach(t, c)
+				c.Crash("ap")
+				restart(t, c, "ap")
+			}
+			whole(t, c, "ap", token)
+			require.ErrorIs(t, undone.try(within(t), before.Incarnation), client.ErrUnavailable, "a first try that was under way for long")
+			for range 2 {
+				for _, o := range []*operationOnce{shared, alone, undone} {
+					require.NoError(t, o.try(within(t), 0))
+					require.Equal(t, int64(1), counter(t, c, "ap", o.key), o.key)
+					a, err := c.DB("ap").Outcome(within(t), o.id, client.WithAttempt(client.Attempt{
+						ID: o.id, Retry: true, Age: time.Since(o.begun), Lane: o.lane,
+					}))
+					require.NoError(t, err)
+					require.Equal(t, client.OutcomeApplied, a.Outcome, o.key)
+				}
+			}
+			converge(t, c)
+			for _, key := range []string{"shared", "alone", "undone"} {
+				require.Equal(t, int64(1), counter(t, c, "us", key), key)
+			}
+		})
+	}
+}
+
 // TestRegionThatReachesOnlyOneOther: that one has all, and passes on what was shipped to it.
 func TestRegionThatReachesOnlyOneOther(t *testing.T) {
 	t.Parallel()
