@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 )
@@ -138,6 +140,15 @@ func (t *triggers) queue(s *slot) {
 	}
 }
 
+// unqueue lets leaves be queued again that could not be rewritten.
+func (t *triggers) unqueue(keys [][]byte) {
+	for _, key := range keys {
+		if s, found := t.find(xxhash.Sum64(key)); found {
+			s.queued = false
+		}
+	}
+}
+
 // look starts a round over all slots.
 func (t *triggers) look() { t.looking, t.cursor = true, 0 }
 
@@ -193,6 +204,7 @@ var errNothing = errors.New("storage: nothing to rewrite")
 func (j *rewriteJob) Build(b *Batch) error {
 	for _, key := range j.keys {
 		if err := b.rewrite(key, j.force); err != nil {
+			b.s.writer.triggers.unqueue(j.keys)
 			return err
 		}
 	}
@@ -217,7 +229,10 @@ func (b *Batch) rewrite(key []byte, force bool) error {
 	}
 	c := s.pending.lower(s.cuts.Load())
 	w := b.leaf(key)
-	out, kept, err := crdt.Rewrite(leafType(key), w.items, items, c.horizon, c.settled)
+	if w.replace {
+		return nil // the job names it twice: it was queued, forgotten and queued again
+	}
+	out, kept, err := crdt.Rewrite(leafType(key), w.items[:0], items, c.horizon, c.settled)
 	if err != nil {
 		return s.readFailed("leaf", err)
 	}

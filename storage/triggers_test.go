@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
@@ -75,4 +77,49 @@ func TestTheTableGrowsBeforeItForgets(t *testing.T) {
 		forgot = g.note(write(n, 1)) || g.note(write(n, 1))
 	}
 	require.Len(t, g.slots, TriggerSlots, "it forgets only when it may not grow any more")
+}
+
+// A queued leaf can be forgotten and queued again before its turn: a removal that takes long keeps the
+// writer from rewriting meanwhile.
+func TestARewriteThatNamesALeafTwiceReadsTheSame(t *testing.T) {
+	s, err := Open(Config{FS: vfs.NewMem(), Dir: "store", LeafCacheBytes: -1})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	a := &author{lane: lane(1)}
+	add := func() (at clock.Vector) {
+		for range 10 {
+			r, enc := a.group(t, nil, counterOp("k", 1), counterOp("l", 1))
+			do(t, s, func(b *Batch) error { return b.Apply(r, enc) })
+			at = clock.VectorOf(clock.Entry{Region: 1, Time: r.Time})
+		}
+		return at
+	}
+	at := add()
+	s.SetCuts(at, at)
+	require.NoError(t, s.Sweep(t.Context())) // what is settled has no dots any more
+	at = add()
+	k, l := counterObject("k"), counterObject("l")
+	keys := [][]byte{appendObjectKey(nil, &k, 0), appendObjectKey(nil, &l, 0), appendObjectKey(nil, &k, 0)}
+	for range 2 {
+		require.NoError(t, try(s, (&rewriteJob{keys: keys, force: true}).Build))
+		require.EqualValues(t, 20, readCounter(t, s, "k", at))
+		require.EqualValues(t, 20, readCounter(t, s, "l", at))
+		s.SetCuts(at, at)
+	}
+}
+
+func TestALeafThatCouldNotBeRewrittenIsQueuedAgain(t *testing.T) {
+	g := newTriggers()
+	key := []byte("leaf")
+	w := []leafWrite{{key: key, hash: xxhash.Sum64(key)}}
+	for range MinOperands {
+		g.note(w)
+	}
+	j := g.job(&cuts{}).(*rewriteJob)
+	require.Equal(t, [][]byte{key}, j.keys)
+	g.note(w)
+	require.Nil(t, g.job(&cuts{}), "it is under way")
+	g.unqueue(j.keys)
+	g.note(w)
+	require.Equal(t, j.keys, g.job(&cuts{}).(*rewriteJob).keys)
 }
