@@ -3,4 +3,4 @@
 package embedded
 
 // largeSet is smaller under the race detector, which takes ten times as long.
-const largeSet = 50_000
+const largeSet = 20_000
