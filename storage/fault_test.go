@@ -203,6 +203,33 @@ func TestFailedSyncOrFullDiskStopsWritesAndLosesNothingSilently(t *testing.T) {
 	}
 }
 
+func TestAFailedFlushIsNotTriedForEver(t *testing.T) {
+	var running atomic.Pointer[Store]
+	var after atomic.Int32 // files begun after the failure
+	f := &failing{err: syscall.EIO, kind: func(op errorfs.Op) bool {
+		if s := running.Load(); op.Kind == errorfs.OpCreate && s != nil && s.Failed() != nil {
+			after.Add(1)
+		}
+		return (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && strings.HasSuffix(op.Path, ".sst")
+	}}
+	f.left.Store(-1)
+	s, err := Open(Config{FS: errorfs.Wrap(vfs.NewMem(), f), Dir: "store", MemTableBytes: 64 << 10})
+	require.NoError(t, err)
+	running.Store(s)
+	f.left.Store(0)
+	a := &author{lane: lane(1)}
+	for err == nil {
+		r, enc := a.group(t, nil, kv.Op{Object: kv.Object{Bucket: "b", Key: kv.Key(fmt.Sprint(a.last)), Type: 2}, Verb: kv.VerbAssign, Data: make([]byte, 300)})
+		err = try(s, func(b *Batch) error { return b.Apply(r, enc) })
+	}
+	require.ErrorIs(t, err, kv.ErrReadOnly)
+	<-s.guard.stranded
+	require.LessOrEqual(t, after.Load(), int32(1), "the attempt that was under way")
+	_, err = s.Value(Leaf{Object: counterObject("x")}, nil)
+	require.NoError(t, err, "reads go on")
+	require.ErrorIs(t, s.Close(), kv.ErrReadOnly)
+}
+
 // failOnce writes until an error strikes and checks what was promised.
 func failOnce(t *testing.T, f *failing, left int64) {
 	f.left.Store(-1)

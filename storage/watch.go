@@ -32,8 +32,12 @@ func (w watchedFS) ours(name string) bool { return w.FS.PathDir(name) == w.s.cfg
 
 func (w watchedFS) isLog(name string) bool { return strings.HasSuffix(name, ".log") && w.ours(name) }
 
-// Create implements vfs.FS.
+// Create implements vfs.FS. Pebble tries a flush that has failed again at once, and again, for as long
+// as the process lives; so nothing is begun any more once the store has failed.
 func (w watchedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if failed := w.s.Failed(); failed != nil && w.ours(name) {
+		w.s.strandIfRunning(failed)
+	}
 	f, err := w.FS.Create(name, c)
 	if number, ok := manifestNumber(w.FS.PathBase(name)); ok && err == nil && w.ours(name) {
 		return &watchedManifest{File: f, s: w.s, mark: manifestMark{number: number}}, nil
