@@ -190,7 +190,7 @@ func TestWaitSaysWhyItEnded(t *testing.T) {
 		err := x.Wait(ctx, vec(10, 40), false)
 		require.ErrorIs(t, err, kv.ErrStale)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "region 2 is here up to 0.0.20 only, and 0.0.40 was asked for")
+		require.ErrorContains(t, err, "region 2 was here up to 0.0.20 only, 0s before 0.0.40, which was asked for")
 		require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
 
 		ctx, cancel = context.WithCancel(t.Context())

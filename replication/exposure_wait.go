@@ -162,8 +162,8 @@ func (x *Exposure) giveUp(ctx context.Context, w *waiter) error {
 		return nil
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return kv.Errorf(kv.KindStale, "region %d is here up to %s only, and %s was asked for, until the deadline: "+
-			"wait longer, try another region, or read at level eventual (%w)", w.goal.region, reached, w.time, ctx.Err())
+		return kv.Errorf(kv.KindStale, "until the deadline region %d was here up to %s only, %s before %s, which was asked for: "+
+			"wait longer, try another region, or read at level eventual (%w)", w.goal.region, reached, w.time.Wall().Sub(reached.Wall()), w.time, ctx.Err())
 	}
 	return kv.Errorf(kv.KindDeadline, "the caller gave up while it waited for %s of region %d, which is here up to %s: %w",
 		w.time, w.goal.region, reached, ctx.Err())

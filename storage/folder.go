@@ -128,7 +128,7 @@ func lockFolder(c *Config) (*pebble.Lock, error) {
 	}
 	lock, err := pebble.LockDirectory(c.dataDir(), c.FS)
 	if err != nil {
-		return nil, kv.Errorf(kv.KindUnavailable, "storage: %s is in use by another process (%w): stop it, or choose another folder", c.Dir, err)
+		return nil, kv.Errorf(kv.KindUnavailable, "storage: %s is in use, by another process or by this one (%w): stop whoever uses it, or choose another folder", c.Dir, err)
 	}
 	return lock, nil
 }

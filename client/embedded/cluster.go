@@ -38,7 +38,7 @@ type ClusterOptions struct {
 }
 
 // Cluster is several regions in this process, on a network of their own. Its methods are safe for
-// concurrent use.
+// concurrent use, and panic when they are told the name of a region that the cluster does not have.
 type Cluster struct {
 	options ClusterOptions // but for Regions
 	time    replication.Time
@@ -174,10 +174,19 @@ func (c *Cluster) region(name string) *region {
 }
 
 // Cut cuts the link between two regions, both ways; Heal undoes it.
-func (c *Cluster) Cut(a, b string) { c.network.CutBoth(a, b) }
+func (c *Cluster) Cut(a, b string) { c.link(a, b, c.network.CutBoth) }
 
 // Heal restores the link between two regions, both ways.
-func (c *Cluster) Heal(a, b string) { c.network.HealBoth(a, b) }
+func (c *Cluster) Heal(a, b string) { c.link(a, b, c.network.HealBoth) }
+
+// link does something to a link that exists: a name with a mistake in it would make a test that tests
+// nothing.
+func (c *Cluster) link(a, b string, do func(a, b string)) {
+	if c.region(a) == c.region(b) {
+		panic(fmt.Sprintf("embedded: region %q has no link to itself", a))
+	}
+	do(a, b)
+}
 
 // Isolate cuts a region off from all others; Rejoin undoes it.
 func (c *Cluster) Isolate(name string) { c.others(name, c.Cut) }
@@ -186,6 +195,7 @@ func (c *Cluster) Isolate(name string) { c.others(name, c.Cut) }
 func (c *Cluster) Rejoin(name string) { c.others(name, c.Heal) }
 
 func (c *Cluster) others(name string, do func(a, b string)) {
+	c.region(name)
 	for _, other := range c.besides(name) {
 		do(name, other)
 	}

@@ -42,3 +42,21 @@ func TestWritesReachEveryRegion(t *testing.T) {
 		require.Equal(t, int64(6), n)
 	}
 }
+
+func TestNamesOfRegionsThatAreNotThereArePanics(t *testing.T) {
+	c, err := StartCluster(t.Context(), ClusterOptions{Regions: []string{"eu", "us"}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	for name, call := range map[string]func(){
+		"cut":     func() { c.Cut("eu", "su") },
+		"heal":    func() { c.Heal("ue", "us") },
+		"itself":  func() { c.Cut("eu", "eu") },
+		"isolate": func() { c.Isolate("su") },
+		"rejoin":  func() { c.Rejoin("su") },
+		"crash":   func() { c.Crash("su") },
+		"restart": func() { _ = c.Restart(t.Context(), "su") },
+		"db":      func() { c.DB("su") },
+	} {
+		require.Panics(t, call, name)
+	}
+}
