@@ -92,6 +92,9 @@ type lookup struct {
 	quiet   bool   // it may be entered at all
 }
 
+// off reports whether nothing is ever cached.
+func (c *leafCache) off() bool { return c.shards[0].limit == 0 }
+
 // get looks a leaf up at a snapshot. A value that it finds shares its slices with the cache.
 func (c *leafCache) get(key []byte, at clock.Vector, v *kv.Value) lookup {
 	s, hash := c.shard(key)

@@ -39,6 +39,9 @@ func (s *Store) readValue(key []byte, at clock.Vector, v *kv.Value) error {
 		}
 		return s.fold(key, items, at, v)
 	}
+	if s.cache.off() {
+		return s.miss(key, lookup{}, at, v)
+	}
 	switch found := s.cache.get(key, at, v); {
 	case found.hit:
 		s.counts.hits.Add(1)

@@ -46,7 +46,7 @@ func OpenStore(dir string, s Sizes) (*Store, error) {
 
 func options(s Sizes, merger *pebble.Merger) *pebble.Options {
 	o := &pebble.Options{
-		CacheSize:                   s.Cache,
+		CacheSize:                   s.Cache + 2*s.MemTable, // Pebble takes the memtables off it
 		MemTableSize:                uint64(s.MemTable),
 		MemTableStopWritesThreshold: 4,
 		FormatMajorVersion:          pebble.FormatNewest,
