@@ -29,7 +29,7 @@ type Batch struct {
 	pending   []*removal // new ones, and changed or finished ones of a chunk
 	voids     voids      // of all lanes, with those that it adds; nil: it adds none
 	logged    []logEntry
-	truncated []laneTime
+	truncated []truncation
 	cleared   bool // everything that was there before goes
 	kept      []clock.Lane
 }

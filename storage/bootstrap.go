@@ -60,7 +60,8 @@ func (b *Batch) LoadLeaf(l RawLeaf) error {
 }
 
 // LoadApplied says that all that lanes hold up to these times is in the leaves loaded. Their logs
-// begin behind it, but for a lane whose log Clear kept and which reaches so far.
+// begin behind it, but for a lane whose log Clear kept and which reaches so far. One that was kept and
+// does not reach so far goes.
 func (b *Batch) LoadApplied(lanes map[clock.Lane]clock.Timestamp, kept ...clock.Lane) {
 	for l, t := range lanes {
 		b.state.set(l, t)
@@ -72,8 +73,9 @@ func (b *Batch) LoadApplied(lanes map[clock.Lane]clock.Timestamp, kept ...clock.
 				b.keep(b.s.countKept(l, last))
 				continue
 			}
+			b.dropLog(l, last)
 		}
-		b.setTruncated(l, t)
+		b.setTruncated(truncation{lane: l, mark: t, upTo: t})
 	}
 }
 

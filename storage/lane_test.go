@@ -104,6 +104,39 @@ func TestLogIsReadInPiecesAndTruncated(t *testing.T) {
 	require.Equal(t, times[99], again.Start().Applied[lane(3)])
 }
 
+// TestALogReachesBackToWhatWasDropped: it is complete down to the last record that a truncation
+// really dropped, and so is a log of which nothing was.
+func TestALogReachesBackToWhatWasDropped(t *testing.T) {
+	s := openMem(t, vfs.NewMem())
+	a := &author{lane: lane(1)}
+	var times []clock.Timestamp
+	for range 5 {
+		r, enc := a.group(t, nil, counterOp("n", 1))
+		do(t, s, func(b *Batch) error { return b.Apply(r, enc) })
+		times = append(times, r.Time)
+	}
+	cut := func(upTo clock.Timestamp) clock.Timestamp {
+		do(t, s, func(b *Batch) error { b.TruncateLog(lane(1), upTo); return nil })
+		return s.LogStats(lane(1), 0).Truncated
+	}
+	require.Zero(t, cut(times[0]-1))
+	require.Equal(t, times[1], cut(times[2]-1))
+	require.Equal(t, times[1], cut(times[2]-1))
+	r, enc := a.group(t, nil, counterOp("n", 1))
+	do(t, s, func(b *Batch) error {
+		err := b.Apply(r, enc)
+		b.TruncateLog(lane(1), r.Time+1)
+		return err
+	})
+	require.Equal(t, r.Time, s.LogStats(lane(1), 0).Truncated, "in the batch that applied it, too")
+	records, err := s.Log(lane(1), r.Time, 1<<20)
+	require.NoError(t, err)
+	require.Empty(t, records)
+	last, err := s.lastRecord(lane(1))
+	require.NoError(t, err)
+	require.Zero(t, last)
+}
+
 func TestLogStatsSayWhereToCut(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openMem(t, fs)

@@ -222,26 +222,60 @@ func (b *Batch) TruncateLog(l clock.Lane, upTo clock.Timestamp) {
 	if upTo <= from {
 		return
 	}
+	last, err := b.lastUpTo(l, from, upTo)
+	if err != nil || last == 0 {
+		b.keep(err)
+		return
+	}
 	// The tombstone begins where the last one ended, so that old ones are not carried along.
-	b.keep(b.pb.DeleteRange(appendLogKey(nil, l, from), appendLogKey(nil, l, upTo+1), nil))
-	b.setTruncated(l, upTo)
+	b.keep(b.pb.DeleteRange(appendLogKey(nil, l, from), appendLogKey(nil, l, last+1), nil))
+	b.setTruncated(truncation{lane: l, mark: last, upTo: upTo})
 }
 
-// setTruncated notes that a lane's records up to t may be gone. Readers are told before the batch is
-// visible: asking too early for a record is harmless, missing one is not.
-func (b *Batch) setTruncated(l clock.Lane, t clock.Timestamp) {
-	b.keep(b.pb.Set(truncatedKey(l), binary.BigEndian.AppendUint64(nil, uint64(t)), nil))
-	b.truncated = append(b.truncated, laneTime{l, t})
-	b.s.logs.truncate(laneTime{l, t})
+// lastUpTo is the time of the last record, of those above from, that a lane holds up to a time, as of
+// this batch; 0: it holds none. The log is complete down to what was really dropped, and says so.
+func (b *Batch) lastUpTo(l clock.Lane, from, upTo clock.Timestamp) (clock.Timestamp, error) {
+	last, err := b.s.recordAt(l, (*pebble.Iterator).Last, from+1, upTo+1)
+	if err != nil {
+		return 0, b.s.readFailed("log of lane "+l.String(), err)
+	}
+	for _, e := range b.logged {
+		if e.lane == l && e.time <= upTo {
+			last = max(last, e.time)
+		}
+	}
+	return last, nil
 }
 
-func (t *logTable) truncate(marks ...laneTime) {
+// dropLog drops all of a lane's log, which ends at last.
+func (b *Batch) dropLog(l clock.Lane, last clock.Timestamp) {
+	if last != 0 {
+		b.keep(b.pb.DeleteRange(appendLogKey(nil, l, 0), appendLogKey(nil, l, last+1), nil))
+	}
+}
+
+// truncation is what a batch drops of a lane's log.
+type truncation struct {
+	lane clock.Lane
+	mark clock.Timestamp // the log is complete above it
+	upTo clock.Timestamp // nothing is held up to it
+}
+
+// setTruncated notes that a lane's records up to a mark may be gone. Readers are told before the batch
+// is visible: asking too early for a record is harmless, missing one is not.
+func (b *Batch) setTruncated(t truncation) {
+	b.keep(b.pb.Set(truncatedKey(t.lane), binary.BigEndian.AppendUint64(nil, uint64(t.mark)), nil))
+	b.truncated = append(b.truncated, t)
+	b.s.logs.truncate(t)
+}
+
+func (t *logTable) truncate(list ...truncation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, m := range marks {
+	for _, m := range list {
 		g := t.lane(m.lane)
-		g.truncated = max(g.truncated, m.time)
-		for len(g.segments) > 0 && g.segments[0].last <= m.time {
+		g.truncated = max(g.truncated, m.mark)
+		for len(g.segments) > 0 && g.segments[0].last <= m.upTo {
 			g.segments = g.segments[1:]
 		}
 	}
@@ -310,17 +344,17 @@ func (s *Store) loadSegments(g *laneLog, l clock.Lane) error {
 
 // firstRecord is the time of the first record that a lane's log holds; 0: it holds none.
 func (s *Store) firstRecord(l clock.Lane) (clock.Timestamp, error) {
-	return s.recordAt(l, (*pebble.Iterator).First)
+	return s.recordAt(l, (*pebble.Iterator).First, 0, clock.MaxTimestamp)
 }
 
 // lastRecord is the time of the last record that a lane's log holds; 0: it holds none.
 func (s *Store) lastRecord(l clock.Lane) (clock.Timestamp, error) {
-	return s.recordAt(l, (*pebble.Iterator).Last)
+	return s.recordAt(l, (*pebble.Iterator).Last, 0, clock.MaxTimestamp)
 }
 
-func (s *Store) recordAt(l clock.Lane, move func(*pebble.Iterator) bool) (t clock.Timestamp, err error) {
-	prefix := appendLane([]byte{spaceLog}, l)
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
+// recordAt is the time of the record that an iterator over [from, to) of a lane's log moves to.
+func (s *Store) recordAt(l clock.Lane, move func(*pebble.Iterator) bool, from, to clock.Timestamp) (t clock.Timestamp, err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: appendLogKey(nil, l, from), UpperBound: appendLogKey(nil, l, to)})
 	if err != nil {
 		return 0, err
 	}

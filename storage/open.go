@@ -32,7 +32,7 @@ type Store struct {
 	counts  counters
 	readers readers
 
-	submit   sync.RWMutex // held while sending; Close takes it to see the last sender off
+	submit   sync.RWMutex // held while sending; only Close takes it, to see the last sender off
 	closed   bool         // under submit
 	closing  sync.Once
 	closeErr error // of closing

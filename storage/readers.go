@@ -3,8 +3,6 @@ package storage
 import (
 	"io"
 	"sync/atomic"
-
-	"github.com/theriac-db/theriac/kv"
 )
 
 // readers counts who reads Pebble, so that Close can wait for them: Pebble panics when it is closed
@@ -23,7 +21,7 @@ func (s *Store) enterRead() error {
 		return nil
 	}
 	s.leaveRead()
-	return kv.Errorf(kv.KindUnavailable, "storage: %s is closed", s.cfg.Dir)
+	return s.isClosed()
 }
 
 func (s *Store) leaveRead() {

@@ -30,14 +30,18 @@ type Job interface {
 	Durable(err error)
 }
 
-// Submit queues a job. It blocks while the queue is full. After an error none of the job's methods
+// Submit queues a job. It blocks while the queue is full, and for nothing else. After an error none of the job's methods
 // is called: kv.ErrDeadline when ctx ended, kv.ErrUnavailable after Close, kv.ErrReadOnly after a
 // failure.
 func (s *Store) Submit(ctx context.Context, j Job) error {
-	s.submit.RLock()
+	// Waiting for the lock would wait for Close, which may wait for a sender, who waits for room in the
+	// queue, which the writer makes, who may be the one who calls.
+	if !s.submit.TryRLock() {
+		return s.isClosed()
+	}
 	defer s.submit.RUnlock()
 	if s.closed {
-		return kv.Errorf(kv.KindUnavailable, "storage: %s is closed", s.cfg.Dir)
+		return s.isClosed()
 	}
 	if f := s.failed.Load(); f != nil {
 		return f.err
@@ -53,6 +57,10 @@ func (s *Store) Submit(ctx context.Context, j Job) error {
 	case <-ctx.Done():
 		return kv.Errorf(kv.KindDeadline, "storage: %d jobs are queued before this one: %w", QueuedJobs, ctx.Err())
 	}
+}
+
+func (s *Store) isClosed() error {
+	return kv.Errorf(kv.KindUnavailable, "storage: %s is closed", s.cfg.Dir)
 }
 
 // writer is what only the writer goroutine touches.

@@ -296,3 +296,60 @@ func TestEveryCloseWaitsForTheFirst(t *testing.T) {
 	}
 	done.Wait()
 }
+
+// asked is a context that tells when somebody is about to wait for its end.
+type asked struct {
+	context.Context
+	once sync.Once
+	when chan struct{}
+}
+
+func (a *asked) Done() <-chan struct{} {
+	a.once.Do(func() { close(a.when) })
+	return a.Context.Done()
+}
+
+// TestAJobMaySubmitWhileCloseWaitsForASender has a job submit another from its Build, as a group does for
+// those that it leaves behind, while the queue is full, a sender waits for room in it, and Close for the
+// sender.
+func TestAJobMaySubmitWhileCloseWaitsForASender(t *testing.T) {
+	s, err := Open(Config{FS: vfs.NewMem(), Dir: "store"})
+	require.NoError(t, err)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	building, goOn := make(chan struct{}), make(chan struct{})
+	nothing := func() *work {
+		return &work{build: func(*Batch) error { return nil }, durable: make(chan error, 1)}
+	}
+	var inside error
+	first := nothing()
+	first.build = func(*Batch) error {
+		close(building)
+		<-goOn
+		inside = s.Submit(ended, nothing())
+		return nil
+	}
+	require.NoError(t, s.Submit(t.Context(), first))
+	<-building
+	for range QueuedJobs {
+		require.NoError(t, s.Submit(t.Context(), nothing()))
+	}
+	require.ErrorIs(t, s.Submit(ended, nothing()), kv.ErrDeadline, "the queue is full")
+
+	last, waits := nothing(), &asked{Context: t.Context(), when: make(chan struct{})}
+	sent, closed := make(chan error, 1), make(chan error, 1)
+	go func() { sent <- s.Submit(waits, last) }()
+	<-waits.when
+	go func() { closed <- s.Close() }()
+	for s.submit.TryRLock() { // until Close waits for it
+		s.submit.RUnlock()
+		runtime.Gosched()
+	}
+	close(goOn)
+	require.NoError(t, <-closed)
+	require.NoError(t, <-sent, "it was submitted before")
+	require.NoError(t, <-last.durable)
+	require.NoError(t, <-first.durable)
+	require.ErrorIs(t, inside, kv.ErrUnavailable)
+	require.ErrorIs(t, s.Submit(t.Context(), nothing()), kv.ErrUnavailable)
+}

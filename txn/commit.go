@@ -53,7 +53,7 @@ type Committer struct {
 	lane     clock.Lane
 	wall     func() clock.Wall
 	mono     func() time.Duration
-	started  started
+	started  time.Duration // when, on the monotonic clock; under mu
 	span     time.Duration // how far ahead of the clock timestamps are reserved
 
 	incarnation uint64        // of this process
@@ -67,6 +67,7 @@ type Committer struct {
 	kicked  bool // a group job is submitted and has not yet taken from the queue
 	ids     *opTable
 	beats   heartbeat
+	trail   trail
 	stopped bool
 
 	kicks    sync.WaitGroup // goroutines of kickLocked
@@ -97,13 +98,6 @@ type CommitterConfig struct {
 	Publish func(t clock.Timestamp, encoded []byte)
 	// Incarnation names this process; it differs from every earlier one of the store.
 	Incarnation uint64
-}
-
-// started is when a committer started: on both clocks, and the lane's last record then.
-type started struct {
-	wall clock.Wall
-	mono time.Duration
-	last clock.Timestamp
 }
 
 // NewCommitter prepares a committer; Start must have returned before it commits.
@@ -187,6 +181,10 @@ func (c *Committer) queueUp(ctx context.Context, w *commit) (r result, queued bo
 	if w.attempt.ID.IsZero() {
 		err := c.enqueue(w)
 		return result{err: err}, err == nil
+	}
+	if w.writes.live == 0 && w.refusal == nil { // in the log it would be a denial (invariant 6)
+		err := kv.Errorf(kv.KindInvalid, "commit: operation %s writes nothing", w.attempt.ID)
+		return result{err: undecided(w.attempt, err)}, false
 	}
 	w.decided = make(chan struct{})
 	for {
@@ -336,6 +334,7 @@ func (w *commit) tell(r result) {
 	}
 }
 
+// failLocked answers everything that is queued.
 func (c *Committer) failLocked(err error) {
 	for _, w := range c.queue {
 		if w != nil {

@@ -23,7 +23,8 @@
 //  4. A caller is answered once: at its own durability, or with an error whose outcome is stated.
 //  5. Of all tries that carry one operation id, in one lane, at most one is written, and all of
 //     them that are answered get its outcome. (A retry is taken to be read within retrySlack of the
-//     age that it states, not counting the time in which the process stood still.)
+//     age that it states, not counting the time in which the process stood still. How far back in the
+//     log that is, trail tells by the monotonic clock, over restarts; the wall clock may be set at will.)
 //  6. The log is the memory of operation ids. Who retries an operation, or asks for its outcome, is
 //     told "not applied" only once a record says so: a transaction without effects denies its id for
 //     good. Later retries find it as they would find a commit, also after a crash, or are told that

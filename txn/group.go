@@ -83,8 +83,6 @@ func (g *group) take() {
 	}
 }
 
-// failLocked answers everything that is queued.
-
 // assemble checks conditions, fixes snapshots and fills the record's transactions. Commits that
 // fail are answered and leave the group. last is the lane's last record.
 func (g *group) assemble(rec *kv.Record, last clock.Timestamp) {

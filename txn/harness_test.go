@@ -122,6 +122,14 @@ func start(t *testing.T, fs *vfs.MemFS, incarnation uint64) *region {
 // startOn is start over any file system.
 func startOn(t *testing.T, fs vfs.FS, incarnation uint64) *region {
 	t.Helper()
+	r := prepare(t, fs, incarnation)
+	require.NoError(t, r.Coordinator.Start(t.Context(), 0))
+	return r
+}
+
+// prepare is startOn without Start.
+func prepare(t *testing.T, fs vfs.FS, incarnation uint64) *region {
+	t.Helper()
 	store, err := storage.Open(storage.Config{FS: fs, Dir: "data"})
 	require.NoError(t, err)
 	lane := clock.Lane{Region: 1}
@@ -130,7 +138,6 @@ func startOn(t *testing.T, fs vfs.FS, incarnation uint64) *region {
 		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Mono: func() time.Duration { return r.now }, Skew: 500 * time.Millisecond, Incarnation: incarnation},
 		Snapshots:       r.shell, Cluster: testCluster, Region: "eu",
 	})
-	require.NoError(t, r.Coordinator.Start(t.Context(), 0))
 	return r
 }
 

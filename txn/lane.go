@@ -11,7 +11,8 @@ import (
 )
 
 // cleanKey is the metadata under which an orderly stop leaves the reserved bound that then held. It
-// tells the next start that no timestamp below that bound was shown and then lost.
+// tells the next start that no timestamp below that bound was shown and then lost, if this is the
+// store that was stopped, and no older copy of it.
 const cleanKey = "txn/clean"
 
 // laneJob is a batch of the lane's own: its start, its safe times, its orderly end.
@@ -47,14 +48,14 @@ func (c *Committer) run(ctx context.Context, build func(b *storage.Batch) error,
 }
 
 // Start makes the lane ready to commit: it reserves timestamps, and, after anything but an orderly
-// stop, logs the interval in which a write of durability "applied" may have been shown and lost.
+// stop, logs the interval in which a write may have been shown and lost: one of durability "applied",
+// or, where the store is short of what it once held, any.
 // The store holds all of the lane by now. floor is at or above every timestamp of the lane that
 // other regions have heard of.
 func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	start := c.store.Start()
-	c.started = started{c.wall(), c.mono(), c.store.Applied(c.lane)}
 	c.hybrid = clock.NewHybrid(c.lane.Slot, max(floor, start.Bound, c.store.Applied(c.lane)))
-	clean, err := c.stoppedCleanly(start.Bound)
+	clean, err := c.stoppedCleanly(start, floor)
 	if err != nil {
 		return err
 	}
@@ -88,6 +89,20 @@ func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	if err != nil {
 		return fmt.Errorf("starting the lane: %w", err)
 	}
+	return c.beginTrail()
+}
+
+// beginTrail goes on where the process before this one left the trail.
+func (c *Committer) beginTrail() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = c.mono()
+	c.trail = trail{}
+	if err := c.trail.load(c.store); err != nil {
+		return fmt.Errorf("starting the lane: %w", err)
+	}
+	c.trail.begun = true
+	c.trail.add(c.here())
 	return nil
 }
 
@@ -97,12 +112,18 @@ func (c *Committer) MayHaveReserved() clock.Timestamp {
 	return clock.At(max(c.wall(), c.exposure.Exposed().Max().Wall()).Add(c.span))
 }
 
-func (c *Committer) stoppedCleanly(bound clock.Timestamp) (bool, error) {
+// stoppedCleanly reports whether nothing that was shown can have been lost. That the store ended in
+// order does not tell where it may be an older copy: where it is short, or where others have heard of
+// more than it had reserved.
+func (c *Committer) stoppedCleanly(start storage.Start, floor clock.Timestamp) (bool, error) {
 	v, err := c.store.Meta(cleanKey)
 	if err != nil {
 		return false, fmt.Errorf("starting the lane: %w", err)
 	}
-	return len(v) == 8 && clock.Timestamp(binary.BigEndian.Uint64(v)) == bound, nil
+	if start.Short || floor > start.Bound {
+		return false, nil
+	}
+	return len(v) == 8 && clock.Timestamp(binary.BigEndian.Uint64(v)) == start.Bound, nil
 }
 
 // Tick raises the lane's safe time to the wall clock, so that silence holds nobody back. node calls
@@ -137,7 +158,11 @@ func (c *Committer) Stop(ctx context.Context) error {
 			return err
 		}
 	}
+	c.mu.Lock()
+	mark := c.trail.note(c.here())
+	c.mu.Unlock()
 	build := func(b *storage.Batch) error {
+		mark(b)
 		b.SetMeta(cleanKey, binary.BigEndian.AppendUint64(nil, uint64(b.Reserved())))
 		b.Sync()
 		return nil

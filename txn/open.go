@@ -41,7 +41,7 @@ func newOpenTxns(mono func() time.Duration, first kv.TxnID) *openTxns {
 	return &openTxns{mono: mono, next: first, byID: map[kv.TxnID]*openTxn{}}
 }
 
-// reserve refuses a transaction more than the table holds.
+// add refuses a transaction more than the table holds.
 func (o *openTxns) add(t *openTxn) (kv.TxnID, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

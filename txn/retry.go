@@ -13,6 +13,9 @@ const (
 	// retrySlack is added to the age that a client states, for the way to the node: the Go client ends
 	// a connection that acknowledges nothing for 3 seconds, and with it what is on its way.
 	retrySlack = 10 * time.Second
+	// driftShare of the age is added too: so much two monotonic clocks may differ in speed, each of which
+	// may be slewed by 500 parts in a million.
+	driftShare = 1000
 	// stallKept is how long after a stall of the process what arrives may have waited for its end.
 	stallKept = time.Minute
 	// MaxRetryAge is the oldest first try that a retry may refer to.
@@ -116,7 +119,7 @@ func undecided(a kv.Attempt, err error) error {
 func (c *Committer) Incarnation() uint64 { return c.named.Load() }
 
 // uptime is how long ago this committer started.
-func (c *Committer) uptime() time.Duration { return c.mono() - c.started.mono }
+func (c *Committer) uptime() time.Duration { return c.mono() - c.started }
 
 // turnIfDue ends an incarnation's turn when it is time, and notes that the process runs.
 func (c *Committer) turnIfDue() {
@@ -125,6 +128,7 @@ func (c *Committer) turnIfDue() {
 	c.ids.turnIfDue(c.uptime())
 	c.beats.beat(c.uptime())
 	c.nameLocked()
+	c.markLocked()
 }
 
 // nameLocked tells first tries what to name. An odd number, so is every one that it goes on to.
@@ -153,17 +157,10 @@ func (c *Committer) since(a kv.Attempt) (clock.Timestamp, error) {
 	return c.before(a.Age), nil
 }
 
-// before is at or below every timestamp that this lane has issued since a duration ago, also when
-// the wall clock was set meanwhile: within this process the monotonic clock tells, and what the
-// process before it issued is counted back from its last record. c.mu is held.
+// before is below every timestamp that this lane has issued since a duration ago, however the wall
+// clock was set meanwhile, in this process or in one before it. c.mu is held.
 func (c *Committer) before(age time.Duration) clock.Timestamp {
-	up := c.uptime()
-	back := -(age + retrySlack + c.beats.late(up))
-	least := min(c.wall(), c.started.wall.Add(up)).Add(back)
-	if -back > up {
-		least = min(least, c.started.last.Wall().Add(up+back))
-	}
-	return clock.At(least)
+	return c.trail.above(c.ran() - age - age/driftShare - retrySlack - c.beats.late(c.uptime()))
 }
 
 // outcome says what became of an operation, and makes sure that a "no" stays one: it is a retry that
