@@ -36,14 +36,17 @@ func (n *run) every(ctx context.Context, d time.Duration, fn func(context.Contex
 func (n *run) moveCuts(context.Context) { n.store.SetCuts(n.exposure.Cuts()) }
 
 // TruncateLog drops log records that every region has on its disk and that are old, or too many; and,
-// beyond LogLimit, the oldest that a majority has. The node does so by itself every few seconds.
+// beyond LogLimit, the oldest that a majority has. Own ones are kept until no retry may ask for them. The node does so by itself every few seconds.
 func (n *run) TruncateLog(ctx context.Context) {
 	everywhere, forced := n.exposure.Everywhere(), n.beyondLimit()
 	old := clock.At(n.config.Time.Wall().Add(-n.config.LogAge))
 	upTo := map[clock.Lane]clock.Timestamp{}
 	for _, lane := range n.exposure.Members() {
-		stats := n.store.LogStats(lane, n.config.LogBytes)
-		t := max(min(everywhere.At(lane.Region), max(old, stats.Cut)), forced.At(lane.Region))
+		stats, aged := n.store.LogStats(lane, n.config.LogBytes), old
+		if lane == n.lane {
+			aged = min(old, n.KeepLog(n.config.LogAge))
+		}
+		t := max(min(everywhere.At(lane.Region), max(aged, stats.Cut)), forced.At(lane.Region))
 		if t > stats.Truncated {
 			upTo[lane] = t
 		}

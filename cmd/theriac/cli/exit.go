@@ -126,7 +126,7 @@ func (r *run) describe(cmd *cobra.Command, err error) failure {
 			f.Message = strings.TrimSuffix(f.Message, " ("+f.Outcome+")")
 		}
 		if r.asks {
-			f.Hint = r.hint(e)
+			f.Hint = r.hint(cmd, e)
 		}
 	}
 	if errors.As(err, new(usageError)) {
@@ -137,8 +137,11 @@ func (r *run) describe(cmd *cobra.Command, err error) failure {
 }
 
 // hint says what to do, where the message may not.
-func (r *run) hint(e *kv.Error) string {
+func (r *run) hint(cmd *cobra.Command, e *kv.Error) string {
 	switch {
+	case cmd.Name() == outcomeName && e.Kind == kv.KindTooOld:
+		return "give a smaller --age if the write was sent later than that, else read the data to see whether it is there"
+	case cmd.Name() == outcomeName: // it may be asked again, and what it asks of never is
 	case e.Outcome == kv.OutcomeUnknown && !e.ID.IsZero():
 		return fmt.Sprintf("before you repeat it, ask what became of it: theriac outcome %s --age 1h", e.ID)
 	case e.Outcome != kv.NotApplied:

@@ -209,6 +209,27 @@ func TestExitCodesFollowOutcomeAndKind(t *testing.T) {
 	}
 }
 
+// TestAFailedOutcomeIsNotToldToAskForTheOutcome: what failed just now would fail again.
+func TestAFailedOutcomeIsNotToldToAskForTheOutcome(t *testing.T) {
+	id := kv.OpID{0xab}
+	for kind, says := range map[kv.Kind]string{kv.KindTooOld: "a smaller --age", kv.KindDeadline: "--timeout", kv.KindCorrupt: ""} {
+		e := kv.Errorf(kind, "no answer").WithOutcome(kv.OutcomeUnknown)
+		e.ID = id
+		svc := &faulty{Service: memkv.New().Node(1, "eu"), fail: func(call string) error {
+			if call == "outcome" {
+				return e
+			}
+			return nil
+		}}
+		code, stdout, stderr := runOn(svc, "", "outcome", id.String())
+		require.Equal(t, ExitUnknown, code)
+		require.Empty(t, stdout)
+		require.Contains(t, stderr, says)
+		require.NotContains(t, stderr, "ask what became of it")
+		require.NotContains(t, stderr, "do not repeat it")
+	}
+}
+
 // brokenPipe takes nothing.
 type brokenPipe struct{}
 

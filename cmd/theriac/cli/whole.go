@@ -62,11 +62,14 @@ func (c *conn) digest(ctx context.Context, bucket kv.Bucket) error {
 	return c.saw(d.Receipt)
 }
 
+// outcomeName is the command that asks what became of an operation.
+const outcomeName = "outcome"
+
 func (r *run) outcomeCommand() *cobra.Command {
 	var age time.Duration
 	var lane string
 	cmd := &cobra.Command{
-		Use: "outcome ID", Short: "print what became of an operation: applied or not applied", Args: wantArgs(1, 1),
+		Use: outcomeName + " ID", Short: "print what became of an operation: applied or not applied", Args: wantArgs(1, 1),
 		Long: `Asks what became of a write that ended with outcome unknown, by the id that its error named. An answer "not
 applied" also makes sure that it never will be. Ask the region that the write was sent to.`,
 	}
