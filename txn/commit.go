@@ -53,7 +53,7 @@ type Committer struct {
 	lane     clock.Lane
 	wall     func() clock.Wall
 	mono     func() time.Duration
-	started  time.Duration // when, on the monotonic clock; under mu
+	started  time.Duration // when this committer was made, on the monotonic clock
 	span     time.Duration // how far ahead of the clock timestamps are reserved
 
 	incarnation uint64        // of this process
@@ -108,7 +108,7 @@ func NewCommitter(c CommitterConfig) *Committer {
 	out := &Committer{
 		publish: c.Publish,
 		store:   c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, mono: c.Mono, span: c.Skew / 4, incarnation: c.Incarnation,
-		ids: newOpTable(),
+		started: c.Mono(), ids: newOpTable(),
 	}
 	out.named.Store(c.Incarnation)
 	return out

@@ -130,10 +130,16 @@ func startOn(t *testing.T, fs vfs.FS, incarnation uint64) *region {
 // prepare is startOn without Start.
 func prepare(t *testing.T, fs vfs.FS, incarnation uint64) *region {
 	t.Helper()
+	return prepareAt(t, fs, incarnation, 0)
+}
+
+// prepareAt is prepare with a monotonic clock that goes already.
+func prepareAt(t *testing.T, fs vfs.FS, incarnation uint64, now time.Duration) *region {
+	t.Helper()
 	store, err := storage.Open(storage.Config{FS: fs, Dir: "data"})
 	require.NoError(t, err)
 	lane := clock.Lane{Region: 1}
-	r := &region{t: t, store: store, shell: newShell(t, lane, store.Applied(lane))}
+	r := &region{t: t, store: store, shell: newShell(t, lane, store.Applied(lane)), now: now}
 	r.Coordinator = New(Config{
 		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Mono: func() time.Duration { return r.now }, Skew: 500 * time.Millisecond, Incarnation: incarnation},
 		Snapshots:       r.shell, Cluster: testCluster, Region: "eu",

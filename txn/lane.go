@@ -96,12 +96,12 @@ func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 func (c *Committer) beginTrail() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.started = c.mono()
 	c.trail = trail{}
 	if err := c.trail.load(c.store); err != nil {
 		return fmt.Errorf("starting the lane: %w", err)
 	}
 	c.trail.begun = true
+	c.trail.base -= c.uptime()
 	c.trail.add(c.here())
 	return nil
 }

@@ -41,7 +41,7 @@ type mark struct {
 // It is not safe for concurrent use.
 type trail struct {
 	begun  bool
-	base   time.Duration // the running time when this committer started
+	base   time.Duration // of the running time, beside the uptime; negative where the lane started late
 	marks  []mark        // oldest first
 	noted  time.Duration // the running time that was made durable last
 	latest mark          // that was made durable last

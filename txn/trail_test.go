@@ -53,8 +53,7 @@ func TestStepsOfTheWallClockHideNoFirstTry(t *testing.T) {
 		"a renewal": func(r *region) *region { // in the same process
 			require.NoError(r.t, r.Stop(r.t.Context()))
 			require.NoError(r.t, r.store.Close())
-			next := prepare(r.t, r.fs, 8)
-			next.now = r.now
+			next := prepareAt(r.t, r.fs, 8, r.now)
 			require.NoError(r.t, next.Start(r.t.Context(), 0))
 			return next
 		},
@@ -213,6 +212,26 @@ func TestMalformedMarksKeepTheLaneFromStarting(t *testing.T) {
 			require.NoError(t, r.store.Close())
 		})
 	}
+}
+
+// A node may wait long until its lane can start, and looks after it meanwhile; a renewed one has a
+// monotonic clock that began long before. Neither is taken for a stall or for running time.
+func TestTheTimeBeforeTheStartOfALaneDoesNotCount(t *testing.T) {
+	r := start(t, vfs.NewCrashableMem(), 7)
+	r.runs(10*time.Minute, time.Hour)
+	require.NoError(t, r.Stop(t.Context()))
+	require.NoError(t, r.store.Close())
+	ran := r.ran()
+	next := prepareAt(t, r.fs, 8, 72*time.Hour)
+	defer func() { require.NoError(t, next.store.Close()) }()
+	for range 12 {
+		next.now += 5 * time.Second
+		next.Expire()
+	}
+	require.NoError(t, next.Start(t.Context(), 0))
+	require.Equal(t, ran, next.ran())
+	require.Equal(t, 5*time.Second, next.beats.late(next.uptime()))
+	require.Equal(t, next.here().last, next.trail.above(ran))
 }
 
 func TestALogIsKeptWholeUntilTheLaneHasStarted(t *testing.T) {
