@@ -49,6 +49,7 @@ func (n *run) hooks() replication.Hooks {
 		Sent:       func(region clock.Region, records, bytes int) { f.count(f.sent, region, records, bytes) },
 		Received:   func(region clock.Region, records, bytes int) { f.count(f.received, region, records, bytes) },
 		Behind:     n.leftBehind,
+		Forked:     n.forkFound,
 		Logf:       n.config.logf,
 	}
 }
@@ -75,6 +76,12 @@ func (n *run) clockAhead(ahead bool) {
 	}
 	n.config.logf("most regions find this node's clock more than %v ahead: no writes until it is corrected", n.config.Skew)
 	n.refuseFor(clockIsOff, kv.Errorf(kv.KindReadOnly, "most regions find this node's clock more than %v ahead: correct it, or write elsewhere", n.config.Skew))
+}
+
+// forkFound ends all service: what is here may contradict what every other region shows.
+func (n *run) forkFound(err error) {
+	n.forked.Store(&failure{err})
+	n.fatal(err)
 }
 
 // Alive is nil while the process can work.

@@ -100,12 +100,20 @@ func (n *Node) enter() (*run, func()) {
 
 // through makes a call of whatever serves at the moment.
 func through[T any](n *Node, call func(*run) (T, error)) (T, error) {
+	var none T
 	if !n.gate.TryRLock() {
-		var none T
-		return none, errRenewing()
+		return none, n.errRenewing()
 	}
 	defer n.gate.RUnlock()
-	return call(n.current.Load())
+	r := n.current.Load()
+	if f := r.forked.Load(); f != nil {
+		return none, kv.Errorf(kv.KindUnavailable, "this node serves nothing, ask another region: %w", f.err)
+	}
+	out, err := call(r)
+	if f := r.forked.Load(); f != nil { // what was done meanwhile is only here
+		return none, kv.Errorf(kv.KindUnavailable, "this node serves nothing, ask another region: %w", f.err).WithOutcome(kv.OutcomeUnknown)
+	}
+	return out, err
 }
 
 // Do implements kv.Service.
@@ -165,9 +173,10 @@ func (n *Node) Status(ctx context.Context) (kv.Status, error) { return n.current
 func (n *Node) Stats() Stats {
 	s := n.current.Load().Stats()
 	_, done := n.enter()
-	if s.Renewing = done == nil; !s.Renewing {
+	if done != nil {
 		done()
 	}
+	s.Renewing = done == nil && n.Alive() == nil
 	s.Behind = s.Behind || s.Renewing
 	return s
 }

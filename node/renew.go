@@ -12,8 +12,11 @@ import (
 // renewRetry is what clients are told to wait while a node takes its data anew.
 const renewRetry = time.Second
 
-// errRenewing answers while nothing can be served.
-func errRenewing() error {
+// errRenewing answers while nothing can be served: for a while, or, once the renewal has failed, for good.
+func (n *Node) errRenewing() error {
+	if failed := n.Alive(); failed != nil {
+		return kv.Errorf(kv.KindUnavailable, "this node has failed and serves nothing, ask another region: %w", failed)
+	}
 	err := kv.Errorf(kv.KindUnavailable, "this region fell behind and is copying all data from another: ask another region meanwhile")
 	err.RetryAfter = renewRetry
 	return err

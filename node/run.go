@@ -33,6 +33,7 @@ type run struct {
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 	failed     atomic.Pointer[failure]
+	forked     atomic.Pointer[failure] // the own lane is: nothing may be read either
 }
 
 // failure is why a node takes no more writes.

@@ -120,12 +120,31 @@ func (r *Replicator) dialOnce(ctx context.Context, m Member) error {
 		stop()
 		return r.faulty(m.Region, err)
 	}
-	return r.attach(ctx, conn, m, answer, func(s *stream) (*peerv1.Hello, error) {
+	err = r.attach(ctx, conn, m, answer, func(s *stream) (*peerv1.Hello, error) {
 		defer stop()
 		// What this node holds it says only now: from here on it takes nothing that an earlier
 		// incarnation of the peer sent, so that this is all that it ever had of it.
-		return answer, conn.Send(helloMessage(r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE), answer)))
+		h, err := r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE), answer)
+		if err != nil {
+			return nil, err
+		}
+		return answer, conn.Send(helloMessage(h))
 	})
+	if isFork(err) {
+		r.tellFork(conn, err)
+	}
+	return err
+}
+
+// tellFork tells a peer of a fork, and waits until it has hung up, so that it hears of that for sure.
+func (r *Replicator) tellFork(conn Conn, err error) {
+	defer r.limit(conn)()
+	refuse(conn, err)
+	for {
+		if _, err := conn.Recv(); err != nil {
+			return
+		}
+	}
 }
 
 func (r *Replicator) dial(ctx context.Context, m Member) (Conn, error) {
@@ -192,21 +211,33 @@ func refusal(m *peerv1.Refused) error {
 	if m.GetAbandoned() {
 		return abandonedError{e}
 	}
+	if m.GetForked() {
+		return forkedError{what: e.Message}
+	}
 	return e
 }
 
 // refuse ends a stream with a reason.
 func refuse(conn Conn, err error) {
+	_ = conn.Send(refusedMessage(err)) // it is closed either way
+}
+
+func refusedMessage(err error) *peerv1.Message {
 	var dismissed dismissedError
 	var abandoned abandonedError
 	if errors.As(err, &abandoned) { // this node ends; to the peer it is only away
 		err = kv.Errorf(kv.KindUnavailable, "the node is ending: %v", err)
 	}
+	var forked forkedError
+	if errors.As(err, &forked) {
+		err = kv.Errorf(kv.KindCorrupt, "the node stops for good, since its data folder is an older copy of its region that was written to: move the folder away, and start it on an empty one with --join")
+	}
+	var diverged divergedError
 	m := &peerv1.Refused{
 		Kind: uint32(kv.KindOf(err)), Message: err.Error(),
-		Retry: errors.Is(err, kv.ErrUnavailable), Abandoned: errors.As(err, &dismissed),
+		Retry: errors.Is(err, kv.ErrUnavailable), Abandoned: errors.As(err, &dismissed), Forked: errors.As(err, &diverged),
 	}
-	_ = conn.Send(&peerv1.Message{Body: &peerv1.Message_Refused{Refused: m}}) // it is closed either way
+	return &peerv1.Message{Body: &peerv1.Message_Refused{Refused: m}}
 }
 
 // hello says who this node is.
@@ -221,7 +252,23 @@ func (r *Replicator) hello(purpose peerv1.Purpose) *peerv1.Hello {
 
 // holding adds what this node holds, for a peer: of its own reports one that recovers is told what was
 // counted.
-func (r *Replicator) holding(h *peerv1.Hello, peer *peerv1.Hello) *peerv1.Hello {
+func (r *Replicator) holding(h *peerv1.Hello, peer *peerv1.Hello) (*peerv1.Hello, error) {
+	r.positions(h, peer)
+	for _, p := range h.GetLanes() {
+		lane, t := clock.Lane{Region: clock.Region(p.GetRegion()), Slot: clock.Slot(p.GetSlot())}, clock.Timestamp(p.GetApplied())
+		if p.GetSum() != 0 || t == 0 {
+			continue
+		}
+		sum, _, err := r.recordAt(lane, t)
+		if err != nil {
+			return nil, err
+		}
+		p.Sum = sum
+	}
+	return h, nil
+}
+
+func (r *Replicator) positions(h *peerv1.Hello, peer *peerv1.Hello) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.Reports = append(h.Reports, r.ownReport())
@@ -231,9 +278,10 @@ func (r *Replicator) holding(h *peerv1.Hello, peer *peerv1.Hello) *peerv1.Hello 
 		out.mu.Lock()
 		end := out.end
 		out.mu.Unlock()
+		applied := max(l.taken, end)
 		h.Lanes = append(h.Lanes, &peerv1.LanePosition{
 			Region: uint32(l.lane.Region), Slot: uint32(l.lane.Slot),
-			Applied: uint64(max(l.taken, end)), Durable: uint64(end), Safe: uint64(safe),
+			Applied: uint64(applied), Durable: uint64(end), Safe: uint64(safe), Sum: l.sumAt(applied),
 		})
 		report, ok := r.c.Exposure.Reported(l.lane.Region)
 		if uint32(l.lane.Region) == peer.GetRegion() {
@@ -243,7 +291,6 @@ func (r *Replicator) holding(h *peerv1.Hello, peer *peerv1.Hello) *peerv1.Hello 
 			h.Reports = append(h.Reports, reportTo(report))
 		}
 	}
-	return h
 }
 
 // checkProtocol refuses a peer that speaks no version that this node speaks.
@@ -302,6 +349,7 @@ func (r *Replicator) checkPeer(h *peerv1.Hello, want Member) error {
 func (r *Replicator) faulty(region clock.Region, err error) error {
 	var abandoned abandonedError
 	var dismissed dismissedError
+	r.fork(region, err)
 	switch {
 	case errors.As(err, &abandoned):
 		r.end(err)
@@ -336,6 +384,10 @@ func (r *Replicator) accept(conn Conn) {
 	if err != nil {
 		r.meetCluster(h)
 		r.c.Hooks.logf("connection from %s (region %d, %s): %v", conn.Remote(), h.GetRegion(), h.GetName(), err)
+		if isFork(err) {
+			r.tellFork(conn, err)
+			return
+		}
 		refuse(conn, err)
 	}
 }
@@ -373,8 +425,15 @@ func (r *Replicator) acceptStream(conn Conn, h *peerv1.Hello, stop func()) error
 	}
 	err = r.attach(r.context(), conn, m, h, func(*stream) (*peerv1.Hello, error) {
 		defer stop()
-		return greet(conn, r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE), h))
+		held, err := r.holding(r.hello(peerv1.Purpose_PURPOSE_REPLICATE), h)
+		if err != nil {
+			return nil, err
+		}
+		return greet(conn, held)
 	})
+	if isFork(err) {
+		return err // the peer must hear of it
+	}
 	r.c.Hooks.logf("region %d (%s): %v", m.Region, m.Name, err)
 	return nil
 }

@@ -45,6 +45,9 @@
 //  8. A cut replaces a node's data only if it includes all that the node had, but for own records that
 //     its own log, which stays, still holds; that is on disk before anything is dropped (behind.go).
 //  9. An inLane keeps applied <= taken <= tail.
-//  9. A region writes nothing before the founder counts it as serving, and the founder decides once
+//  10. A region writes nothing before the founder counts it as serving, and the founder decides once
 //     between that and abandoning it: an abandoned region's lane is empty everywhere, for good.
+//  11. No two histories of one lane meet unnoticed: where a lane ends or resumes is said with the sum of
+//     that record, and who holds another one there says so. A node whose own lane is forked never
+//     serves again (fork.go).
 package replication

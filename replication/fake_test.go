@@ -284,14 +284,16 @@ type node struct {
 	lines  []string
 	faults []error
 	stuck  []error // what the hook was told; nil: it is over
+	forked error   // what the hook was told
 	ahead  bool
 	skewed map[string]time.Duration
 
-	hybrid *clock.Hybrid
-	last   clock.Timestamp
-	cancel context.CancelFunc
-	ended  chan struct{} // closed once err says why it ended
-	err    error
+	written func() // what is written behind the start, before anybody is met
+	hybrid  *clock.Hybrid
+	last    clock.Timestamp
+	cancel  context.CancelFunc
+	ended   chan struct{} // closed once err says why it ended
+	err     error
 }
 
 // Wall, Monotonic and NewTimer make a node its own clock.
@@ -379,6 +381,11 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 		defer n.mu.Unlock()
 		n.faults = append(n.faults, err)
 	}
+	config.Hooks.Forked = func(err error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.forked = err
+	}
 	config.Hooks.Stuck = func(_ clock.Region, err error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -393,6 +400,12 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 	n.r, err = replication.New(config)
 	if err != nil {
 		return err
+	}
+	if n.written != nil {
+		n.written()
+		n.x.LocalApplied(n.store.applied[self], n.x.Exposed())
+		n.r.Publish(replication.Durable{Time: n.store.applied[self]})
+		n.x.LocalDurable(n.store.applied[self])
 	}
 	go n.store.write(ctx)
 	go func() { n.err = n.r.Run(ctx); close(n.ended) }()

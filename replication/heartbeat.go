@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"slices"
 	"time"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -19,7 +20,7 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 		})
 	}
 	h.Reports = []*peerv1.RegionReport{r.ownReport()}
-	h.Hears = r.holds.streamingTo()
+	h.Hears = r.joiningFrom()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.Members = r.counted
@@ -43,6 +44,15 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 		}
 	}
 	return &peerv1.Message{Body: &peerv1.Message_Heartbeat{Heartbeat: h}}
+}
+
+// joiningFrom lists the regions that join by a cut of this node. One that serves and takes its data
+// anew is left out: it is not heard, and nobody need learn that it is there.
+func (r *Replicator) joiningFrom() []uint32 {
+	return slices.DeleteFunc(r.holds.streamingTo(), func(region uint32) bool {
+		m, _ := r.registry.find(clock.Region(region))
+		return m.Serving
+	})
 }
 
 // sending lists the lanes that the peer has subscribed to.

@@ -26,6 +26,9 @@ type Hooks struct {
 	Stuck func(region clock.Region, err error)
 	// Writable tells whether this node may take writes; reason says what it waits for when not.
 	Writable func(ok bool, reason string)
+	// Forked tells, before anybody else is, that this node's lane is forked (fork.go): nothing of its
+	// data may be read or written any more. Run ends with the same error.
+	Forked func(err error)
 	// Behind tells that this node can't catch up any more and must refuse writes, why, and what it
 	// waits for; "" once that is over.
 	Behind func(reason string)
@@ -69,6 +72,12 @@ func (h *Hooks) stuck(region clock.Region, err error) {
 func (h *Hooks) writable(ok bool, reason string) {
 	if h.Writable != nil {
 		h.Writable(ok, reason)
+	}
+}
+
+func (h *Hooks) forked(err error) {
+	if h.Forked != nil {
+		h.Forked(err)
 	}
 }
 

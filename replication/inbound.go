@@ -32,6 +32,8 @@ type inLane struct {
 	since   time.Duration // monotonic, when it began to wait for it
 	retry   time.Duration // monotonic; the head is too far ahead of the wall clock until then; 0: it isn't
 
+	takenSum, appliedSum uint64 // of those records (sumOf); 0: not known
+
 	flying    int        // batches that the store has and has not answered
 	rejection *rejection // the store has refused a batch of it; nil: none, or what it refused is here
 }
@@ -93,6 +95,8 @@ func (l *inLane) deliver(sub *inSub, prev clock.Timestamp, records []Incoming) e
 		h := &in.Record.Header
 		sub.last = h.Time
 		switch {
+		case h.Time <= l.tail && l.differs(in):
+			return kv.Errorf(kv.KindCorrupt, "fork in lane %s: record %s came before with other content", l.lane, h.Time)
 		case h.Time <= l.tail:
 			sub.finish(len(in.Encoded)) // another subscription was quicker
 		case h.Prev == l.tail && room:
@@ -230,7 +234,7 @@ func (r *Replicator) take(l *inLane) (records []Incoming, from []*inSub) {
 			w.sub.finish(len(w.Encoded))
 			continue
 		}
-		l.taken = w.Record.Time
+		l.taken, l.takenSum = w.Record.Time, sumOf(w.Encoded)
 		bytes += len(w.Encoded)
 		records, from = append(records, w.Incoming), append(from, w.sub)
 	}
@@ -276,14 +280,14 @@ func (r *Replicator) refuse(l *inLane, err error) {
 
 // batch wraps records for the store. The caller holds mu.
 func (r *Replicator) batch(l *inLane, records []Incoming, from []*inSub) *Batch {
-	last := records[len(records)-1].Record.Time
+	last, sum := records[len(records)-1].Record.Time, l.takenSum
 	applied := func() {
 		for _, in := range records {
 			r.c.Exposure.RemoteApplied(in.Record.Header)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		l.applied = last
+		l.applied, l.appliedSum = last, sum
 		r.accepted(l)
 		for i, sub := range from {
 			sub.finish(len(records[i].Encoded))

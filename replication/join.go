@@ -55,10 +55,14 @@ type JoinConfig struct {
 // and everything later comes through the streams. It runs before an Exposure and a Replicator exist.
 //
 // It fails when ctx ends, when the disk does, and with kv.ErrInvalid when the cluster refuses the
-// node for good: another cluster, an unknown protocol, a name that is taken.
+// node for good: another cluster, an unknown protocol, a name that is taken. It fails with kv.ErrLost
+// when the folder's lane was found to be forked.
 func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 	if c.Logf == nil {
 		c.Logf = func(string, ...any) {}
+	}
+	if err := checkForked(c.Store); err != nil {
+		return Identity{}, err
 	}
 	id, err := loadIdentity(c.Store)
 	switch {

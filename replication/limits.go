@@ -65,6 +65,8 @@ const (
 	RefusedMax = 30 * time.Second
 	// TellEvery bounds how often a fault that persists is logged.
 	TellEvery = 30 * time.Second
+	// ForkTold is how long a node whose lane is forked waits until its peers have heard so, before it ends.
+	ForkTold = time.Second
 	// LaneRetry is how long a lane that a peer refused to serve is not asked of it again.
 	LaneRetry = 2 * time.Second
 )

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"errors"
 	"time"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -16,10 +17,16 @@ type outSub struct {
 	after  clock.Timestamp // last record sent
 	sent   uint64          // bytes
 	credit uint64          // that may be sent, a total
+	sum    uint64          // of the subscriber's record at its first position; 0: it can't tell
+
+	resumed bool // the position was judged
 }
 
 // encode is where a record's encoding comes from: the tail, or the log.
 func (s *stream) load(o *outSub) ([]Durable, error) {
+	if err := s.resume(o); err != nil {
+		return nil, err
+	}
 	records, end, inTail := o.out.read(o.after, BatchBytes)
 	if inTail {
 		return records, nil
@@ -46,10 +53,21 @@ func (s *stream) load(o *outSub) ([]Durable, error) {
 // tells whether there were any.
 func (s *stream) sendRecords(now time.Duration) (sent bool, err error) {
 	for _, o := range s.ready() {
+		if s.r.forked.Load() {
+			return false, nil
+		}
 		if !s.due(o, now) {
 			continue
 		}
 		records, err := s.load(o)
+		var forked forkedError
+		if errors.As(err, &forked) {
+			s.r.fork(s.peer, err)
+			return false, nil
+		}
+		if errors.Is(err, kv.ErrLost) {
+			return false, err // the own lane is short: this node ends
+		}
 		if err != nil {
 			if err := s.refuseLane(o, err); err != nil {
 				return false, err
@@ -132,7 +150,12 @@ func (s *stream) refuseLane(o *outSub, cause error) error {
 	if kind == 0 {
 		kind = kv.KindUnavailable
 	}
-	e := &peerv1.LaneError{Id: o.id, Kind: uint32(kind), Message: cause.Error()}
+	var diverged divergedError
+	forked := errors.As(cause, &diverged)
+	if forked && s.forks.news(cause) {
+		s.r.c.Hooks.fault(o.lane.Region, cause)
+	}
+	e := &peerv1.LaneError{Id: o.id, Kind: uint32(kind), Message: cause.Error(), Forked: forked}
 	return s.conn.Send(&peerv1.Message{Body: &peerv1.Message_LaneError{LaneError: e}})
 }
 
@@ -151,7 +174,7 @@ func (s *stream) subscribe(m *peerv1.Subscribe) error {
 	if out == nil {
 		return nil // a region that this node has not been told of yet: the peer asks again
 	}
-	o := &outSub{id: m.GetId(), lane: lane, out: out, after: clock.Timestamp(m.GetAfter()), credit: m.GetCredit()}
+	o := &outSub{id: m.GetId(), lane: lane, out: out, after: clock.Timestamp(m.GetAfter()), credit: m.GetCredit(), sum: m.GetSum()}
 	s.out[lane] = o
 	out.join(s)
 	s.poke()

@@ -26,7 +26,8 @@ type recovery struct {
 	handed map[clock.Region]handed
 	floor  clock.Timestamp
 	done   chan struct{}
-	reason string // last told
+	reason string          // last told
+	begun  clock.Timestamp // where the own lane ended at the start, or when the recovery did
 }
 
 // handed is what a region said in its handshake.
@@ -39,7 +40,7 @@ type handed struct {
 func (c *recovery) init(r *Replicator) {
 	c.handed, c.done = map[clock.Region]handed{}, make(chan struct{})
 	m, _ := r.registry.find(r.self.Region)
-	c.active = r.c.Exposure.Recovering() || !m.Serving
+	c.active, c.begun = r.c.Exposure.Recovering() || !m.Serving, r.c.Applied[r.self]
 	if !c.active {
 		close(c.done)
 	}
@@ -60,6 +61,9 @@ func (r *Replicator) WaitWritable(ctx context.Context) (floor clock.Timestamp, e
 
 // met takes what a peer says that it holds.
 func (r *Replicator) met(s *stream, h *peerv1.Hello) error {
+	if err := r.compare(s, h.GetLanes()); err != nil {
+		return err
+	}
 	if err := r.takeReports(h.GetReports()); err != nil {
 		return err
 	}
@@ -100,6 +104,13 @@ func (c *recovery) running() bool {
 	return c.active
 }
 
+// start is the last record of the own lane that this run has not written.
+func (c *recovery) start() clock.Timestamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.begun
+}
+
 func (c *recovery) hear(from clock.Region, said handed, floor clock.Timestamp) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,11 +118,15 @@ func (c *recovery) hear(from clock.Region, said handed, floor clock.Timestamp) {
 	c.floor = max(c.floor, floor)
 }
 
-// checkShort stops this node when a peer holds more of its lane, or of its reports, than it does.
+// checkShort stops this node when a peer holds more of its lane, or of its reports, than it does. It is
+// forked if it has written, since whoever holds more of the lane does not hold that.
 func (r *Replicator) checkShort(s *stream, said handed) error {
 	have := r.c.Exposure.Applied()
 	if said.upTo <= have.At(r.self.Region) && have.Includes(said.see) {
 		return nil
+	}
+	if own := have.At(r.self.Region); said.upTo > own && own > r.recovery.start() {
+		return r.ownFork(s, said.upTo)
 	}
 	err := kv.Errorf(kv.KindLost, "region %d (%s) holds this region's writes up to %s and its reports up to %s, but only %s is here: the data folder lost something; restart this node, and it takes back what the others hold",
 		s.peer, s.name, said.upTo, said.see, have)
@@ -119,10 +134,7 @@ func (r *Replicator) checkShort(s *stream, said handed) error {
 		return e
 	}
 	r.c.Hooks.writable(false, err.Message)
-	r.mu.Lock()
-	r.short = err
-	r.mu.Unlock()
-	poke(r.planWake)
+	r.end(err)
 	return err
 }
 
@@ -145,7 +157,7 @@ func (c *recovery) review(ctx context.Context, r *Replicator) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.active = false
+	c.active, c.begun = false, r.ownEnd()
 	close(c.done)
 	r.c.Hooks.writable(true, "")
 	return nil

@@ -39,7 +39,7 @@ func (r *Replicator) refused(l *inLane, records []Incoming, err error) {
 	defer r.mu.Unlock()
 	defer poke(r.applyWake)
 	r.c.Exposure.Dropped(l.lane)
-	l.taken = l.applied
+	l.taken, l.takenSum = l.applied, l.appliedSum
 	if l.flying--; l.flying > 0 {
 		l.reset()
 	} else {

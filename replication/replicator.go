@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -74,6 +75,8 @@ type Replicator struct {
 	strangers  faults // callers of another cluster
 	running    sync.WaitGroup
 	short      error // ends Run
+
+	forked atomic.Bool // the own lane is, see fork.go
 }
 
 // New builds a Replicator; Run runs it. Every member region is added to the Exposure.
@@ -102,12 +105,27 @@ func New(c Config) (*Replicator, error) {
 	return r, r.addLanes()
 }
 
+// firstSum is the sum of the record with which a lane begins at this start.
+func (r *Replicator) firstSum(lane clock.Lane) (sum uint64, err error) {
+	if t := r.c.Applied[lane]; t != 0 {
+		sum, _, err = r.recordAt(lane, t)
+	}
+	return sum, err
+}
+
 // addLanes makes a lane of every member that has none yet.
 func (r *Replicator) addLanes() error {
 	version, list := r.registry.snapshot()
+	sums := make([]uint64, len(list))
+	for i, m := range list {
+		var err error
+		if sums[i], err = r.firstSum(m.Lane()); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, m := range list {
+	for i, m := range list {
 		lane := m.Lane()
 		if r.in[lane] != nil {
 			continue
@@ -116,7 +134,7 @@ func (r *Replicator) addLanes() error {
 			return err
 		}
 		t := r.c.Applied[lane]
-		l := &inLane{lane: lane, applied: t, taken: t, tail: t, subs: map[*stream]*inSub{}}
+		l := &inLane{lane: lane, applied: t, taken: t, tail: t, takenSum: sums[i], appliedSum: sums[i], subs: map[*stream]*inSub{}}
 		r.in[lane], r.out[lane] = l, newOutLane(t)
 		r.order = append(r.order, l)
 	}
@@ -140,8 +158,9 @@ func (r *Replicator) Publish(records ...Durable) {
 }
 
 // Run replicates until ctx ends, which is no error, or until this node can't go on: the store
-// refused a record, or a peer holds more of this node's own lane than it does (kv.ErrLost; the
-// store has been told that it is short, so a restart recovers).
+// refused a record, a peer holds more of this node's own lane than it does (kv.ErrLost; the
+// store has been told that it is short, so a restart recovers), or something else of it (kv.ErrLost;
+// a restart fails: fork.go).
 func (r *Replicator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

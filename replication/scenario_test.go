@@ -520,33 +520,6 @@ func TestAFastClockPausesItsLaneOnly(t *testing.T) {
 	})
 }
 
-func TestAForkIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, eu, us, ap := three(t)
-		defer stopAll(us, ap)
-		first := eu.commit()
-		us.sees(first)
-		ap.sees(first)
-		eu.crash()
-		// A copy of eu's folder, from before its last write, goes its own way while the peers are
-		// kept from noticing that it is short.
-		s := eu.store
-		s.log[eu.lane()] = s.log[eu.lane()][:len(s.log[eu.lane()])-1]
-		rec := kv.Record{Header: kv.Header{Lane: eu.lane(), Time: first.Time + 4096, Prev: 0, Kind: kv.RecordGroup}}
-		if n := len(s.log[eu.lane()]); n > 0 {
-			rec.Prev = s.log[eu.lane()][n-1].Time
-		}
-		s.log[eu.lane()] = append(s.log[eu.lane()], replication.Durable{Time: rec.Time, Encoded: rec.Append(nil)})
-		s.applied[eu.lane()] = rec.Time
-		again := eu.c.start("eu", s, nil)
-		defer stopAll(again)
-		eventually(t, "the fork is noticed", func() bool {
-			return us.loggedLike("fork") || again.loggedLike("can't be sent") || us.loggedLike("gap")
-		})
-		require.Equal(t, first.Time, us.x.Exposed().At(1))
-	})
-}
-
 func TestAStoreThatRefusesEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, eu, us, ap := three(t)

@@ -47,6 +47,7 @@ type stream struct {
 	// The writer's own.
 	scratch     []*outSub
 	lastRecords time.Duration
+	forks       faults // told of lanes that the peer holds otherwise
 }
 
 func newStream(r *Replicator, conn Conn, peer Member, incarnation uint64) *stream {
@@ -55,7 +56,7 @@ func newStream(r *Replicator, conn Conn, peer Member, incarnation uint64) *strea
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: func(error) {},
 		heard: r.c.Time.Monotonic(),
 		in:    map[uint32]*inSub{}, refused: map[clock.Lane]time.Duration{}, tooOld: map[clock.Lane]clock.Timestamp{}, out: map[clock.Lane]*outSub{},
-		lastRecords: -MessageGap,
+		lastRecords: -MessageGap, forks: faults{time: r.c.Time},
 	}
 }
 
@@ -116,13 +117,13 @@ func (s *stream) handle(m *peerv1.Message) error {
 	case *peerv1.Message_Credit:
 		s.raiseCredit(b.Credit)
 	case *peerv1.Message_LaneError:
-		s.r.laneRefused(s, b.LaneError)
+		s.r.fork(s.peer, s.r.laneRefused(s, b.LaneError))
 	case *peerv1.Message_Members:
 		return s.r.adoptMembers(b.Members)
 	case *peerv1.Message_Joined:
 		return s.r.joined(s)
 	case *peerv1.Message_Refused:
-		return refusal(b.Refused)
+		return s.r.faulty(s.peer, fmt.Errorf("region %d (%s): %w", s.peer, s.name, refusal(b.Refused)))
 	default:
 		return kv.Errorf(kv.KindCorrupt, "a message that a stream does not have: %T", b)
 	}
@@ -211,6 +212,7 @@ func (s *stream) begin(l *inLane) {
 	s.in[sub.id], l.subs[s] = sub, sub
 	s.queue(&peerv1.Message{Body: &peerv1.Message_Subscribe{Subscribe: &peerv1.Subscribe{
 		Region: uint32(l.lane.Region), Slot: uint32(l.lane.Slot), After: uint64(l.tail), Credit: LaneWindow, Id: sub.id,
+		Sum: l.sumAt(l.tail),
 	}}})
 }
 
@@ -238,13 +240,16 @@ func (s *stream) resubscribe(sub *inSub) {
 // live tells whether the peer was heard lately. The caller holds Replicator.mu.
 func (s *stream) live(now time.Duration) bool { return now-s.heard < SilenceAfter }
 
-// laneRefused notes that the peer can't serve a lane.
-func (r *Replicator) laneRefused(s *stream, m *peerv1.LaneError) {
+// laneRefused notes that the peer can't serve a lane. The error says that this node's own lane is forked.
+func (r *Replicator) laneRefused(s *stream, m *peerv1.LaneError) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sub := s.in[m.GetId()]
 	if sub == nil {
-		return
+		return nil
+	}
+	if m.GetForked() && sub.lane.lane == r.self {
+		return forkedError{what: m.GetMessage()}
 	}
 	s.forget(sub)
 	s.refused[sub.lane.lane] = r.c.Time.Monotonic() + LaneRetry
@@ -257,4 +262,5 @@ func (r *Replicator) laneRefused(s *stream, m *peerv1.LaneError) {
 		r.c.Hooks.fault(sub.lane.lane.Region, err)
 	}
 	poke(r.planWake)
+	return nil
 }

@@ -101,6 +101,13 @@ func (o *outLane) waiting(after clock.Timestamp, enough int) int {
 	return n
 }
 
+// last is the last durable record.
+func (o *outLane) last() clock.Timestamp {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.end
+}
+
 func (o *outLane) join(s *stream) {
 	o.mu.Lock()
 	o.readers[s] = struct{}{}

@@ -286,3 +286,19 @@ func up(ctx context.Context, c *Cluster, region string) error {
 func crashOptions(percent int) vfs.CrashCloneCfg {
 	return vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, 1))}
 }
+
+// boundOf reads the bound below which a store has reserved its timestamps.
+func boundOf(bound *clock.Timestamp) func(*storage.Store) {
+	return func(s *storage.Store) { *bound = s.Start().Bound }
+}
+
+// passes waits until the machine's clock has passed what was reserved, unless it need not.
+func passes(t *testing.T, bound clock.Timestamp, reused bool) {
+	t.Helper()
+	await(t, "the clock has passed what was reserved", func() string {
+		if !reused && clock.WallOf(time.Now()) <= bound.Wall() {
+			return "not yet"
+		}
+		return ""
+	})
+}

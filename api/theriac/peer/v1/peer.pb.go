@@ -633,7 +633,10 @@ type LanePosition struct {
 	Applied uint64 `protobuf:"fixed64,3,opt,name=applied,proto3" json:"applied,omitempty"`
 	Durable uint64 `protobuf:"fixed64,4,opt,name=durable,proto3" json:"durable,omitempty"`
 	// No record of the lane that the sender lacks is at or below it.
-	Safe          uint64 `protobuf:"fixed64,5,opt,name=safe,proto3" json:"safe,omitempty"`
+	Safe uint64 `protobuf:"fixed64,5,opt,name=safe,proto3" json:"safe,omitempty"`
+	// Of the record at applied: xxh64 of its encoding. 0: the sender can't tell, as when its log no
+	// longer has the record.
+	Sum           uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,6 +702,13 @@ func (x *LanePosition) GetDurable() uint64 {
 func (x *LanePosition) GetSafe() uint64 {
 	if x != nil {
 		return x.Safe
+	}
+	return 0
+}
+
+func (x *LanePosition) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
 	}
 	return 0
 }
@@ -914,7 +924,10 @@ type Refused struct {
 	// Asking again may help.
 	Retry bool `protobuf:"varint,3,opt,name=retry,proto3" json:"retry,omitempty"`
 	// The receiver's number was given up or went to another node: its folder is of no use any more.
-	Abandoned     bool `protobuf:"varint,4,opt,name=abandoned,proto3" json:"abandoned,omitempty"`
+	Abandoned bool `protobuf:"varint,4,opt,name=abandoned,proto3" json:"abandoned,omitempty"`
+	// The receiver's own lane contradicts what the sender holds of it: its folder is an older copy that
+	// was written to.
+	Forked        bool `protobuf:"varint,5,opt,name=forked,proto3" json:"forked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -977,6 +990,13 @@ func (x *Refused) GetAbandoned() bool {
 	return false
 }
 
+func (x *Refused) GetForked() bool {
+	if x != nil {
+		return x.Forked
+	}
+	return false
+}
+
 // Subscribe asks for the records of a lane behind a position. A second one for the lane replaces
 // the first, so that records which were dropped are sent again.
 type Subscribe struct {
@@ -987,7 +1007,9 @@ type Subscribe struct {
 	// Bytes of records that may be sent, counted since this message.
 	Credit uint64 `protobuf:"varint,4,opt,name=credit,proto3" json:"credit,omitempty"`
 	// Chosen by the subscriber, repeated in what is sent for it; what carries another is stale.
-	Id            uint32 `protobuf:"varint,5,opt,name=id,proto3" json:"id,omitempty"`
+	Id uint32 `protobuf:"varint,5,opt,name=id,proto3" json:"id,omitempty"`
+	// Of the subscriber's record at after, as LanePosition.sum. Who is asked refuses if its own differs.
+	Sum           uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1053,6 +1075,13 @@ func (x *Subscribe) GetCredit() uint64 {
 func (x *Subscribe) GetId() uint32 {
 	if x != nil {
 		return x.Id
+	}
+	return 0
+}
+
+func (x *Subscribe) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
 	}
 	return 0
 }
@@ -1235,10 +1264,12 @@ func (x *Records) GetPartial() bool {
 
 // LaneError ends one subscription, not the stream.
 type LaneError struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Kind          uint32                 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind    uint32                 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Message string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// What the sender holds of the lane contradicts the subscriber's position.
+	Forked        bool `protobuf:"varint,4,opt,name=forked,proto3" json:"forked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1292,6 +1323,13 @@ func (x *LaneError) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *LaneError) GetForked() bool {
+	if x != nil {
+		return x.Forked
+	}
+	return false
 }
 
 // Promise says that a lane's record last is followed by nothing at or below safe.
@@ -2000,13 +2038,14 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\areports\x18\f \x03(\v2\x1d.theriac.peer.v1.RegionReportR\areports\x12\x1e\n" +
 	"\n" +
 	"recovering\x18\r \x01(\bR\n" +
-	"recovering\"\x82\x01\n" +
+	"recovering\"\x94\x01\n" +
 	"\fLanePosition\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x06R\aapplied\x12\x18\n" +
 	"\adurable\x18\x04 \x01(\x06R\adurable\x12\x12\n" +
-	"\x04safe\x18\x05 \x01(\x06R\x04safe\"e\n" +
+	"\x04safe\x18\x05 \x01(\x06R\x04safe\x12\x10\n" +
+	"\x03sum\x18\x06 \x01(\x06R\x03sum\"e\n" +
 	"\tAddresses\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x16\n" +
 	"\x06gossip\x18\x02 \x01(\tR\x06gossip\x12\x16\n" +
@@ -2020,18 +2059,20 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1c.theriac.peer.v1.MemberStateR\x05state\x128\n" +
 	"\taddresses\x18\x04 \x01(\v2\x1a.theriac.peer.v1.AddressesR\taddresses\x12 \n" +
-	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"k\n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"\x83\x01\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05retry\x18\x03 \x01(\bR\x05retry\x12\x1c\n" +
-	"\tabandoned\x18\x04 \x01(\bR\tabandoned\"u\n" +
+	"\tabandoned\x18\x04 \x01(\bR\tabandoned\x12\x16\n" +
+	"\x06forked\x18\x05 \x01(\bR\x06forked\"\x87\x01\n" +
 	"\tSubscribe\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\x06R\x05after\x12\x16\n" +
 	"\x06credit\x18\x04 \x01(\x04R\x06credit\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\rR\x02id\"I\n" +
+	"\x02id\x18\x05 \x01(\rR\x02id\x12\x10\n" +
+	"\x03sum\x18\x06 \x01(\x06R\x03sum\"I\n" +
 	"\vUnsubscribe\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x0e\n" +
@@ -2042,11 +2083,12 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\aRecords\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
 	"\x06packed\x18\x02 \x01(\fR\x06packed\x12\x18\n" +
-	"\apartial\x18\x03 \x01(\bR\apartial\"I\n" +
+	"\apartial\x18\x03 \x01(\bR\apartial\"a\n" +
 	"\tLaneError\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"]\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
+	"\x06forked\x18\x04 \x01(\bR\x06forked\"]\n" +
 	"\aPromise\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +

@@ -1,0 +1,241 @@
+package replication_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+)
+
+// copied is a copy of a store's folder.
+func (s *fakeStore) copied() *fakeStore {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := newFakeStore(s.incarnation)
+	out.meta, out.applied, out.leaves, out.truncated = maps.Clone(s.meta), maps.Clone(s.applied), maps.Clone(s.leaves), maps.Clone(s.truncated)
+	for lane, log := range s.log {
+		out.log[lane] = slices.Clone(log)
+	}
+	return out
+}
+
+// forge puts a record behind the last of a lane into a log, as a node that met nobody would.
+func (s *fakeStore) forge(lane clock.Lane, t clock.Timestamp, size int) {
+	prev := s.applied[lane]
+	effect := kv.Effect{Object: kv.Object{Bucket: "b", Key: "forged", Type: 1}, Op: make([]byte, size)}
+	rec := kv.Record{Header: kv.Header{Lane: lane, Time: t, Prev: prev, Kind: kv.RecordGroup}, Txns: []kv.Txn{{Effects: []kv.Effect{effect}}}}
+	s.put(lane, prev, t, rec.Append(nil))
+}
+
+func (n *node) forkedErr() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.forked
+}
+
+// fell checks that a node has stopped for good because its lane is forked, and that a start fails.
+func (n *node) fell(store *fakeStore) {
+	n.c.t.Helper()
+	<-n.ended
+	require.ErrorIs(n.c.t, n.err, kv.ErrLost)
+	require.ErrorContains(n.c.t, n.err, "older copy that has been written to")
+	require.ErrorContains(n.c.t, n.err, "--join")
+	require.ErrorIs(n.c.t, n.err, n.forkedErr(), "clients were told first")
+	_, err := n.c.tryStart(n.c.t.Context(), n.name, store, nil)
+	require.ErrorIs(n.c.t, err, kv.ErrLost)
+	require.ErrorContains(n.c.t, err, "older copy that has been written to")
+}
+
+// named checks that a node has told of a fault that names a region and what to do with its folder.
+func (n *node) named(region string) {
+	n.c.t.Helper()
+	eventually(n.c.t, n.name+" says so", func() bool { return n.fault() != nil })
+	require.ErrorContains(n.c.t, n.fault(), "("+region+")")
+	require.ErrorContains(n.c.t, n.fault(), "--join")
+}
+
+// An older copy of a folder, witness and all, is written to before it meets anybody. Whichever of the
+// two dials, it stops, all its peers say so, and it comes back with --join.
+func TestAnOlderCopyThatWritesBeforeItMeetsAnybodyIsForked(t *testing.T) {
+	for _, name := range []string{"eu", "us", "ap"} {
+		for how, forge := range map[string]func(s *fakeStore, lane clock.Lane, lost []clock.Stamp){
+			"above what it lacks":   func(s *fakeStore, l clock.Lane, lost []clock.Stamp) { s.forge(l, lost[2].Time+4096, 1) },
+			"below what it lacks":   func(s *fakeStore, l clock.Lane, lost []clock.Stamp) { s.forge(l, lost[0].Time-1, 1) },
+			"at the last timestamp": func(s *fakeStore, l clock.Lane, lost []clock.Stamp) { s.forge(l, lost[2].Time, 9) },
+			"at the first timestamps": func(s *fakeStore, l clock.Lane, lost []clock.Stamp) {
+				s.forge(l, lost[0].Time, 9)
+				s.forge(l, lost[1].Time, 9)
+			},
+		} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c, eu, us, ap := three(t)
+					nodes := map[string]*node{"eu": eu, "us": us, "ap": ap}
+					old := nodes[name]
+					delete(nodes, name)
+					s := old.commit()
+					for _, n := range nodes {
+						n.sees(s)
+					}
+					store := old.store.copied()
+					wait(t, time.Second)
+					lost := []clock.Stamp{old.commit(), old.commit(), old.commit()}
+					for _, n := range nodes {
+						n.sees(lost[2])
+					}
+					old.crash()
+					c.net.CutBoth(name, other(name))
+					again := c.start(name, store, nil, func(n *node, _ *replication.Config) {
+						n.written = func() { forge(store, old.lane(), lost) }
+					})
+					again.fell(store)
+					for _, n := range nodes {
+						if n.name != other(name) {
+							n.named(name)
+						}
+					}
+					c.net.HealBoth(name, other(name))
+
+					back := c.start(name, newFakeStore(99), []string{"eu", "us", "ap"})
+					back.resume()
+					back.sees(lost[2])
+					s = back.commit()
+					for _, n := range nodes {
+						n.sees(s)
+						require.Equal(t, back.store.content(), n.store.content())
+						stopAll(n)
+					}
+					stopAll(back)
+				})
+			})
+		}
+	}
+}
+
+// A copy that is found short, and writes once more before it stops, is found forked when it wants the
+// rest of its lane back.
+func TestAShortCopyThatHasWrittenIsForked(t *testing.T) {
+	for _, name := range []string{"eu", "ap"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, eu, us, ap := three(t)
+				nodes := map[string]*node{"eu": eu, "us": us, "ap": ap}
+				old := nodes[name]
+				delete(nodes, name)
+				store := old.store.copied()
+				wait(t, time.Second)
+				s := old.commit()
+				for _, n := range nodes {
+					n.sees(s)
+					defer stopAll(n)
+				}
+				old.crash()
+				store.forge(old.lane(), s.Time-1, 1)
+				store.short = "it was found short"
+				c.start(name, store, nil).fell(store)
+				for _, n := range nodes {
+					if n.fault() != nil {
+						n.named(name)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Two peers that hold different histories of a third region's lane say so when they meet, and when
+// one asks the other for more of it.
+func TestHistoriesThatDifferAreNamedByWhoeverMeets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		s := eu.commit()
+		us.sees(s)
+		ap.sees(s)
+		stopAll(ap)
+		eu.crash()
+		store := ap.store
+		store.forge(eu.lane(), s.Time+4096, 1)
+		us.store.forge(eu.lane(), s.Time+4096, 2)
+		us.store.forge(eu.lane(), s.Time+8192, 2)
+		usStore := us.store
+		us.crash()
+		us = c.start("us", usStore, nil)
+		ap = c.start("ap", store, nil)
+		defer stopAll(us, ap)
+		eventually(t, "both say so", func() bool { return us.fault() != nil && ap.fault() != nil })
+		require.ErrorContains(t, us.fault(), "region 1 (eu) has written two histories")
+		require.ErrorContains(t, ap.fault(), "two histories")
+		eventually(t, "ap asks in vain", func() bool { return ap.loggedLike("can't serve lane 1.0") })
+		require.Equal(t, s.Time+4096, ap.x.Exposed().At(1))
+	})
+}
+
+// A record that comes once more, with its timestamp and other content, closes the stream.
+func TestARecordThatComesTwiceWithOtherContentIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(us, ap)
+		first := eu.commit()
+		us.sees(first)
+		eu.crash()
+		s := c.impostor(eu)
+		sub := s.subscribed()
+		require.Equal(t, uint64(first.Time), sub.GetAfter())
+		require.NotZero(t, sub.GetSum(), "it says which record it has")
+		us.r.Rewind(eu.lane(), sub.GetId())
+		forged := newFakeStore(1)
+		forged.forge(eu.lane(), first.Time, 7)
+		p, err := replication.Pack(eu.lane(), 0, forged.log[eu.lane()][0].Encoded)
+		require.NoError(t, err)
+		require.NoError(t, s.conn.Send(&peerv1.Message{Body: &peerv1.Message_Records{Records: &peerv1.Records{Id: sub.GetId(), Packed: p}}}))
+		s.ended()
+		require.ErrorContains(t, us.fault(), "came before with other content")
+	})
+}
+
+// A region that is named as gone, and comes back, stops nobody: what it alone held was given up.
+func TestARegionNamedAsGoneForksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		c.net.CutBoth("ap", "eu")
+		kept := ap.commit()
+		us.sees(kept)
+		ap.crash()
+		us.crash()
+		gone := func(_ *node, r *replication.Config) { r.Gone = []string{"us"} }
+		c.net.HealBoth("ap", "eu")
+		ap = c.start("ap", newFakeStore(33), []string{"eu"}, gone)
+		defer stopAll(eu)
+		ap.resume()
+		s := ap.commit()
+		eu.sees(s)
+		us = c.start("us", us.store, nil)
+		defer stopAll(us, ap)
+		eventually(t, "it is told", func() bool { return ap.fault() != nil })
+		require.NoError(t, ap.forkedErr())
+		require.ErrorContains(t, ap.fault(), "named as gone")
+		eu.sees(ap.commit())
+	})
+}
+
+// Who takes its data anew and serves is not heard by whom it takes it from: nobody else is sent there
+// for its lane.
+func TestOnlyAJoiningRegionIsHeardThroughItsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(eu, us)
+		ap.crash()
+		require.NoError(t, eu.r.HoldCut(3))
+		require.NoError(t, eu.r.HoldCut(4))
+		require.Equal(t, []uint32{4}, eu.r.JoiningFrom())
+		c.net.Node("ap").CloseAll()
+	})
+}
