@@ -206,12 +206,14 @@ func TestARegionNamedAsGoneForksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, eu, us, ap := three(t)
 		c.net.CutBoth("ap", "eu")
+		c.net.CutBoth("us", "eu") // or it would pass on what it gets
 		kept := ap.commit()
 		us.sees(kept)
 		ap.crash()
 		us.crash()
 		gone := func(_ *node, r *replication.Config) { r.Gone = []string{"us"} }
 		c.net.HealBoth("ap", "eu")
+		c.net.HealBoth("us", "eu")
 		ap = c.start("ap", newFakeStore(33), []string{"eu"}, gone)
 		defer stopAll(eu)
 		ap.resume()
