@@ -157,10 +157,17 @@ func (r *Replicator) ownFork(s *stream, t clock.Timestamp) error {
 // next start durably, and then for its peers, who hang up when they are told. It sends no more records.
 func (r *Replicator) fork(region clock.Region, err error) {
 	var forked forkedError
-	if !errors.As(err, &forked) || r.forked.Swap(true) {
+	if !errors.As(err, &forked) {
 		return
 	}
 	m, _ := r.registry.find(region)
+	if r.gone(m.Name) { // what it alone held was given up
+		r.c.Hooks.fault(region, fmt.Errorf("region %d (%s) is named as gone: %w", region, m.Name, err))
+		return
+	}
+	if r.forked.Swap(true) {
+		return
+	}
 	e := kv.Errorf(kv.KindLost, "the data folder of region %q is an older copy that has been written to since, says region %d (%s): %s. Lost are %s; what another region had received before stays there. Stop this node, move the folder away, and start on an empty one with --join",
 		r.c.Identity.Name, region, m.Name, forked.what, r.since(forked))
 	r.c.Hooks.forked(e)

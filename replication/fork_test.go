@@ -212,6 +212,7 @@ func TestARegionNamedAsGoneForksNobody(t *testing.T) {
 		ap.crash()
 		us.crash()
 		gone := func(_ *node, r *replication.Config) { r.Gone = []string{"us"} }
+		wait(t, 2*replication.StreamTimeout) // what was on its way is lost with its connection
 		c.net.HealBoth("ap", "eu")
 		c.net.HealBoth("us", "eu")
 		ap = c.start("ap", newFakeStore(33), []string{"eu"}, gone)
