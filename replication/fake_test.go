@@ -36,8 +36,11 @@ type fakeStore struct {
 	refuse      func(*kv.Record) error // what its writer says to a record; nil: nothing
 	attempts    int                    // refused so far
 	logReads    int
+	syncDelay   time.Duration // batches applied wait that long for their sync; what is refused is told at once
 
-	queue chan func()
+	queue    chan func()
+	unsynced []func()         // the writer's own
+	sync     <-chan time.Time // the writer's own; nil: nothing waits for it
 }
 
 func newFakeStore(incarnation uint64) *fakeStore {
@@ -53,13 +56,35 @@ func (s *fakeStore) clear() {
 
 // write runs the store's writer until ctx ends.
 func (s *fakeStore) write(ctx context.Context) {
+	s.unsynced, s.sync = nil, nil
 	for {
 		select {
 		case job := <-s.queue:
 			job()
+		case <-s.sync:
+			done := s.unsynced
+			s.unsynced, s.sync = nil, nil
+			for _, durable := range done {
+				durable()
+			}
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// synced has the writer call durable once what is applied is on disk.
+func (s *fakeStore) synced(durable func()) {
+	s.mu.Lock()
+	delay := s.syncDelay
+	s.mu.Unlock()
+	if delay == 0 {
+		durable()
+		return
+	}
+	s.unsynced = append(s.unsynced, durable)
+	if s.sync == nil {
+		s.sync, _ = replication.SystemTime().NewTimer(delay)
 	}
 }
 
@@ -99,7 +124,7 @@ func (s *fakeStore) Apply(ctx context.Context, b *replication.Batch) error {
 			s.put(b.Lane, in.Record.Prev, in.Record.Time, in.Encoded)
 		}
 		b.Applied()
-		b.Durable(nil)
+		s.synced(func() { b.Durable(nil) })
 	})
 }
 

@@ -35,6 +35,7 @@ type inLane struct {
 	takenSum, appliedSum uint64 // of those records (sumOf); 0: not known
 
 	flying    int        // batches that the store has and has not answered
+	dropped   bool       // what waited was, on a refusal; it is asked for again once nothing is flying
 	rejection *rejection // the store has refused a batch of it; nil: none, or what it refused is here
 }
 
@@ -69,6 +70,7 @@ func (s *inSub) finish(n int) {
 // restart drops what waits and asks for it again.
 func (l *inLane) restart() {
 	l.reset()
+	l.dropped = false
 	for _, sub := range slices.Collect(maps.Values(l.subs)) {
 		sub.stream.resubscribe(sub)
 	}
@@ -300,7 +302,7 @@ func (r *Replicator) batch(l *inLane, records []Incoming, from []*inSub) *Batch 
 			return
 		}
 		r.mu.Lock()
-		if l.flying--; l.rejection != nil {
+		if l.landed(); l.rejection != nil {
 			poke(r.applyWake)
 		}
 		r.mu.Unlock()

@@ -32,6 +32,14 @@ func (l *inLane) mustRest(now time.Duration) time.Duration {
 	return max(0, l.rejection.again-now)
 }
 
+// landed notes that the store has answered a batch: on disk, or refused. Without any left the lane goes
+// on from what the store has applied. The caller holds Replicator.mu.
+func (l *inLane) landed() {
+	if l.flying--; l.flying == 0 && l.dropped {
+		l.restart()
+	}
+}
+
 // refused takes a lane back to what the store has applied: it did not take a batch.
 func (r *Replicator) refused(l *inLane, records []Incoming, err error) {
 	last := records[len(records)-1].Record.Time
@@ -40,11 +48,9 @@ func (r *Replicator) refused(l *inLane, records []Incoming, err error) {
 	defer poke(r.applyWake)
 	r.c.Exposure.Dropped(l.lane)
 	l.taken, l.takenSum = l.applied, l.appliedSum
-	if l.flying--; l.flying > 0 {
-		l.reset()
-	} else {
-		l.restart()
-	}
+	l.reset()
+	l.dropped = true
+	l.landed()
 	if l.rejection == nil {
 		l.rejection = &rejection{upTo: last, wait: backoff{random: r.c.Random, limit: RefusedMax}, told: faults{time: r.c.Time}}
 	}

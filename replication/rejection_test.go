@@ -1,6 +1,7 @@
 package replication_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,4 +126,41 @@ func TestRefusalsOfOneLaneLeaveOthersAlone(t *testing.T) {
 		ap.sees(s)
 		require.Equal(t, eu.store.content(), us.store.content())
 	})
+}
+
+// TestARefusalBehindAnUnsyncedBatch has the store refuse a record while batches before it are applied and
+// not synced. Then the region is idle, so that nothing but their sync moves the lane.
+func TestARefusalBehindAnUnsyncedBatch(t *testing.T) {
+	for _, good := range []int{0, 5} {
+		t.Run(fmt.Sprintf("behind %d more", good), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { refusedBehindUnsynced(t, good) })
+		})
+	}
+}
+
+func refusedBehindUnsynced(t *testing.T, good int) {
+	_, eu, us, ap := three(t)
+	defer stopAll(eu, us, ap)
+	us.store.mu.Lock()
+	us.store.syncDelay = 20 * time.Millisecond
+	us.store.refuse = func(r *kv.Record) error {
+		if len(r.Txns) > 0 && len(r.Txns[0].Effects[0].Op) > 500 {
+			return kv.Errorf(kv.KindCorrupt, "unknown type 99")
+		}
+		return nil
+	}
+	us.store.mu.Unlock()
+	before := eu.commit()
+	us.sees(before)
+	for range good {
+		before = eu.commit()
+	}
+	bad := eu.commitSized(1000)
+	us.sees(before)
+	eventually(t, "it is offered again", func() bool { return us.store.refusals() > 3 })
+	us.store.acceptAll()
+	us.sees(bad)
+	next := eu.commit()
+	us.sees(next)
+	require.Equal(t, eu.store.content(), us.store.content())
 }
