@@ -308,6 +308,77 @@ func TestSessionTokenGrowsWithEveryAnswer(t *testing.T) {
 	require.Equal(t, third, db.Resume(third).Token())
 }
 
+// Whoever has seen something and then gives up must not read below it afterwards.
+func TestSessionSawWhatAFailedTransactionRead(t *testing.T) {
+	own := errors.New("sold out")
+	for name, run := range map[string]func(s *Session, fn func(tx *Tx) error) error{
+		"view":   func(s *Session, fn func(tx *Tx) error) error { return s.View(ctx, fn) },
+		"update": func(s *Session, fn func(tx *Tx) error) error { return s.Update(ctx, fn) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, _, _ := newTestDB()
+			s := db.Session()
+			require.NoError(t, db.Counter("c").Add(ctx, 1))
+			var read int64
+			err := run(s, func(tx *Tx) (err error) {
+				if read, err = tx.Counter("c").Get(ctx); err != nil {
+					return err
+				}
+				return own
+			})
+			require.ErrorIs(t, err, own)
+			require.EqualValues(t, 1, read)
+			require.NotZero(t, s.Token())
+		})
+	}
+	t.Run("a comparison that fails", func(t *testing.T) {
+		db, _, _ := newTestDB()
+		s := db.Session()
+		require.NoError(t, db.Register("r").SetString(ctx, "a"))
+		err := s.Update(ctx, func(tx *Tx) error {
+			if _, err := tx.Register("r").Get(ctx); err != nil {
+				return err
+			}
+			return tx.Register("r").CompareAndSet(ctx, []byte("never"), nil)
+		})
+		require.ErrorIs(t, err, ErrAborted)
+		require.NotZero(t, s.Token())
+	})
+	t.Run("an iterator that fails", func(t *testing.T) {
+		db, f, _ := newTestDB()
+		s := db.Session()
+		require.NoError(t, db.Set("s").Add(ctx, "a"))
+		f.before = func(name string, _ int) error {
+			if name == "Execute" {
+				return down()
+			}
+			return nil
+		}
+		var failed error
+		for _, err := range s.Set("s").Elements(ctx) {
+			failed = err
+		}
+		require.ErrorIs(t, failed, ErrUnavailable)
+		require.NotZero(t, s.Token())
+	})
+}
+
+// A snapshot of another cluster is not read.
+func TestSessionRefusesTransactionsOfAnotherCluster(t *testing.T) {
+	db, f, _ := newTestDB()
+	s := db.Session()
+	f.after = func(string, int) error { // while it begins
+		s.token = Token{Cluster: kv.ClusterID{9}}
+		return nil
+	}
+	err := s.View(ctx, func(tx *Tx) error {
+		_, err := tx.Counter("c").Get(ctx)
+		return err
+	})
+	require.ErrorIs(t, err, ErrInvalid)
+	require.Equal(t, []string{"Begin", "Abort"}, f.calls)
+}
+
 func TestSessionRefusesTokensOfAnotherCluster(t *testing.T) {
 	db, _, _ := newTestDB()
 	other := Token{Cluster: kv.ClusterID{9}, Seen: clock.VectorOf(clock.Entry{Region: 1, Time: 1})}

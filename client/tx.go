@@ -207,7 +207,11 @@ func (tx *Tx) begin(ctx context.Context) error {
 		return err
 	}
 	tx.id, tx.receipt, tx.begun = id, receipt, true
-	return nil
+	if tx.home.session != nil {
+		// Now, however the transaction ends: what it reads its session has seen.
+		tx.broken = tx.home.session.saw(receipt.Token)
+	}
+	return tx.broken
 }
 
 // commit writes: in one round trip when nothing was read.
