@@ -415,6 +415,11 @@ func TestOutcomeOfAnotherProcessesOperation(t *testing.T) {
 		require.True(t, got.Retry)
 		require.GreaterOrEqual(t, got.Age, time.Minute)
 	})
+	inBubble(t, "a retry in a lane not spoken to yet", func(t *testing.T, r *regions) {
+		a := Attempt{ID: NewOpID(), Retry: true, Lane: clock.Lane{Region: 2}}
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithAttempt(a)))
+		require.True(t, r.us.requests()[0].Options.Attempt.Retry)
+	})
 }
 
 func TestTransactionsStayWithTheirNode(t *testing.T) {

@@ -106,6 +106,7 @@ func (r *router) writeAgain(ctx context.Context, req kv.Request, s sent, first e
 // insist runs try at the endpoints of one lane until the outcome is certain. first is the error of
 // the try before, if there was one.
 func (r *router) insist(ctx context.Context, s sent, id OpID, first error, try func(e *endpoint) error) error {
+	r.identifyAll(ctx, s.lane)
 	err := first
 	for n := 1; n <= r.policy.tries; n++ {
 		if err != nil && (ctx.Err() != nil || r.policy.pause(ctx, n, retryAfter(err)) != nil) {
@@ -242,7 +243,6 @@ func (r *router) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.Outcome
 		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid,
 			"operation %s was not sent by this client, or too long ago: name its lane and the age of its first try", a.ID)
 	}
-	r.identifyAll(ctx, s.lane)
 	return r.ask(ctx, a.ID, s, nil)
 }
 
