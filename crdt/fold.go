@@ -28,6 +28,18 @@ func Present(leaf kv.Type, items []byte, at clock.Vector) (bool, error) {
 	return v.Present, err
 }
 
+// Unseen reports whether a leaf holds an effect, an override included, that is readable at one snapshot
+// and not at another. What has been forgotten is seen by every snapshot that is open.
+func Unseen(items []byte, at, snapshot clock.Vector) (bool, error) {
+	cur := cursor{src: items}
+	for cur.next() {
+		if visible(at, cur.dot) && !visible(snapshot, cur.dot) {
+			return true, nil
+		}
+	}
+	return false, cur.err()
+}
+
 // coverRegions is how many regions fit without allocating.
 const coverRegions = 8
 

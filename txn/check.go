@@ -32,13 +32,9 @@ func (c *Committer) judge(w *commit, applied clock.Vector) error {
 // check evaluates a commit's conditions against the region's latest state: broken says which of
 // them does not hold, err that it could not be found out.
 func (c *Committer) check(w *commit, applied clock.Vector) (broken, err error) {
-	for _, cond := range w.writes.conditions {
-		v, err := c.store.Value(leafOf(cond.place), applied)
-		if err != nil {
-			return nil, err
-		}
-		if err := meets(cond.expect, cond.object, v); err != nil {
-			return err, nil
+	for i := range w.writes.conditions {
+		if broken, err := c.compare(w, &w.writes.conditions[i], applied); broken != nil || err != nil {
+			return broken, err
 		}
 	}
 	v := view{store: c.store, at: applied, own: c.lane.Region, mine: w.writes}
@@ -58,6 +54,28 @@ func (c *Committer) check(w *commit, applied clock.Vector) (broken, err error) {
 		}
 	}
 	return nil, nil
+}
+
+// compare evaluates a compare-and-set. The assignment covers what its transaction's snapshot sees, and
+// only that is a dependency of it; so what it is judged by must not hold more. Otherwise it would be
+// concurrent with the value that it replaced, and that value could come back.
+func (c *Committer) compare(w *commit, cond *condition, applied clock.Vector) (broken, err error) {
+	v, err := c.store.Value(leafOf(cond.place), applied)
+	if err != nil {
+		return nil, err
+	}
+	if err := meets(cond.expect, cond.object, v); err != nil || w.snapshot == nil {
+		return err, nil // without a snapshot of its own it gets applied
+	}
+	items, err := c.store.Items(leafOf(cond.place))
+	if err != nil {
+		return nil, err
+	}
+	unseen, err := crdt.Unseen(items, applied, w.snapshot)
+	if unseen {
+		broken = kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it was written after the transaction began", cond.object.Key, cond.object.Bucket)
+	}
+	return broken, err
 }
 
 // meets reports whether a register's value is what a compare-and-set expects.

@@ -138,6 +138,8 @@ func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Resp
 	var at clock.Vector
 	var open Snapshot
 	if len(req.Queries) > 0 || len(req.Ops) == 0 {
+		// A compare-and-set is judged by what is applied, and aborts if the snapshot holds less of it.
+		own = own || compares(req.Ops)
 		if open, err = c.snapshots.Open(len(req.Ops) > 0, own); err != nil {
 			return resp, nil, err
 		}
@@ -205,7 +207,7 @@ func (c *Coordinator) buffer(ws *writeSet, at clock.Vector, ops []kv.Op) error {
 	if len(ops) > kv.MaxOps {
 		return kv.Errorf(kv.KindTooLarge, "%d operations: at most %d in a transaction; split it", len(ops), kv.MaxOps)
 	}
-	if !slices.ContainsFunc(ops, func(o kv.Op) bool { return o.Expect != nil }) {
+	if !compares(ops) {
 		return ws.addAll(ops, nil)
 	}
 	trial := ws.clone() // a condition may fail when earlier operations of the call have been added
@@ -224,6 +226,11 @@ func (c *Coordinator) buffer(ws *writeSet, at clock.Vector, ops []kv.Op) error {
 		*ws = *trial
 	}
 	return err
+}
+
+// compares reports whether there is a compare-and-set among operations.
+func compares(ops []kv.Op) bool {
+	return slices.ContainsFunc(ops, func(o kv.Op) bool { return o.Expect != nil })
 }
 
 // write commits and completes the receipt.
