@@ -478,6 +478,7 @@ func (r *Replicator) begin(s *stream, finish func(*stream) (*peerv1.Hello, error
 		<-old.done
 	}
 	r.reincarnate(s)
+	defer r.parted(s.peer) // if it fails
 	h, err := finish(s)
 	if err != nil {
 		return err
@@ -493,6 +494,7 @@ func (r *Replicator) begin(s *stream, finish func(*stream) (*peerv1.Hello, error
 		return err
 	}
 	r.streams[s.peer] = s
+	r.c.Exposure.Incarnated(s.peer, s.incarnation) // the end of a cut's transfer may have parted them
 	s.heard = r.c.Time.Monotonic()
 	poke(r.planWake)
 	return nil
@@ -513,12 +515,22 @@ func (r *Replicator) reincarnate(s *stream) {
 	r.c.Exposure.Incarnated(s.peer, s.incarnation)
 }
 
+// parted lets reports tell of a region's next store, unless there is a stream to it.
+func (r *Replicator) parted(region clock.Region) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.streams[region] == nil {
+		r.c.Exposure.Parted(region)
+	}
+}
+
 // detach forgets a stream that has ended.
 func (r *Replicator) detach(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.streams[s.peer] == s {
 		delete(r.streams, s.peer)
+		r.c.Exposure.Parted(s.peer)
 	}
 	for _, sub := range s.in {
 		s.forget(sub)

@@ -47,3 +47,6 @@ func (r *Replicator) HoldCut(region clock.Region) error {
 
 // JoiningFrom is what heartbeats say.
 func (r *Replicator) JoiningFrom() []uint32 { return r.joiningFrom() }
+
+// IncarnationOf is which store a region's node came with last.
+func (r *Replicator) IncarnationOf(region clock.Region) uint64 { return r.incarnationOf(region) }

@@ -222,6 +222,13 @@ func (x *Exposure) Incarnated(r clock.Region, incarnation uint64) {
 	x.machine.Incarnated(r, incarnation)
 }
 
+// Parted says that no connection to a region is left; see causal.Machine.Parted.
+func (x *Exposure) Parted(r clock.Region) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.machine.Parted(r)
+}
+
 // Recovering tells whether own records are still being taken from others.
 func (x *Exposure) Recovering() bool { return ask(x, (*causal.Machine).Recovering) }
 

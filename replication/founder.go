@@ -180,6 +180,7 @@ func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
 		return err
 	}
 	r.c.Exposure.Incarnated(m.Region, h.GetIncarnation())
+	defer r.parted(m.Region)
 	if r.recovery.running() {
 		return kv.Errorf(kv.KindUnavailable, "this region is joining or recovering itself: ask another")
 	}

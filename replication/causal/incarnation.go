@@ -1,44 +1,79 @@
 package causal
 
-import "github.com/theriac-db/theriac/clock"
+import (
+	"slices"
+
+	"github.com/theriac-db/theriac/clock"
+)
+
+// maxEnded bounds the stores of a region that are remembered as ended. A late report of an older one
+// has a lower number than what is known of the region, so it is refused all the same.
+const maxEnded = 16
 
 // incarnations are what is known of a region's stores. The one that a handshake named last is the
 // current one; until there was a handshake, the one of the report with the highest number.
 type incarnations struct {
-	now, ended uint64
-	known      bool // now is set
+	now   uint64
+	known bool     // now is set
+	met   bool     // a handshake named it, and the connection lives: no report of another displaces it
+	ended []uint64 // oldest first
+}
+
+// begin makes another store the current one.
+func (s *incarnations) begin(incarnation uint64, met bool) {
+	if s.known && s.now != incarnation && !slices.Contains(s.ended, s.now) {
+		s.ended = append(s.ended, s.now)
+		s.ended = s.ended[max(0, len(s.ended)-maxEnded):]
+	}
+	s.ended = slices.DeleteFunc(s.ended, func(e uint64) bool { return e == incarnation })
+	s.now, s.known, s.met = incarnation, true, met
 }
 
 // Incarnated says that a region's node has come with this store. What an earlier store reported to
 // have on its disk is taken back: it does not let anybody truncate, and releases nothing. What was
 // counted for stability stays, and so does stable: a region that lost its disk writes nothing before
 // it has exposed all that it had reported (see Remembered), so what it writes has seen those floors.
+//
+// Until Parted only another call of Incarnated makes another store the current one.
 func (m *Machine) Incarnated(r clock.Region, incarnation uint64) {
-	if p := m.peer(r); p != nil && (!p.store.known || p.store.now != incarnation) {
-		p.renew(incarnation)
+	p := m.peer(r)
+	if p == nil {
+		return
+	}
+	if !p.store.known || p.store.now != incarnation {
+		m.renew(p)
+	}
+	p.store.begin(incarnation, true)
+}
+
+// Parted says that no connection to a region is left: from here on a report may tell of a new store, by
+// its number. A store that has not reported has no number to compare with, so it counts as not known.
+func (m *Machine) Parted(r clock.Region) {
+	if p := m.peer(r); p != nil {
+		p.store.met = false
+		p.store.known = p.store.known && p.latest != nil
 	}
 }
 
-// renew makes another incarnation the current one.
-func (p *peer) renew(incarnation uint64) {
+// renew lets go of what the current store of a region said and another may lack.
+func (m *Machine) renew(p *peer) {
 	p.before = p.remembered(false)
-	p.store = incarnations{now: incarnation, ended: p.store.now, known: true}
 	p.latest, p.waiting, p.next = nil, nil, nil // what waits may never be counted
 }
 
 // current tells whether a report is news, and of the region's current store; one of a store not heard
-// of before makes that the current one.
-func (p *peer) current(r *Report) bool {
+// of before makes that the current one, unless a handshake has named another.
+func (m *Machine) current(p *peer, r *Report) bool {
+	s := &p.store
 	switch {
-	case !p.store.known:
-		p.store = incarnations{now: r.Incarnation, known: true}
-	case r.Incarnation == p.store.now:
+	case s.known && r.Incarnation == s.now:
 		return p.latest == nil || r.Number > p.latest.Number
-	case r.Incarnation == p.store.ended || r.Number <= max(p.before.Number, p.number()):
+	case s.met || slices.Contains(s.ended, r.Incarnation) || r.Number <= max(p.before.Number, p.number()):
 		return false
-	default:
-		p.renew(r.Incarnation)
+	case s.known:
+		m.renew(p)
 	}
+	s.begin(r.Incarnation, false)
 	return true
 }
 

@@ -169,6 +169,9 @@ func (s *script) reports(verb string, a args) string {
 	case "incarnated":
 		s.m.Incarnated(laneOf(a.free[0]).Region, uint64(a.number("store")))
 		return "everywhere " + show(s.m.Everywhere())
+	case "parted":
+		s.m.Parted(laneOf(a.free[0]).Region)
+		return "everywhere " + show(s.m.Everywhere())
 	case "remembered":
 		r, ok := s.m.Remembered(laneOf(a.free[0]).Region, a.has("uncounted"))
 		return fmt.Sprintf("%t number %d durable %s floor %s safe %d", ok, r.Number, show(r.Durable), show(r.Floor), r.Safe)

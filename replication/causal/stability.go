@@ -99,7 +99,7 @@ func (m *Machine) Receive(r Report) bool {
 		return false
 	}
 	p := m.peer(r.Region)
-	if p == nil || !p.current(&r) {
+	if p == nil || !m.current(p, &r) {
 		return false
 	}
 	p.latest = &r
