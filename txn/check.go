@@ -10,15 +10,15 @@ import (
 )
 
 // judge decides whether a commit is written, which a nil error says. A retry whose condition is
-// broken is: as not applied (invariant 6).
-func (c *Committer) judge(w *commit, applied clock.Vector) error {
+// broken is: as not applied (invariant 6). snapshot is what its overrides will be written with.
+func (c *Committer) judge(w *commit, applied, snapshot clock.Vector) error {
 	if err := c.refused.Load(); err != nil {
 		return err
 	}
 	if w.refusal != nil {
 		return nil
 	}
-	broken, err := c.check(w, applied)
+	broken, err := c.check(w, applied, snapshot)
 	switch {
 	case err != nil:
 		return err
@@ -31,13 +31,16 @@ func (c *Committer) judge(w *commit, applied clock.Vector) error {
 
 // check evaluates a commit's conditions against the region's latest state: broken says which of
 // them does not hold, err that it could not be found out.
-func (c *Committer) check(w *commit, applied clock.Vector) (broken, err error) {
+func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, err error) {
 	for i := range w.writes.conditions {
 		if broken, err := c.compare(w, &w.writes.conditions[i], applied); broken != nil || err != nil {
 			return broken, err
 		}
 	}
-	v := view{store: c.store, at: applied, own: c.lane.Region, mine: w.writes}
+	if !w.writes.checked {
+		return nil, nil
+	}
+	v := view{store: c.store, at: applied, seen: snapshot, own: c.lane.Region, mine: w.writes}
 	for i := range w.writes.writes {
 		e := &w.writes.writes[i]
 		if e.dead || e.target.Below || !crdt.NeedsCheck(e.target.Leaf, e.target.Op) {
@@ -111,7 +114,7 @@ func (w *commit) conflicts(group []*commit) bool {
 			return true
 		}
 	}
-	for i := range w.writes.writes {
+	for i := 0; w.writes.checked && i < len(w.writes.writes); i++ {
 		e := &w.writes.writes[i]
 		if !e.dead && !e.target.Below && crdt.NeedsCheck(e.target.Leaf, e.target.Op) && depends(e.place) {
 			return true

@@ -102,11 +102,11 @@ func (g *group) assemble(rec *kv.Record, last clock.Timestamp) {
 		snapshot := w.snapshot
 		if snapshot == nil {
 			snapshot = exposed
-			if w.applied || len(w.writes.conditions) > 0 {
+			if w.applied || w.writes.judged() {
 				snapshot = applied
 			}
 		}
-		if err := g.c.judge(w, applied); err != nil {
+		if err := g.c.judge(w, applied, nonNil(snapshot)); err != nil {
 			g.c.drop(w, err)
 			continue
 		}

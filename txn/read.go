@@ -15,6 +15,7 @@ import (
 type view struct {
 	store *storage.Store
 	at    clock.Vector
+	seen  clock.Vector // what the own overrides cover; nil: at
 	own   clock.Region
 	mine  *writeSet // nil: none
 	room  *room     // what the answer may still take; nil: anything
@@ -80,7 +81,11 @@ func (v *view) leaf(at place, leaf kv.Type) (kv.Value, error) {
 
 func (v *view) fold(at place, leaf kv.Type, items []byte) (kv.Value, error) {
 	if v.mine != nil {
-		items = v.mine.overlay(slices.Clip(items), at, v.at, v.own)
+		seen := v.seen
+		if seen == nil {
+			seen = v.at
+		}
+		items = v.mine.overlay(slices.Clip(items), at, seen, v.own)
 	}
 	return crdt.Fold(leaf, items, v.at)
 }

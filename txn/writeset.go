@@ -38,6 +38,7 @@ type writeSet struct {
 	live      int
 	bytes     int
 	overrides bool // some write needs the transaction's snapshot
+	checked   bool // some write, perhaps a dead one, is checked against the leaf's value
 	// conditions outlive the writes that they came with: a later write does not lift them.
 	conditions []condition
 }
@@ -81,6 +82,9 @@ func (s *writeSet) room(ws []write) error {
 	}
 	return nil
 }
+
+// judged reports whether the commit may be refused for what the region holds then.
+func (s *writeSet) judged() bool { return s.checked || len(s.conditions) > 0 }
 
 // ifAny is the set itself, or nil when it is empty, so that reads take the short way.
 func (s *writeSet) ifAny() *writeSet {
@@ -156,6 +160,7 @@ func (s *writeSet) addNext() {
 	s.live++
 	s.bytes += w.size()
 	s.overrides = s.overrides || w.target.Override
+	s.checked = s.checked || !w.target.Below && crdt.NeedsCheck(w.target.Leaf, w.target.Op)
 	if w.target.Below {
 		s.removals = append(s.removals, len(s.writes)-1)
 	}
@@ -253,12 +258,13 @@ func (s *writeSet) effects(out []kv.Effect) []kv.Effect {
 
 // overlay appends, behind a stored leaf's items, what this transaction did to the leaf: its own
 // resets from above, then its own operations. They get dots that every fold of the transaction sees.
-func (s *writeSet) overlay(items []byte, leaf place, at clock.Vector, own clock.Region) []byte {
+// covered is the snapshot that its overrides are written with.
+func (s *writeSet) overlay(items []byte, leaf place, covered clock.Vector, own clock.Region) []byte {
 	add := func(i int) {
 		dot := clock.Dot{Region: own, Time: clock.MaxTimestamp, Index: uint32(i)}
 		var seen clock.Vector
 		if s.writes[i].target.Override {
-			seen = at
+			seen = covered
 		}
 		items = crdt.AppendItem(items, dot, seen, s.writes[i].target.Op)
 	}
