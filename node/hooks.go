@@ -78,11 +78,9 @@ func (n *run) clockAhead(ahead bool) {
 	n.refuseFor(clockIsOff, kv.Errorf(kv.KindReadOnly, "most regions find this node's clock more than %v ahead: correct it, or write elsewhere", n.config.Skew))
 }
 
-// forkFound ends all service: what is here may contradict what every other region shows.
-func (n *run) forkFound(err error) {
-	n.forked.Store(&failure{err})
-	n.fatal(err)
-}
+// forkFound ends all service: what is here may contradict what every other region shows. Whoever runs
+// the node hears of it when the replicator ends, which is once the folder says so too.
+func (n *run) forkFound(err error) { n.forked.Store(&failure{err}) }
 
 // Alive is nil while the process can work.
 func (n *run) Alive() error {
@@ -97,6 +95,8 @@ func (n *run) NotReady() []string {
 	var out []string
 	if refused := n.Refused(); refused != nil {
 		out = append(out, refused.Message)
+	} else if f := n.forked.Load(); f != nil {
+		out = append(out, f.err.Error())
 	}
 	others, now := n.others(), n.config.Time.Monotonic() // replication calls hooks with its lock held
 	n.peers.mu.Lock()
