@@ -106,25 +106,38 @@ func amount(op []byte) (sum, bool) {
 	return sum{}, false
 }
 
-// foldCounter adds up in one pass as long as there is no reset and each region's dots ascend, which
-// is how they are stored unless something was applied twice.
 func foldCounter(items []byte, at clock.Vector) (kv.Value, error) {
+	total, found, err := sumCounter(items, at)
+	if err != nil {
+		return kv.Value{}, err
+	}
+	return counterValue(total, found)
+}
+
+// CounterSum is a counter's value at a snapshot, also where Fold says that it is beyond 64 bits: 16 bytes,
+// big endian, two's complement.
+func CounterSum(items []byte, at clock.Vector) (out [16]byte, err error) {
+	total, _, err := sumCounter(items, at)
+	binary.BigEndian.PutUint64(out[:8], uint64(total.high))
+	binary.BigEndian.PutUint64(out[8:], total.low)
+	return out, err
+}
+
+// sumCounter adds up in one pass as long as there is no reset and each region's dots ascend, which
+// is how they are stored unless something was applied twice.
+func sumCounter(items []byte, at clock.Vector) (total sum, found bool, err error) {
 	var order ascending
-	total, found := sum{}, false
 	cur := cursor{src: items}
 	for cur.next() {
 		n, ok := amount(cur.op)
 		if !ok || cur.snapshot != nil || !order.next(cur.dot) {
-			return foldCounterSlowly(items, at)
+			return sumCounterSlowly(items, at)
 		}
 		if visible(at, cur.dot) {
 			total, found = total.plus(n), true
 		}
 	}
-	if cur.bad {
-		return kv.Value{}, errItems()
-	}
-	return counterValue(total, found)
+	return total, found, cur.err()
 }
 
 // ascending notices dots that do not ascend within their region. It has no room for many regions,
@@ -155,35 +168,34 @@ func (a *ascending) next(d clock.Dot) bool {
 	return true
 }
 
-// foldCounterSlowly handles resets, and dots in any order, some of them equal.
-func foldCounterSlowly(items []byte, at clock.Vector) (kv.Value, error) {
+// sumCounterSlowly handles resets, and dots in any order, some of them equal.
+func sumCounterSlowly(items []byte, at clock.Vector) (total sum, found bool, err error) {
 	var space [coverRegions]clock.Entry
 	c, err := coverAt(space[:0], definitions[Counter].rules, items, at)
 	if err != nil {
-		return kv.Value{}, err
+		return sum{}, false, err
 	}
 	var order ascending
-	total, found := sum{}, false
 	for cur := (cursor{src: items}); cur.next(); {
 		if !order.next(cur.dot) {
-			return foldCounterSorted(items, at, c)
+			total, found = sumCounterSorted(items, at, c)
+			return total, found, nil
 		}
 		if n, ok := amount(cur.op); ok && visible(at, cur.dot) && !c.covers(cur.dot) {
 			total, found = total.plus(n), true
 		}
 	}
-	return counterValue(total, found)
+	return total, found, nil
 }
 
-// foldCounterSorted brings equal dots together first.
-func foldCounterSorted(items []byte, at clock.Vector, c cover) (kv.Value, error) {
-	total, found := sum{}, false
+// sumCounterSorted brings equal dots together first.
+func sumCounterSorted(items []byte, at clock.Vector, c cover) (total sum, found bool) {
 	for _, e := range sorted(items) {
 		if n, ok := amount(e.op); ok && visible(at, e.dot) && !c.covers(e.dot) {
 			total, found = total.plus(n), true
 		}
 	}
-	return counterValue(total, found)
+	return total, found
 }
 
 func counterValue(total sum, found bool) (kv.Value, error) {

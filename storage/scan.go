@@ -221,11 +221,11 @@ func (c *shardCursor) step(iter *iterator) (ok bool, err error) {
 	if err != nil {
 		return false, c.s.readFailed("keys", err)
 	}
-	v, err := crdt.Fold(leafType(iter.Key()), c.pending.overlay(iter.Key(), items), c.at)
+	present, err := crdt.Present(leafType(iter.Key()), c.pending.overlay(iter.Key(), items), c.at)
 	if err != nil {
 		return false, c.s.readFailed("keys", err)
 	}
-	if !v.Present {
+	if !present {
 		return iter.Next(), nil
 	}
 	l, err := parseLeaf(iter.Key())

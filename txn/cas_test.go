@@ -23,16 +23,17 @@ func (j *applyJob) Build(b *storage.Batch) error { b.Sync(); return b.Apply(j.re
 func (j *applyJob) Applied()                     {}
 func (j *applyJob) Durable(err error)            { j.done <- err }
 
-// receive is the first record of region 2, which has seen nothing, with one operation.
-func (r *region) receive(op kv.Op) {
+// receive is the first record of region 2, which has seen nothing, with one transaction.
+func (r *region) receive(ops ...kv.Op) {
 	two := clock.Lane{Region: 2}
 	r.shell.do(func(m *causal.Machine) { require.NoError(r.t, m.AddRegion(two)) })
-	target, err := crdt.Resolve(op)
-	require.NoError(r.t, err)
-	rec := &kv.Record{
-		Header: kv.Header{Lane: two, Kind: kv.RecordGroup, Time: 1000 << 12},
-		Txns:   []kv.Txn{{Snapshot: clock.Vector{}, Effects: []kv.Effect{{Object: op.Object, Op: target.Op}}}},
+	var ws writeSet
+	require.NoError(r.t, ws.addAll(ops, nil))
+	txn := kv.Txn{Effects: ws.effects(nil)}
+	if ws.overrides {
+		txn.Snapshot = clock.Vector{}
 	}
+	rec := &kv.Record{Header: kv.Header{Lane: two, Kind: kv.RecordGroup, Time: 1000 << 12}, Txns: []kv.Txn{txn}}
 	j := &applyJob{rec, make(chan error, 1)}
 	require.NoError(r.t, r.store.Submit(r.t.Context(), j))
 	require.NoError(r.t, <-j.done)

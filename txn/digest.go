@@ -56,21 +56,17 @@ func (d *digester) object(ctx context.Context, o kv.Object) error {
 	d.objects++
 	d.buf = appendString(d.buf[:0], string(o.Bucket))
 	d.buf = appendString(d.buf, string(o.Key))
-	d.buf = appendString(d.buf, crdt.Name(o.Type))
 	if !crdt.IsCollection(o.Type) {
 		value, err := d.view.leaf(place{object: o}, o.Type)
-		d.buf = appendDigest(d.buf, &value)
-		d.write()
+		if err = d.value(place{object: o}, o.Type, &value, err); err == nil {
+			d.write()
+		}
 		return err
 	}
+	d.buf = appendString(d.buf, crdt.Name(o.Type))
 	d.open = d.open[:0]
-	err := d.view.each(ctx, place{object: o}, "", func(path string, value kv.Value) (bool, error) {
-		p, err := kv.DecodePath([]byte(path))
-		if err != nil {
-			return false, err
-		}
-		d.leaf(o.Type, p, &value)
-		return true, nil
+	err := d.view.each(ctx, place{object: o}, "", func(path string, value kv.Value, unreadable error) (bool, error) {
+		return true, d.leaf(place{o, path}, &value, unreadable)
 	})
 	d.closeTo(nil)
 	d.buf = append(d.buf, 0)
@@ -83,8 +79,13 @@ func (d *digester) write() {
 	d.buf = d.buf[:0]
 }
 
-// leaf adds the next leaf of a collection of type t, with the collections that it is the first leaf of.
-func (d *digester) leaf(t kv.Type, p kv.Path, value *kv.Value) {
+// leaf adds the next leaf of a collection, with the collections that it is the first leaf of.
+func (d *digester) leaf(at place, value *kv.Value, unreadable error) error {
+	p, err := kv.DecodePath([]byte(at.path))
+	if err != nil {
+		return err
+	}
+	t := at.object.Type
 	around, last := p[:len(p)-1], p[len(p)-1]
 	d.closeTo(around)
 	for _, s := range around[len(d.open):] {
@@ -97,10 +98,31 @@ func (d *digester) leaf(t kv.Type, p kv.Path, value *kv.Value) {
 	}
 	d.buf = appendString(append(d.buf, 1), last.Name)
 	if _, element := crdt.Element(t, nil); !element {
-		d.buf = appendString(d.buf, crdt.Name(last.Type))
-		d.buf = appendDigest(d.buf, value)
+		err = d.value(at, last.Type, value, unreadable)
 	}
 	d.write()
+	return err
+}
+
+// wideCounter stands for the type's name where a counter is beyond 64 bits.
+const wideCounter = "counter beyond 64 bits"
+
+// value adds a leaf's type and value; unreadable is why the value is not known.
+func (d *digester) value(at place, leaf kv.Type, value *kv.Value, unreadable error) error {
+	if unreadable == nil {
+		d.buf = appendDigest(appendString(d.buf, crdt.Name(leaf)), value)
+		return nil
+	}
+	if kv.KindOf(unreadable) != kv.KindBound {
+		return unreadable
+	}
+	items, err := d.view.items(at)
+	if err != nil {
+		return err
+	}
+	sum, err := crdt.CounterSum(items, d.view.at)
+	d.buf = append(appendString(d.buf, wideCounter), sum[:]...)
+	return err
 }
 
 // closeTo ends the collections that are not on the path, innermost first.

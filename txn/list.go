@@ -135,10 +135,13 @@ func (v *view) present(ctx context.Context, o kv.Object) (bool, error) {
 	at := place{object: o}
 	if !crdt.IsCollection(o.Type) {
 		value, err := v.leaf(at, o.Type)
+		if kv.KindOf(err) == kv.KindBound {
+			return true, nil // a counter beyond 64 bits
+		}
 		return value.Present, err
 	}
 	found := false
-	err := v.each(ctx, at, "", func(string, kv.Value) (bool, error) {
+	err := v.each(ctx, at, "", func(string, kv.Value, error) (bool, error) {
 		found = true
 		return false, nil
 	})

@@ -23,12 +23,12 @@ func (v *view) page(ctx context.Context, q *kv.Query, at place, typ kv.Type) (kv
 	}
 	p := pager{limit: q.Limit, root: len(at.path)}
 	c := crdt.NewCollector(typ)
-	err := v.each(ctx, at, string(q.After), func(path string, value kv.Value) (bool, error) {
+	err := v.each(ctx, at, string(q.After), func(path string, value kv.Value, unreadable error) (bool, error) {
 		if p.full(path) {
 			return false, nil
 		}
 		p.took(path, &value)
-		return true, v.collect(c, path[p.root:], value)
+		return true, v.collect(c, path[p.root:], value, unreadable)
 	})
 	if err != nil {
 		return kv.Value{}, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
@@ -68,33 +70,45 @@ func (v *view) contains(q *kv.Query, at place, typ kv.Type) (kv.Value, error) {
 
 // leaf reads one leaf.
 func (v *view) leaf(at place, leaf kv.Type) (kv.Value, error) {
-	l := leafOf(at)
 	if !v.mine.touches(at.object) {
-		return v.store.Value(l, v.at)
+		return v.store.Value(leafOf(at), v.at)
 	}
-	items, err := v.store.Items(l)
+	items, err := v.items(at)
 	if err != nil {
 		return kv.Value{}, err
-	}
-	return v.fold(at, leaf, items)
-}
-
-func (v *view) fold(at place, leaf kv.Type, items []byte) (kv.Value, error) {
-	if v.mine != nil {
-		seen := v.seen
-		if seen == nil {
-			seen = v.at
-		}
-		items = v.mine.overlay(slices.Clip(items), at, seen, v.own)
 	}
 	return crdt.Fold(leaf, items, v.at)
 }
 
+// items are a leaf's, the transaction's own included.
+func (v *view) items(at place) ([]byte, error) {
+	items, err := v.store.Items(leafOf(at))
+	if err != nil {
+		return nil, err
+	}
+	return v.overlay(at, items), nil
+}
+
+func (v *view) overlay(at place, items []byte) []byte {
+	if v.mine == nil {
+		return items
+	}
+	seen := v.seen
+	if seen == nil {
+		seen = v.at
+	}
+	return v.mine.overlay(slices.Clip(items), at, seen, v.own)
+}
+
+// leafFunc is given a present leaf. unreadable, if it is not nil, is why value is not known: the leaf is a
+// counter beyond 64 bits. That must fail whoever needs its value, and nobody else.
+type leafFunc func(path string, value kv.Value, unreadable error) (more bool, err error)
+
 // collection reads everything below a path.
 func (v *view) collection(ctx context.Context, at place, typ kv.Type) (kv.Value, error) {
 	c := crdt.NewCollector(typ)
-	err := v.each(ctx, at, "", func(path string, value kv.Value) (bool, error) {
-		return true, v.collect(c, path[len(at.path):], value)
+	err := v.each(ctx, at, "", func(path string, value kv.Value, unreadable error) (bool, error) {
+		return true, v.collect(c, path[len(at.path):], value, unreadable)
 	})
 	if err != nil {
 		return kv.Value{}, err
@@ -102,10 +116,13 @@ func (v *view) collection(ctx context.Context, at place, typ kv.Type) (kv.Value,
 	return c.Value(), nil
 }
 
-func (v *view) collect(c *crdt.Collector, rel string, value kv.Value) error {
+func (v *view) collect(c *crdt.Collector, rel string, value kv.Value, unreadable error) error {
 	path, err := kv.DecodePath([]byte(rel))
 	if err != nil {
 		return err
+	}
+	if unreadable != nil {
+		return kv.Errorf(kv.KindBound, "field %s: %w", fieldNames(path), unreadable)
 	}
 	if err := v.room.take(len(path[len(path)-1].Name) + valueSize(&value)); err != nil {
 		return err
@@ -113,19 +130,32 @@ func (v *view) collect(c *crdt.Collector, rel string, value kv.Value) error {
 	return c.Add(path, value)
 }
 
-// each calls fn for every present leaf below a place whose path is behind after, in path order: stored ones with own writes on top, and those that only the transaction wrote.
-func (v *view) each(ctx context.Context, at place, after string, fn func(path string, value kv.Value) (bool, error)) error {
+// fieldNames says which field a path leads to.
+func fieldNames(path kv.Path) string {
+	names := make([]string, len(path))
+	for i, s := range path {
+		names[i] = strconv.Quote(s.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// each calls fn for every present leaf below a place whose path is behind after, in path order: stored ones with own writes on
+// top, and those that only the transaction wrote.
+func (v *view) each(ctx context.Context, at place, after string, fn leafFunc) error {
 	mine := v.mine.leavesBelow(at.object, at.path)
 	for after != "" && len(mine) > 0 && mine[0] <= after {
 		mine = mine[1:]
 	}
 	emit := func(path string, items []byte) (bool, error) {
-		value, err := v.fold(place{at.object, path}, leafType(path, at.object), items)
+		value, err := crdt.Fold(leafType(path, at.object), v.overlay(place{at.object, path}, items), v.at)
+		if kv.KindOf(err) == kv.KindBound {
+			return fn(path, kv.Value{Type: crdt.Counter, Present: true}, err)
+		}
 		if err != nil || !value.Present {
 			return true, err
 		}
 		own(&value)
-		return fn(path, value)
+		return fn(path, value, nil)
 	}
 	stopped := false
 	err := v.store.Scan(ctx, at.object, 0, []byte(at.path), []byte(after), func(path, items []byte) (bool, error) {
