@@ -272,8 +272,8 @@ func (r *Replicator) positions(h *peerv1.Hello, peer *peerv1.Hello) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.Reports = append(h.Reports, r.ownReport())
+	raw := r.c.Exposure.Raw() // what waits here have counted, on this node's disk or not
 	for _, l := range r.order {
-		_, safe := r.c.Exposure.Promise(l.lane)
 		out := r.out[l.lane]
 		out.mu.Lock()
 		end := out.end
@@ -281,7 +281,7 @@ func (r *Replicator) positions(h *peerv1.Hello, peer *peerv1.Hello) {
 		applied := max(l.taken, end)
 		h.Lanes = append(h.Lanes, &peerv1.LanePosition{
 			Region: uint32(l.lane.Region), Slot: uint32(l.lane.Slot),
-			Applied: uint64(applied), Durable: uint64(end), Safe: uint64(safe), Sum: l.sumAt(applied),
+			Applied: uint64(applied), Durable: uint64(end), Safe: uint64(raw.At(l.lane.Region)), Sum: l.sumAt(applied),
 		})
 		report, ok := r.c.Exposure.Reported(l.lane.Region)
 		if uint32(l.lane.Region) == peer.GetRegion() {

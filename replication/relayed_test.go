@@ -48,6 +48,34 @@ func TestARelayedReportOfALostStoreDoesNotDisplaceTheOneThatWasMet(t *testing.T)
 	})
 }
 
+// TestARegionThatLostItsDiskBeginsAboveWhatItPromised has us count a promise of eu behind a record that is
+// not on us's disk yet, when eu loses its own.
+func TestARegionThatLostItsDiskBeginsAboveWhatItPromised(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(us, ap)
+		ap.sees(eu.commit())
+		c.net.CutBoth("eu", "ap")
+		c.net.CutBoth("us", "ap")
+		us.store.mu.Lock()
+		us.store.syncDelay = time.Minute
+		us.store.mu.Unlock()
+		s := eu.commit()
+		us.sees(s)
+		safe := eu.hybrid.Promise(eu.Wall().Add(time.Millisecond), clock.MaxTimestamp)
+		eu.x.LocalSafe(s.Time, safe)
+		eventually(t, "the promise arrives", func() bool { return us.x.Raw().At(1) == safe })
+		eu.crash()
+		c.net.HealBoth("eu", "ap")
+		eu2 := c.start("eu", newFakeStore(11), []string{"ap"})
+		defer stopAll(eu2)
+		eventually(t, "us has met the new store", func() bool { return us.r.IncarnationOf(1) == 11 })
+		require.Less(t, us.x.Durable().At(1), s.Time)
+		require.GreaterOrEqual(t, eu2.writable(), safe)
+		require.Equal(t, s.Time, eu2.x.Exposed().At(1))
+	})
+}
+
 // reportedStore is whose report of a region counts at a node; 0: nobody's.
 func reportedStore(n *node, region clock.Region) uint64 {
 	r, _ := n.x.Reported(region)

@@ -30,9 +30,10 @@ func (s *incarnations) begin(incarnation uint64, met bool) {
 }
 
 // Incarnated says that a region's node has come with this store. What an earlier store reported to
-// have on its disk is taken back: it does not let anybody truncate, and releases nothing. What was
-// counted for stability stays, and so does stable: a region that lost its disk writes nothing before
-// it has exposed all that it had reported (see Remembered), so what it writes has seen those floors.
+// have on its disk is taken back: it does not let anybody truncate, and releases nothing. So is a
+// promise whose records have not come: they may be lost with it. What was counted for stability stays,
+// and so does stable: a region that lost its disk writes nothing before it has exposed all that it had
+// reported (see Remembered), so what it writes has seen those floors.
 //
 // Until Parted only another call of Incarnated makes another store the current one.
 func (m *Machine) Incarnated(r clock.Region, incarnation uint64) {
@@ -59,6 +60,9 @@ func (m *Machine) Parted(r clock.Region) {
 func (m *Machine) renew(p *peer) {
 	p.before = p.remembered(false)
 	p.latest, p.waiting, p.next = nil, nil, nil // what waits may never be counted
+	if l := m.region(p.region); l != nil {
+		l.heard = promise{}
+	}
 }
 
 // current tells whether a report is news, and of the region's current store; one of a store not heard
