@@ -2,7 +2,9 @@ package crdt
 
 import (
 	"encoding/binary"
+	"math/big"
 	"math/bits"
+	"strconv"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -87,6 +89,25 @@ func sumOf(n int64) sum { return sum{n >> 63, uint64(n)} }
 func (s sum) plus(t sum) sum {
 	low, carry := bits.Add64(s.low, t.low, 0)
 	return sum{s.high + t.high + int64(carry), low}
+}
+
+func (s sum) less(t sum) bool { return s.high < t.high || s.high == t.high && s.low < t.low }
+
+// abs is without its sign; no sum of increments comes near the one number that has none.
+func (s sum) abs() sum {
+	if s.high >= 0 {
+		return s
+	}
+	low, borrow := bits.Sub64(0, s.low, 0)
+	return sum{-s.high - int64(borrow), low}
+}
+
+func (s sum) String() string {
+	if n, ok := s.int64(); ok {
+		return strconv.FormatInt(n, 10)
+	}
+	b := big.NewInt(s.high)
+	return b.Lsh(b, 64).Add(b, new(big.Int).SetUint64(s.low)).String()
 }
 
 // int64 gives the sum if it fits.
@@ -252,13 +273,18 @@ func incrementNeedsCheck(op []byte) bool {
 	return !fits || n > CounterUnchecked || n < -CounterUnchecked
 }
 
-func checkIncrement(current kv.Value, op []byte) error {
-	s, _ := amount(op)
-	total := s.plus(sumOf(current.Int))
-	if n, fits := total.int64(); fits && n <= CounterLimit && n >= -CounterLimit {
+// checkIncrement lets through what ends within the range, and what brings a counter that is out of it
+// nearer to 0, however far it is out.
+func checkIncrement(items []byte, at clock.Vector, op []byte) error {
+	current, _, err := sumCounter(items, at)
+	if err != nil {
+		return err
+	}
+	n, _ := amount(op)
+	total := current.plus(n)
+	if limit := sumOf(CounterLimit); !limit.less(total.abs()) || total.abs().less(current.abs()) {
 		return nil
 	}
-	n, _ := s.int64()
-	return kv.Errorf(kv.KindBound, "an increment by %d takes the counter from %d out of its range of %d to %d: use a smaller one",
-		n, current.Int, int64(-CounterLimit), int64(CounterLimit))
+	return kv.Errorf(kv.KindBound, "an increment by %s takes the counter from %s out of its range of %d to %d: use a smaller one",
+		n, current, int64(-CounterLimit), int64(CounterLimit))
 }

@@ -106,7 +106,7 @@ func FuzzEffectTarget(f *testing.F) {
 		crdt.Supersedes(target.Leaf, op, op)
 		crdt.Combine(target.Leaf, op, op)
 		if crdt.NeedsCheck(target.Leaf, op) {
-			_ = crdt.Check(target.Leaf, kv.Value{}, op)
+			_ = crdt.Check(target.Leaf, items, cut(10), op)
 		}
 	})
 }

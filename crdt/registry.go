@@ -45,9 +45,9 @@ type leafRules struct {
 	accumulates bool
 	// combine makes one add of two of one group; nil: never.
 	combine func(a, b []byte) ([]byte, bool)
-	// needsCheck and check guard what depends on the current value; nil: nothing does.
+	// needsCheck and check guard what depends on the leaf's value; nil: nothing does.
 	needsCheck func(op []byte) bool
-	check      func(current kv.Value, op []byte) error
+	check      func(items []byte, at clock.Vector, op []byte) error
 }
 
 // opReset is the operation code of a reset for every type. Other codes belong to their types.

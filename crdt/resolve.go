@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -232,15 +233,16 @@ func Combine(leaf kv.Type, a, b []byte) (op []byte, ok bool) {
 	return r.combine(a, b)
 }
 
-// NeedsCheck reports whether Check has to pass against the leaf's current value before the
-// operation may commit.
+// NeedsCheck reports whether Check has to pass against the leaf as it is before the operation may
+// commit.
 func NeedsCheck(leaf kv.Type, op []byte) bool {
 	r, err := rulesOf(leaf)
 	return err == nil && r.needsCheck != nil && r.class(op) == add && r.needsCheck(op)
 }
 
-// Check says whether an operation may commit on top of a current value. Errors match kv.ErrBound.
-func Check(leaf kv.Type, current kv.Value, op []byte) error {
+// Check says whether an operation may commit on top of a leaf's items at a snapshot. Errors match
+// kv.ErrBound, or kv.ErrCorrupt when the items do not say.
+func Check(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
 	r, err := rulesOf(leaf)
 	switch {
 	case err != nil:
@@ -248,7 +250,7 @@ func Check(leaf kv.Type, current kv.Value, op []byte) error {
 	case r.check == nil || r.class(op) != add:
 		return nil
 	}
-	return r.check(current, op)
+	return r.check(items, at, op)
 }
 
 func unknownType(t kv.Type, where string) error {

@@ -185,7 +185,7 @@ func TestLeafFunctionsRefuseTypesThatAreNoLeaves(t *testing.T) {
 		require.ErrorIs(t, err, kv.ErrCorrupt)
 		_, err = crdt.Touches(leaf, nil, nil)
 		require.ErrorIs(t, err, kv.ErrCorrupt)
-		require.ErrorIs(t, crdt.Check(leaf, kv.Value{}, []byte{1, 2}), kv.ErrCorrupt)
+		require.ErrorIs(t, crdt.Check(leaf, nil, nil, []byte{1, 2}), kv.ErrCorrupt)
 		require.False(t, crdt.Supersedes(leaf, []byte{1}, []byte{1}))
 		require.False(t, crdt.NeedsCheck(leaf, []byte{1}))
 		_, ok := crdt.Combine(leaf, []byte{1}, []byte{1})
@@ -208,7 +208,8 @@ func TestCounterChecksLargeIncrementsAgainstItsRange(t *testing.T) {
 		{1 << 62, math.MinInt64, true}, {0, math.MinInt64, false}, {math.MaxInt64, math.MaxInt64, false},
 		{math.MinInt64, math.MinInt64, false}, {-1 << 62, math.MaxInt64, true}, {math.MaxInt64, -1 << 62, true},
 	} {
-		err := crdt.Check(crdt.Counter, kv.Value{Type: crdt.Counter, Present: true, Int: c.current}, increment(t, c.n))
+		items := crdt.AppendItem(nil, dot(1, 10), nil, increment(t, c.current))
+		err := crdt.Check(crdt.Counter, items, cut(10), increment(t, c.n))
 		if c.ok {
 			require.NoError(t, err, "%d on %d", c.n, c.current)
 		} else {
@@ -216,8 +217,25 @@ func TestCounterChecksLargeIncrementsAgainstItsRange(t *testing.T) {
 		}
 	}
 	require.False(t, crdt.NeedsCheck(crdt.Counter, []byte{0}))
-	require.NoError(t, crdt.Check(crdt.Counter, kv.Value{}, []byte{0}))
-	require.NoError(t, crdt.Check(crdt.FlagEW, kv.Value{}, []byte{1}))
+	require.NoError(t, crdt.Check(crdt.Counter, nil, nil, []byte{0}))
+	require.NoError(t, crdt.Check(crdt.FlagEW, nil, nil, []byte{1}))
+}
+
+// Out of its range a counter takes what brings it nearer to 0, at any distance.
+func TestCheckLetsACounterBeyondItsRangeBeCorrected(t *testing.T) {
+	for _, sign := range []int64{1, -1} {
+		var items []byte
+		for i := range 4 { // to 4 * 2^62
+			items = crdt.AppendItem(items, dot(1, clock.Timestamp(10+i)), nil, increment(t, sign<<62))
+		}
+		at := cut(13)
+		require.NoError(t, crdt.Check(crdt.Counter, items, at, increment(t, -sign<<62)))
+		require.NoError(t, crdt.Check(crdt.Counter, items, at, increment(t, -sign<<40)))
+		err := crdt.Check(crdt.Counter, items, at, increment(t, sign<<40))
+		require.ErrorIs(t, err, kv.ErrBound)
+		require.ErrorContains(t, err, "18446744073709551616 out of its range")
+	}
+	require.ErrorIs(t, crdt.Check(crdt.Counter, []byte{0xff}, nil, increment(t, 1<<62)), kv.ErrCorrupt)
 }
 
 // A sum beyond 64 bits is an error, never a wrap; it is still summed up right, and can be corrected.

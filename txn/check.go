@@ -47,13 +47,16 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 			continue
 		}
 		e.dead = true // what the operation meets: all the others of its transaction included
-		current, err := v.leaf(e.place, e.target.Leaf)
+		items, err := v.items(e.place)
 		e.dead = false
+		if err == nil {
+			err = crdt.Check(e.target.Leaf, items, applied, e.target.Op)
+		}
+		if kv.KindOf(err) == kv.KindBound {
+			return kv.Errorf(kv.KindBound, "key %q in %q: %w", e.object.Key, e.object.Bucket, err), nil
+		}
 		if err != nil {
 			return nil, err
-		}
-		if err := crdt.Check(e.target.Leaf, current, e.target.Op); err != nil {
-			return kv.Errorf(kv.KindOf(err), "key %q in %q: %w", e.object.Key, e.object.Bucket, err), nil
 		}
 	}
 	return nil, nil

@@ -123,3 +123,16 @@ func TestDigestOfACounterBeyond64BitsIsItsSum(t *testing.T) {
 	full := sha256.Sum256(want)
 	require.Equal(t, full[:len(d.Sum)], d.Sum[:])
 }
+
+// The error of the read says: correct it by increments the other way.
+func TestACounterBeyond64BitsCanBeCorrected(t *testing.T) {
+	r := overflown(t)
+	_, err := r.Do(t.Context(), kv.Request{Ops: []kv.Op{increment("n", 1<<40)}})
+	require.ErrorIs(t, err, kv.ErrBound)
+	require.ErrorContains(t, err, `takes the counter from 9223372036854775808 out of its range`)
+	r.must(kv.Options{}, increment("n", -1<<40), counterField("m", -1<<62))
+	require.Equal(t, int64(1<<62-1<<40+1<<62), r.counter("n"))
+	require.Equal(t, int64(1<<62), r.read(kv.Query{Object: object("m", crdt.Map)}).Fields[1].Value.Int)
+	r.must(kv.Options{}, increment("n", -1<<63))
+	require.Equal(t, int64(-1<<40), r.counter("n"))
+}
