@@ -46,6 +46,7 @@ type leafWrite struct {
 	stamps   []clock.Stamp // of the groups that wrote it
 	override bool          // an item overrides others
 	replace  bool          // a rewrite: items replace what was there; none: the key goes
+	loaded   bool          // with replace: another store's leaf, which reads differently
 	kept     uint32        // rewrite: items kept
 	waits    bool          // rewrite: more will go once more is settled
 }

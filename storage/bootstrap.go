@@ -55,7 +55,7 @@ func (b *Batch) LoadLeaf(l RawLeaf) error {
 		return kv.Errorf(kv.KindCorrupt, "storage: leaf %x of a bootstrap has malformed items", l.Key)
 	}
 	w := b.leaf(l.Key)
-	w.items, w.replace = append(w.items[:0], l.Items...), true
+	w.items, w.replace, w.loaded = append(w.items[:0], l.Items...), true, true
 	return b.err
 }
 

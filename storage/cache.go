@@ -172,7 +172,7 @@ func (c *leafCache) begin(leaves []leafWrite) {
 }
 
 // end makes the entries of changed leaves current. When the commit failed they are dropped: nobody
-// knows what the store holds.
+// knows what the store holds. Those of loaded leaves are too: no folded value stays valid.
 func (c *leafCache) end(leaves []leafWrite, written bool) {
 	for i := range leaves {
 		w := &leaves[i]
@@ -188,7 +188,7 @@ func (c *leafCache) end(leaves []leafWrite, written bool) {
 
 func (s *cacheShard) change(e *cached, w *leafWrite, written bool) {
 	switch {
-	case !written:
+	case !written, w.loaded:
 		s.remove(e)
 		return
 	case w.replace:
