@@ -253,6 +253,11 @@ func (r *Replicator) hello(purpose peerv1.Purpose) *peerv1.Hello {
 // holding adds what this node holds, for a peer: of its own reports one that recovers is told what was
 // counted.
 func (r *Replicator) holding(h *peerv1.Hello, peer *peerv1.Hello) (*peerv1.Hello, error) {
+	goOn, err := r.rest(peer)
+	if err != nil {
+		return nil, err
+	}
+	defer goOn()
 	r.positions(h, peer)
 	for _, p := range h.GetLanes() {
 		lane, t := clock.Lane{Region: clock.Region(p.GetRegion()), Slot: clock.Slot(p.GetSlot())}, clock.Timestamp(p.GetApplied())

@@ -34,9 +34,11 @@ type inLane struct {
 
 	takenSum, appliedSum uint64 // of those records (sumOf); 0: not known
 
-	flying    int        // batches that the store has and has not answered
-	dropped   bool       // what waited was, on a refusal; it is asked for again once nothing is flying
-	rejection *rejection // the store has refused a batch of it; nil: none, or what it refused is here
+	flying    int           // batches that the store has and has not answered
+	dropped   bool          // what waited was, on a refusal; it is asked for again once nothing is flying
+	rejection *rejection    // the store has refused a batch of it; nil: none, or what it refused is here
+	asked     int           // handshakes that tell what is held of it; nothing is handed over meanwhile
+	idle      chan struct{} // closed once nothing is flying; nil: nobody waits for that
 }
 
 // waiting is a record that came and is not handed to the store yet.

@@ -1,10 +1,12 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
@@ -24,6 +26,8 @@ type rejection struct {
 // follow a refused one are under way they are refused too, and nothing is taken from the queue.
 func (l *inLane) mustRest(now time.Duration) time.Duration {
 	switch {
+	case l.asked > 0:
+		return SilenceAfter // goOn wakes
 	case l.rejection == nil:
 		return 0
 	case l.flying > 0:
@@ -35,8 +39,62 @@ func (l *inLane) mustRest(now time.Duration) time.Duration {
 // landed notes that the store has answered a batch: on disk, or refused. Without any left the lane goes
 // on from what the store has applied. The caller holds Replicator.mu.
 func (l *inLane) landed() {
-	if l.flying--; l.flying == 0 && l.dropped {
+	if l.flying--; l.flying > 0 {
+		return
+	}
+	if l.dropped {
 		l.restart()
+	}
+	if l.idle != nil {
+		close(l.idle)
+		l.idle = nil
+	}
+}
+
+// rest waits until the store has answered all that it was given of the lane of a peer that recovers, and
+// keeps more from it until goOn is called. The peer waits for what it is told that this node holds, so
+// it must not be told of what the store then refuses; nor may anything be applied behind its back.
+func (r *Replicator) rest(peer *peerv1.Hello) (goOn func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.in[clock.Lane{Region: clock.Region(peer.GetRegion())}]
+	if l == nil || !peer.GetRecovering() {
+		return func() {}, nil
+	}
+	l.asked++
+	goOn = func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		l.asked--
+		poke(r.applyWake)
+	}
+	if l.flying == 0 {
+		return goOn, nil
+	}
+	if l.idle == nil {
+		l.idle = make(chan struct{})
+	}
+	idle := l.idle
+	r.mu.Unlock()
+	err = r.within(idle)
+	if err != nil {
+		goOn()
+	}
+	r.mu.Lock()
+	return goOn, err
+}
+
+// within waits until done is closed, as long as a handshake may take.
+func (r *Replicator) within(done <-chan struct{}) error {
+	timer, stop := r.c.Time.NewTimer(HandshakeTimeout)
+	defer stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer:
+		return kv.Errorf(kv.KindUnavailable, "the store has not answered within %v what it was given of the peer's lane", HandshakeTimeout)
+	case <-r.context().Done():
+		return context.Cause(r.context())
 	}
 }
 

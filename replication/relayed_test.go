@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
 )
 
 // TestARelayedReportOfALostStoreDoesNotDisplaceTheOneThatWasMet has eu lose its disk while it is cut off
@@ -74,6 +75,54 @@ func TestARegionThatLostItsDiskBeginsAboveWhatItPromised(t *testing.T) {
 		require.GreaterOrEqual(t, eu2.writable(), safe)
 		require.Equal(t, s.Time, eu2.x.Exposed().At(1))
 	})
+}
+
+// TestARecoveryDoesNotWaitForWhatAStoreRefuses has us's store refuse a record of eu only after eu has lost
+// it with its disk, and asks for what us holds.
+func TestARecoveryDoesNotWaitForWhatAStoreRefuses(t *testing.T) {
+	for name, slow := range map[string]bool{"within the handshake": false, "after it": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { lostAndRefused(t, slow) })
+		})
+	}
+}
+
+func lostAndRefused(t *testing.T, slow bool) {
+	c, eu, us, ap := three(t)
+	defer stopAll(us, ap)
+	first := eu.commit()
+	ap.sees(first)
+	us.sees(first)
+	c.net.CutBoth("eu", "ap")
+	c.net.CutBoth("us", "ap")
+	wait(t, 10*time.Second) // nothing of what follows is left on the way to ap
+	us.store.mu.Lock()
+	us.store.refuse = func(r *kv.Record) error {
+		if len(r.Txns) > 0 && len(r.Txns[0].Effects[0].Op) > 500 {
+			return kv.Errorf(kv.KindCorrupt, "unknown type 99")
+		}
+		return nil
+	}
+	us.store.mu.Unlock()
+	busy := make(chan struct{})
+	require.NoError(t, us.store.submit(t.Context(), func() { <-busy }))
+	synctest.Wait()
+	bad := eu.commitSized(1000)
+	eventually(t, "us's store has the record", func() bool { return len(us.store.queue) == 1 })
+	eu.crash()
+	c.net.HealBoth("eu", "ap")
+	eu2 := c.start("eu", newFakeStore(11), []string{"ap"})
+	defer stopAll(eu2)
+	eventually(t, "us has met the new store", func() bool { return us.r.IncarnationOf(1) == 11 })
+	if slow {
+		eventually(t, "us gives up", func() bool { return us.loggedLike("the store has not answered within") })
+	}
+	require.True(t, eu2.x.Recovering(), "us can't say yet what it holds")
+	close(busy)
+	floor := eu2.writable()
+	require.Equal(t, first.Time, eu2.x.Exposed().At(1))
+	eu2.last, eu2.hybrid = first.Time, clock.NewHybrid(0, max(floor, bad.Time))
+	us.sees(eu2.commit())
 }
 
 // reportedStore is whose report of a region counts at a node; 0: nobody's.
