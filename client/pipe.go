@@ -21,10 +21,10 @@ import (
 
 // Limits of the pipe to one node.
 const (
-	maxPiped   = 64 << 10  // bytes of a request that goes through the pipe; larger ones go alone
-	pipeQueue  = 1024      // calls that wait to be sent; more wait in their callers
-	batchCalls = 256       // in one message
-	batchBytes = 256 << 10 // of the requests in one message, at most one more
+	maxPiped    = 64 << 10  // bytes of a request that goes through the pipe; larger ones go alone
+	maxUnderWay = 768       // calls of a line; more wait in their callers. A node refuses some beyond
+	batchCalls  = 256       // in one message
+	batchBytes  = 256 << 10 // of the requests in one message, at most one more
 )
 
 // pipe carries one-shot transactions to one node over a stream that all callers share, several in a
@@ -170,7 +170,9 @@ func (p *pipe) open(ctx context.Context) (*line, error) {
 	l := &line{
 		stream: stream,
 		cancel: cancel,
-		queue:  make(chan *piped, pipeQueue),
+		slots:  make(chan struct{}, maxUnderWay),
+		queue:  make(chan *piped, maxUnderWay),
+		wake:   make(chan struct{}, 1),
 		broken: make(chan struct{}),
 		drain:  make(chan struct{}),
 		calls:  map[uint64]*piped{},
@@ -185,18 +187,21 @@ func (p *pipe) open(ctx context.Context) (*line, error) {
 type line struct {
 	stream  grpc.BidiStreamingClient[pb.PipeRequest, pb.PipeResponse]
 	cancel  context.CancelFunc
-	queue   chan *piped
+	slots   chan struct{} // holds one item for each call in calls
+	queue   chan *piped   // has room for each of them
+	wake    chan struct{} // holds an item when there are cancels
 	closing atomic.Bool   // takes no new calls
 	drain   chan struct{} // closed when the node asked to half-close
 	broken  chan struct{} // closed when no answer will come any more; err says why
 	err     error
 
-	mu    sync.Mutex
-	last  uint64
-	calls map[uint64]*piped
+	mu      sync.Mutex
+	last    uint64
+	calls   map[uint64]*piped // that are queued, or sent and not answered, whether or not somebody waits
+	cancels []uint64          // of calls that were sent and for which nobody waits; not told to the node yet
 }
 
-// piped is a call in a pipe; without a message, it cancels the call of that id.
+// piped is a call in a pipe.
 type piped struct {
 	id      uint64
 	message *pb.PipeCall
@@ -214,14 +219,15 @@ const (
 )
 
 func (l *line) do(ctx context.Context, m *pb.DoRequest, bound int) (*pb.DoResponse, error) {
-	c := l.add(ctx, m, bound)
 	select {
-	case l.queue <- c:
+	case l.slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, l.giveUp(c, ctx.Err())
+		return nil, &lostError{ctx.Err(), false}
 	case <-l.broken:
-		return nil, l.giveUp(c, l.err)
+		return nil, &lostError{l.err, false}
 	}
+	c := l.add(ctx, m, bound)
+	l.queue <- c
 	select {
 	case a := <-c.answer:
 		return answerOf(a)
@@ -261,17 +267,20 @@ func (l *line) add(ctx context.Context, m *pb.DoRequest, bound int) *piped {
 	return c
 }
 
-// giveUp takes a call back whose caller waits no longer.
+// giveUp takes a call back whose caller waits no longer. One that was sent keeps its place until the
+// node has answered it, so that there are never more under way than the node allows.
 func (l *line) giveUp(c *piped, err error) error {
-	l.mu.Lock()
-	delete(l.calls, c.id)
-	l.mu.Unlock()
 	if c.state.CompareAndSwap(queued, dropped) {
-		return &lostError{err, false}
+		return &lostError{err, false} // its place is free when the sender comes across it
 	}
+	l.mu.Lock()
+	if l.calls[c.id] != nil {
+		l.cancels = append(l.cancels, c.id)
+	}
+	l.mu.Unlock()
 	select {
-	case l.queue <- &piped{id: c.id}:
-	default: // the node finishes the call for nobody
+	case l.wake <- struct{}{}:
+	default: // somebody else has woken the sender
 	}
 	return &lostError{err, true}
 }
@@ -280,16 +289,14 @@ func (l *line) giveUp(c *piped, err error) error {
 func (l *line) send() {
 	var m pb.PipeRequest
 	for {
+		m.Calls, m.Cancelled = m.Calls[:0], nil
 		select {
 		case c := <-l.queue:
 			runtime.Gosched() // callers that are about to queue do so, and share the message
+			m.Cancelled = l.takeCancels()
 			l.gather(&m, c)
-			if len(m.Calls) == 0 && len(m.Cancelled) == 0 {
-				continue
-			}
-			if l.stream.Send(&m) != nil {
-				return // receive learns why
-			}
+		case <-l.wake:
+			m.Cancelled = l.takeCancels()
 		case <-l.drain:
 			// What is queued from now on is not sent: its callers find the line broken once the node
 			// has answered the others, and open another.
@@ -298,21 +305,35 @@ func (l *line) send() {
 		case <-l.broken:
 			return
 		}
+		if len(m.Calls) == 0 && len(m.Cancelled) == 0 {
+			continue
+		}
+		if l.stream.Send(&m) != nil {
+			return // receive learns why
+		}
 	}
+}
+
+// takeCancels is what to cancel. It is taken before the calls of the same message: the node ends what
+// it has before it begins what is new.
+func (l *line) takeCancels() []uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := l.cancels
+	l.cancels = nil
+	return ids
 }
 
 // gather fills a message with a first call and what else is queued.
 func (l *line) gather(m *pb.PipeRequest, c *piped) {
-	m.Calls, m.Cancelled = m.Calls[:0], m.Cancelled[:0]
 	for size := 0; ; {
-		switch {
-		case c.message == nil:
-			m.Cancelled = append(m.Cancelled, c.id)
-		case c.state.CompareAndSwap(queued, sending):
+		if c.state.CompareAndSwap(queued, sending) {
 			m.Calls = append(m.Calls, c.message)
 			size += c.size
+		} else {
+			l.remove(c.id)
 		}
-		if len(m.Calls) >= batchCalls || len(m.Cancelled) >= batchCalls || size >= batchBytes {
+		if len(m.Calls) >= batchCalls || size >= batchBytes {
 			return
 		}
 		select {
@@ -321,6 +342,18 @@ func (l *line) gather(m *pb.PipeRequest, c *piped) {
 			return
 		}
 	}
+}
+
+// remove takes a call out, if it is in, and makes room for another.
+func (l *line) remove(id uint64) *piped {
+	l.mu.Lock()
+	c := l.calls[id]
+	delete(l.calls, id)
+	l.mu.Unlock()
+	if c != nil {
+		<-l.slots
+	}
+	return c
 }
 
 // receive hands answers to their callers until the line ends.
@@ -342,11 +375,7 @@ func (l *line) receive() {
 }
 
 func (l *line) deliver(a *pb.PipeAnswer) {
-	l.mu.Lock()
-	c := l.calls[a.GetId()]
-	delete(l.calls, a.GetId())
-	l.mu.Unlock()
-	if c != nil {
+	if c := l.remove(a.GetId()); c != nil {
 		c.answer <- a
 	}
 }

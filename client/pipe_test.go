@@ -166,8 +166,8 @@ func TestCallsShareAMessageWhenTheyComeTogether(t *testing.T) {
 }
 
 func TestMessagesAreBounded(t *testing.T) {
-	l := &line{queue: make(chan *piped, pipeQueue)}
-	for range pipeQueue {
+	l := &line{queue: make(chan *piped, maxUnderWay)}
+	for range maxUnderWay {
 		l.queue <- &piped{message: &pb.PipeCall{}, size: 1 << 10}
 	}
 	var m pb.PipeRequest
@@ -176,7 +176,8 @@ func TestMessagesAreBounded(t *testing.T) {
 	for len(l.queue) > 0 {
 		<-l.queue
 	}
-	for range pipeQueue {
+	m.Calls = nil
+	for range maxUnderWay {
 		l.queue <- &piped{message: &pb.PipeCall{}}
 	}
 	l.gather(&m, <-l.queue)
@@ -227,6 +228,51 @@ func TestCallerThatGivesUpLaterCancelsAndDoesNotKnow(t *testing.T) {
 	})
 }
 
+// Callers that leave must not fill the node with what nobody waits for, nor keep the next one out.
+func TestCallsThatWereGivenUpKeepTheirPlacesUntilTheyAreAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStream()
+		r, _ := piping(s)
+		many, cancel := context.WithCancel(ctx)
+		for range maxUnderWay {
+			startWrite(many, r)
+		}
+		var sent []*pb.PipeCall
+		for len(sent) < maxUnderWay {
+			sent = append(sent, (<-s.got).Calls...)
+		}
+		waiting := startWrite(many, r)
+		synctest.Wait()
+		cancel()
+		require.Equal(t, OutcomeNotApplied, OutcomeOf((<-waiting).error), "there was no place for it")
+		cancelled := map[uint64]bool{}
+		for len(cancelled) < maxUnderWay {
+			m := <-s.got
+			require.Empty(t, m.Calls)
+			for _, id := range m.Cancelled {
+				cancelled[id] = true
+			}
+		}
+		next := startWrite(ctx, r)
+		synctest.Wait()
+		require.Empty(t, s.got, "the node has answered none")
+		s.answer(sent[7])
+		call := (<-s.got).Calls[0]
+		s.answer(call)
+		require.NoError(t, (<-next).error)
+		r.pipe.close()
+	})
+}
+
+func TestWaitingForAPlaceEndsWithTheLine(t *testing.T) {
+	l := &line{slots: make(chan struct{}), broken: make(chan struct{}), err: status.Error(codes.Unavailable, "reset")}
+	close(l.broken)
+	_, err := l.do(ctx, &pb.DoRequest{}, 0)
+	var lost *lostError
+	require.ErrorAs(t, err, &lost)
+	require.False(t, lost.sent)
+}
+
 func TestBrokenLine(t *testing.T) {
 	reset := status.Error(codes.Unavailable, "reset")
 	t.Run("what was sent is unknown", func(t *testing.T) {
@@ -273,7 +319,7 @@ func TestBrokenLine(t *testing.T) {
 		})
 	})
 	t.Run("an answer that came before counts", func(t *testing.T) {
-		l := &line{queue: make(chan *piped, 1), broken: make(chan struct{}), calls: map[uint64]*piped{}, err: reset}
+		l := &line{slots: make(chan struct{}, 1), queue: make(chan *piped, 1), broken: make(chan struct{}), calls: map[uint64]*piped{}, err: reset}
 		go func() {
 			c := <-l.queue
 			l.deliver(&pb.PipeAnswer{Id: c.id, Response: &pb.DoResponse{}})

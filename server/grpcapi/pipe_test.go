@@ -7,7 +7,6 @@ import (
 	"math"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -93,28 +92,76 @@ func TestPipeRefusesOversizedMessages(t *testing.T) {
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 }
 
-func TestPipeRunsNoMoreCallsThanItsLimit(t *testing.T) {
+func TestPipeRefusesCallsBeyondItsLimit(t *testing.T) {
 	svc := blocking{memkv.New().Node(1, "eu"), make(chan struct{}, 4*maxPipeCalls), make(chan struct{})}
 	stream := openPipe(t, svc)
 	for i := range uint64(3) {
 		m := &pb.PipeRequest{}
 		for id := range uint64(maxPipeCalls) {
-			m.Calls = append(m.Calls, call(t, i*maxPipeCalls+id))
+			c := call(t, i*maxPipeCalls+id)
+			c.Cancellable = id == 5
+			if id%2 == 1 {
+				c.Request.Options = &pb.Options{Attempt: &pb.Attempt{Retry: true}}
+			}
+			m.Calls = append(m.Calls, c)
 		}
 		require.NoError(t, stream.Send(m))
 	}
-	for range maxPipeCalls {
+	for id, a := range collect(t, stream, 2*maxPipeCalls) {
+		require.GreaterOrEqual(t, id, uint64(maxPipeCalls), "these are under way")
+		e := convert.DecodeFailure(a.Message, a.Error)
+		require.ErrorIs(t, e, kv.ErrOverloaded)
+		require.NotZero(t, e.RetryAfter)
+		want := kv.NotApplied
+		if id%2 == 1 {
+			want = kv.OutcomeUnknown // of the tries before it
+		}
+		require.Equal(t, want, e.Outcome)
+	}
+	// The stream is read on, so what ends a call gets through, and makes room.
+	require.NoError(t, stream.Send(&pb.PipeRequest{Cancelled: []uint64{5}}))
+	require.Contains(t, collect(t, stream, 1), uint64(5))
+	require.Len(t, svc.entered, maxPipeCalls)
+	close(svc.release)
+	require.Len(t, collect(t, stream, maxPipeCalls-1), maxPipeCalls-1)
+	require.NoError(t, stream.CloseSend())
+}
+
+func TestPipeRefusesAnIdThatIsUnderWay(t *testing.T) {
+	stream := openPipe(t, newBlocking())
+	second := call(t, 1)
+	second.Cancellable = true
+	require.NoError(t, stream.Send(&pb.PipeRequest{Calls: []*pb.PipeCall{call(t, 1), second}}))
+	var err error
+	for err == nil { // the first may be answered yet, since the stream's end cancels it
+		_, err = stream.Recv()
+	}
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+}
+
+// More callers than a pipe has places wait, and all give up: the pipe serves again.
+func TestPipeServesAgainAfterAllItsCallersGaveUp(t *testing.T) {
+	svc := blocking{memkv.New().Node(1, "eu"), make(chan struct{}, 4*maxPipeCalls), make(chan struct{})}
+	db := inMemory(t, grpcapi.Config{Service: svc})
+	many, cancel := context.WithCancel(ctx)
+	var callers sync.WaitGroup
+	for range maxPipeCalls + 100 {
+		callers.Go(func() {
+			if _, err := db.Counter("c").Get(many); err == nil {
+				t.Error("it was answered")
+			}
+		})
+	}
+	for range 500 {
 		<-svc.entered
 	}
-	// What must not happen has no event to wait for: give it a moment.
-	select {
-	case <-svc.entered:
-		t.Fatal("one more than the limit runs")
-	case <-time.After(50 * time.Millisecond):
-	}
+	cancel()
+	callers.Wait()
 	close(svc.release)
-	require.Len(t, collect(t, stream, 3*maxPipeCalls), 3*maxPipeCalls)
-	require.NoError(t, stream.CloseSend())
+	bounded, stop := context.WithTimeout(ctx, wait)
+	defer stop()
+	_, err := db.Counter("c").Get(bounded)
+	require.NoError(t, err)
 }
 
 func TestPipeCallsEndByTimeoutCancellationAndWithTheStream(t *testing.T) {
