@@ -51,7 +51,7 @@ func (b *Batch) checkLane(h *kv.Header, encoded []byte) (held bool, err error) {
 
 // isHeld looks a record up that the lane should hold. What has been truncated can't be compared.
 func (b *Batch) isHeld(h *kv.Header, encoded []byte, applied clock.Timestamp) (bool, error) {
-	if h.Time <= b.s.logs.truncated(h.Lane) {
+	if h.Time <= b.truncatedTo(h.Lane) {
 		return true, nil
 	}
 	for _, e := range b.logged {

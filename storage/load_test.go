@@ -2,12 +2,14 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
 )
 
 // A leaf that somebody reads, absent, while a bootstrap is under way is not cached as absent.
@@ -38,4 +40,20 @@ func TestLoadedLeafIsReadBehindTheCache(t *testing.T) {
 		return nil
 	})
 	require.EqualValues(t, 5, readCounter(t, to, "n", at))
+}
+
+// A truncation whose batch is not committed truncates nothing.
+func TestTruncationThatIsNotCommittedTruncatesNothing(t *testing.T) {
+	s := openMem(t, vfs.NewMem())
+	a := &author{lane: lane(1)}
+	r, enc := a.group(t, nil, counterOp("n", 5))
+	do(t, s, func(b *Batch) error { return b.Apply(r, enc) })
+	refused := errors.New("refused")
+	require.ErrorIs(t, try(s, func(b *Batch) error { b.TruncateLog(lane(1), r.Time); return refused }), refused)
+	log, err := s.Log(lane(1), 0, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, log, 1)
+	do(t, s, func(b *Batch) error { b.TruncateLog(lane(1), r.Time); return nil })
+	_, err = s.Log(lane(1), 0, 1<<20)
+	require.ErrorIs(t, err, kv.ErrTooOld)
 }

@@ -217,7 +217,7 @@ func (s *Store) Log(l clock.Lane, after clock.Timestamp, maxBytes int) (records 
 // TruncateLog drops a lane's records up to a timestamp, with this batch. The caller has made sure
 // that nobody needs them. Beyond what is applied it drops nothing.
 func (b *Batch) TruncateLog(l clock.Lane, upTo clock.Timestamp) {
-	from := b.s.logs.truncated(l)
+	from := b.truncatedTo(l)
 	upTo = min(upTo, b.state.at(l))
 	if upTo <= from {
 		return
@@ -261,12 +261,23 @@ type truncation struct {
 	upTo clock.Timestamp // nothing is held up to it
 }
 
-// setTruncated notes that a lane's records up to a mark may be gone. Readers are told before the batch
-// is visible: asking too early for a record is harmless, missing one is not.
+// setTruncated notes that a lane's records up to a mark may be gone. Readers are told right before the
+// batch is committed, and so visible: asking too early for a record is harmless, missing one is not.
+// Told while it is built, they would stay told if it is not committed.
 func (b *Batch) setTruncated(t truncation) {
 	b.keep(b.pb.Set(truncatedKey(t.lane), binary.BigEndian.AppendUint64(nil, uint64(t.mark)), nil))
 	b.truncated = append(b.truncated, t)
-	b.s.logs.truncate(t)
+}
+
+// truncatedTo is up to where a lane's records may be gone, as of this batch.
+func (b *Batch) truncatedTo(l clock.Lane) clock.Timestamp {
+	mark := b.s.logs.truncated(l)
+	for _, t := range b.truncated {
+		if t.lane == l {
+			mark = max(mark, t.mark)
+		}
+	}
+	return mark
 }
 
 func (t *logTable) truncate(list ...truncation) {

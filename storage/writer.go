@@ -276,6 +276,7 @@ func (s *Store) commit(b *Batch, j Job) {
 	w := &s.writer
 	b.sync = b.sync || w.holds()+1 >= UnsyncedBatches || w.bytes+b.pb.Len() >= UnsyncedBytes
 	size, began := b.pb.Len(), time.Now()
+	s.logs.truncate(b.truncated...)
 	s.cache.begin(b.leaves)
 	err := s.apply(b.pb, b.sync)
 	s.cache.end(b.leaves, err == nil)
