@@ -67,6 +67,14 @@ func (w *sweeper) ready(horizon clock.Vector) (out []sweptRange) {
 	return out
 }
 
+// back takes ranges again that were ready and are not swept. They may be more than maxRanges together
+// with those that came meanwhile, by what was ready at most.
+func (w *sweeper) back(ranges []sweptRange) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ranges = append(w.ranges, ranges...)
+}
+
 // keep is the keeper goroutine: it syncs the witness, has the writer look at its triggers, and
 // sweeps, until the store is closed.
 func (s *Store) keep() {
@@ -133,9 +141,11 @@ func (s *Store) sweepSome() {
 	if s.Failed() != nil {
 		return
 	}
-	for _, r := range s.sweep.ready(s.pending.lower(s.cuts.Load()).horizon) {
+	ready := s.sweep.ready(s.pending.lower(s.cuts.Load()).horizon)
+	for i, r := range ready {
 		if err := s.sweepRange(s.stopped, r.prefix, successor(r.prefix)); err != nil {
-			return // the store failed or is closing; the next start's sweep finds what is left
+			s.sweep.back(ready[i:]) // what could not be read now is tried again
+			return
 		}
 	}
 	s.sweepStep()
