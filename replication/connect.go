@@ -477,7 +477,11 @@ func (r *Replicator) begin(s *stream, finish func(*stream) (*peerv1.Hello, error
 	defer attaching.Unlock()
 	r.mu.Lock()
 	old := r.streams[s.peer]
+	other := old != nil && old.incarnation != s.incarnation && old.live(r.c.Time.Monotonic())
 	r.mu.Unlock()
+	if other { // who is not heard any more gives way
+		return kv.Errorf(kv.KindUnavailable, "another node of region %d (%s), with another store, is connected: stop one of the two", s.peer, s.name)
+	}
 	if old != nil {
 		old.fail(errors.New("replaced by a new connection"))
 		<-old.done

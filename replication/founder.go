@@ -47,6 +47,8 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 		return nil, kv.Errorf(kv.KindInvalid, "region name %q is this node's own: choose another, or stop the other node", name)
 	case exists && r.connected(m.Region) && r.incarnationOf(m.Region) != h.GetIncarnation():
 		return later("a node of region " + name + " is connected: stop it first"), nil
+	case exists && m.Serving && r.heardBy(m.Region) != "":
+		return later("region " + r.heardBy(m.Region) + " hears a node of region " + name + ": stop it first"), nil
 	case exists && m.Serving:
 		// It lost its disk: whoever it asks may tell it its number.
 		if err := r.learnAddresses(m.Region, h); err != nil {
@@ -142,6 +144,20 @@ func (r *Replicator) connected(region clock.Region) bool {
 	defer r.mu.Unlock()
 	s := r.streams[region]
 	return s != nil && s.live(r.c.Time.Monotonic())
+}
+
+// heardBy names a region that is heard here and hears another one; empty: none does. That this node does
+// not hear the other may be the network's fault.
+func (r *Replicator) heardBy(region clock.Region) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.c.Time.Monotonic()
+	for _, s := range r.streams {
+		if s.live(now) && s.hears[region] {
+			return s.name
+		}
+	}
+	return ""
 }
 
 func (r *Replicator) incarnationOf(region clock.Region) uint64 {

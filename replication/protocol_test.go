@@ -75,7 +75,7 @@ func TestHellosThatDoNotFitAreRefused(t *testing.T) {
 			"half a cluster id":     {func(h *peerv1.Hello) { h.Cluster = h.Cluster[:8] }, kv.KindInvalid, "cluster"},
 			"another name":          {func(h *peerv1.Hello) { h.Name = "sa" }, kv.KindInvalid, "instead of"},
 			"an unknown region":     {func(h *peerv1.Hello) { h.Region = 9 }, kv.KindUnavailable, "not known here yet"},
-			"the wrong direction":   {func(h *peerv1.Hello) { h.Region, h.Name = 3, "ap" }, kv.KindInvalid, "lower number dials"},
+			"the wrong direction":   {func(h *peerv1.Hello) { h.Region, h.Name, h.Incarnation = 3, "ap", 3 }, kv.KindInvalid, "lower number dials"},
 			"an unknown purpose":    {func(h *peerv1.Hello) { h.Purpose = 99 }, kv.KindInvalid, "purpose"},
 			"a list without itself": {func(h *peerv1.Hello) { h.Members = &peerv1.Members{Version: 99} }, kv.KindInvalid, "missing"},
 			"a list upside down": {func(h *peerv1.Hello) {
@@ -136,11 +136,13 @@ func TestASilentOrSpeechlessDialerIsCutOff(t *testing.T) {
 func (c *cluster) impostor(eu *node) *stranger {
 	c.t.Helper()
 	s := c.stranger("us")
-	s.hello(member(eu, 1, "eu"))
+	h := member(eu, 1, "eu")
+	h.Incarnation = eu.store.incarnation // another one would have to wait until eu is not heard any more
+	s.hello(h)
 	m, err := s.conn.Recv()
 	require.NoError(c.t, err)
 	require.NotNil(c.t, m.GetHello(), "%v", m)
-	s.hello(member(eu, 1, "eu"))
+	s.hello(h)
 	return s
 }
 

@@ -1,6 +1,7 @@
 package replication_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
 )
 
 // TestARelayedReportOfALostStoreDoesNotDisplaceTheOneThatWasMet has eu lose its disk while it is cut off
@@ -123,6 +125,29 @@ func lostAndRefused(t *testing.T, slow bool) {
 	require.Equal(t, first.Time, eu2.x.Exposed().At(1))
 	eu2.last, eu2.hybrid = first.Time, clock.NewHybrid(0, max(floor, bad.Time))
 	us.sees(eu2.commit())
+}
+
+// TestAnotherStoreDoesNotTakeTheNameOfARegionThatRuns asks us, which is cut off from eu, for eu's name: ap
+// hears eu. With a name all the same it does not displace eu where that is connected.
+func TestAnotherStoreDoesNotTakeTheNameOfARegionThatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(eu, us, ap)
+		ap.sees(eu.commit())
+		c.net.CutBoth("eu", "us")
+		wait(t, 10*time.Second)
+		require.False(t, us.connected(eu))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := c.tryStart(ctx, "eu", newFakeStore(11), []string{"us"}, func(n *node, _ *replication.Config) { n.address = "eu.new" })
+		require.ErrorContains(t, err, "region ap hears a node of region eu: stop it first")
+		s := c.stranger("ap")
+		s.hello(member(eu, 1, "eu"))
+		s.ended()
+		require.True(t, ap.loggedLike("stop one of the two"))
+		require.True(t, ap.connected(eu))
+		ap.sees(eu.commit())
+	})
 }
 
 // reportedStore is whose report of a region counts at a node; 0: nobody's.
