@@ -14,7 +14,25 @@ type identity struct {
 	incarnation uint64 // 0: of a node that may have ended
 	lane        clock.Lane
 	region      string
+	read        *reading
 }
+
+// reading is the most that a process has told of its lane so far: what it writes later is above that.
+type reading struct{ atomic.Uint64 }
+
+func newReading(t clock.Timestamp) *reading {
+	r := &reading{}
+	r.Store(uint64(t))
+	return r
+}
+
+func (r *reading) raise(t clock.Timestamp) {
+	for was := r.Load(); uint64(t) > was && !r.CompareAndSwap(was, uint64(t)); was = r.Load() {
+	}
+}
+
+// now is what the retries of a first try name that is sent after it.
+func (id *identity) now() sent { return sent{id.lane, time.Now(), clock.Timestamp(id.read.Load())} }
 
 // endpoint is one address of the database.
 type endpoint struct {
@@ -47,7 +65,7 @@ func (e *endpoint) identify(ctx context.Context) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	id := identity{status.Incarnation, status.Lane, status.Region}
+	id := identity{status.Incarnation, status.Lane, status.Region, newReading(status.Reading())}
 	e.known.Store(&id)
 	return id, nil
 }
@@ -55,16 +73,19 @@ func (e *endpoint) identify(ctx context.Context) (identity, error) {
 // learn takes in what a receipt says of the node.
 func (e *endpoint) learn(r *kv.Receipt) {
 	id := e.known.Load()
-	if id != nil && id.incarnation == r.Incarnation || r.Incarnation == 0 {
-		return
+	switch {
+	case r.Incarnation == 0:
+	case id != nil && id.incarnation == r.Incarnation:
+		id.read.raise(r.Reading())
+	default:
+		e.known.Store(&identity{r.Incarnation, r.Lane, r.Region, newReading(r.Reading())})
 	}
-	e.known.Store(&identity{r.Incarnation, r.Lane, r.Region})
 }
 
 // forget keeps the lane but no longer trusts that the same process serves.
 func (e *endpoint) forget() {
 	if id := e.known.Load(); id != nil && id.incarnation != 0 {
-		e.known.CompareAndSwap(id, &identity{0, id.lane, id.region})
+		e.known.CompareAndSwap(id, &identity{0, id.lane, id.region, id.read})
 	}
 }
 

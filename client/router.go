@@ -238,7 +238,7 @@ func (r *router) Digest(ctx context.Context, req kv.DigestRequest) (d kv.Digest,
 func (r *router) Status(ctx context.Context) (s kv.Status, err error) {
 	err = r.each(ctx, func(e *endpoint) error {
 		if s, err = e.svc.Status(ctx); err == nil {
-			e.learn(&kv.Receipt{Incarnation: s.Incarnation, Lane: s.Lane, Region: s.Region})
+			e.learn(&kv.Receipt{Incarnation: s.Incarnation, Lane: s.Lane, Region: s.Region, Snapshot: s.Exposed})
 		}
 		return err
 	})

@@ -220,6 +220,51 @@ func TestWriteOfUnknownOutcomeIsRetriedInItsRegionOnly(t *testing.T) {
 	})
 }
 
+// However long a retry or a question is held up, it names what the lane had told before the first try.
+func TestRetriesNameWhatWasToldBeforeTheFirstTry(t *testing.T) {
+	inBubble(t, "write", func(t *testing.T, r *regions) {
+		var told Receipt
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithReceipt(&told)))
+		r.eu.after = func(name string, n int) error {
+			if name != "Do" || n != 2 {
+				return nil
+			}
+			_, err := r.db.Counter("c").Get(ctx) // others go on and learn more meanwhile
+			require.NoError(t, err)
+			return cut()
+		}
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1))
+		retries := 0
+		for _, req := range r.eu.requests() {
+			if a := req.Options.Attempt; a.Retry {
+				retries++
+				require.Equal(t, told.Reading(), a.After)
+			}
+		}
+		require.NotZero(t, retries)
+	})
+	inBubble(t, "first call of all", func(t *testing.T, r *regions) {
+		r.eu.after = only("Do", 1, cut)
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1))
+		require.EqualValues(t, 1, r.eu.requests()[1].Options.Attempt.After, "nothing was written before")
+	})
+	inBubble(t, "named by the caller", func(t *testing.T, r *regions) {
+		a := Attempt{ID: NewOpID(), Retry: true, Lane: clock.Lane{Region: 1}, After: 77}
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithAttempt(a)))
+		require.EqualValues(t, 77, r.eu.requests()[0].Options.Attempt.After)
+	})
+}
+
+// One clock stands still while the machine sleeps, the other may be set back: the age is the larger.
+func TestAgeIsTheLargerOfTwoClocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Now()
+		time.Sleep(time.Minute)
+		require.Equal(t, time.Minute, sent{at: at}.age())
+		require.Equal(t, time.Hour, sent{at: at.Round(0).Add(time.Minute - time.Hour)}.age())
+	})
+}
+
 func TestWriteThatStaysUnknownNamesItsOperation(t *testing.T) {
 	inBubble(t, "applied", func(t *testing.T, r *regions) {
 		r.eu.after = only("Do", 1, cut)

@@ -14,7 +14,7 @@ import (
 //	first try -- answered ----------------------------------> done
 //	    |  \---- refused, nothing written -> first try elsewhere, same id
 //	    |
-//	    \------- outcome unknown ---> retries at the same lane, with the age of the first try
+//	    \------- outcome unknown ---> retries at the same lane, with what it told before the first try
 //	                                    |-- answered, or decided --> done
 //	                                    \-- out of tries or time --> outcome unknown, with the id
 //
@@ -23,12 +23,19 @@ import (
 
 // sent is a write that may have reached a lane.
 type sent struct {
-	lane clock.Lane
-	at   time.Time // of the first try; its monotonic reading counts
+	lane  clock.Lane
+	at    time.Time       // of the first try
+	after clock.Timestamp // that the lane told before it (kv.Attempt.After); 0: unknown
 }
 
 func (s sent) retry(id OpID) kv.Attempt {
-	return kv.Attempt{ID: id, Retry: true, Age: time.Since(s.at), Lane: s.lane}
+	return kv.Attempt{ID: id, Retry: true, Age: s.age(), Lane: s.lane, After: s.after}
+}
+
+// age is the larger of what two clocks say: one of them stands still while the machine sleeps, and the
+// other may be set back.
+func (s sent) age() time.Duration {
+	return max(time.Since(s.at), time.Now().Round(0).Sub(s.at.Round(0)))
 }
 
 // write runs a one-shot transaction that writes.
@@ -37,7 +44,7 @@ func (r *router) write(ctx context.Context, req kv.Request) (resp kv.Response, e
 	if attempt.ID.IsZero() {
 		attempt.ID = r.newID()
 	}
-	s := sent{attempt.Lane, time.Now().Add(-attempt.Age)}
+	s := sent{attempt.Lane, time.Now().Add(-attempt.Age), attempt.After}
 	if attempt.Retry {
 		return r.writeAgain(ctx, req, s, nil)
 	}
@@ -59,7 +66,7 @@ func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.
 		return kv.Response{}, sent{}, err
 	}
 	for n := 1; ; n++ {
-		s := sent{id.lane, time.Now()}
+		s := id.now()
 		req.Options.Attempt.Incarnation = id.incarnation
 		resp, err := e.svc.Do(ctx, req)
 		if err == nil {
@@ -191,7 +198,7 @@ func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 	if !o.Attempt.Retry {
 		o.Attempt.Incarnation = t.receipt.Incarnation
 	}
-	s := sent{t.receipt.Lane, time.Now()}
+	s := sent{t.receipt.Lane, time.Now(), t.receipt.Reading()}
 	receipt, err := t.e.svc.Commit(ctx, t.id, o)
 	switch {
 	case err == nil:
@@ -232,12 +239,12 @@ func (r *router) ask(ctx context.Context, id OpID, s sent, first error) (answer 
 }
 
 // Outcome asks what became of an operation that this client sent, or of which the caller names the
-// lane and the age.
+// lane and the reading or age.
 func (r *router) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
 	a := req.Attempt
 	s, known := r.unknown.find(a.ID)
 	if a.Lane != (clock.Lane{}) {
-		s, known = sent{a.Lane, time.Now().Add(-a.Age)}, true
+		s, known = sent{a.Lane, time.Now().Add(-a.Age), a.After}, true
 	}
 	if !known {
 		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid,

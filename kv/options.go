@@ -83,14 +83,18 @@ func ParseOpID(s string) (OpID, error) {
 }
 
 // Attempt says which try of an operation this is. A first try names the incarnation of the node
-// that it is for; a retry says how old the first try is, so that the node knows how far back in its
-// log to look.
+// that it is for; a retry says what came before the first try, or how old that is, so that the node
+// knows how far back in its log to look.
 type Attempt struct {
 	ID          OpID
 	Incarnation uint64        // first try: of the node it is for; another refuses it
 	Retry       bool          // an earlier try may have happened
 	Age         time.Duration // retry: time since the first try was sent, by the client's own clock
 	Lane        clock.Lane    // retry: the lane that the earlier tries were for
+	// After, of a retry, is what a snapshot of the process that the first try was for included of its
+	// lane, told before that was sent (Receipt.Reading, Status.Reading). However late the retry comes, it
+	// is looked for above that. 0: none is known, and Age counts, if the retry is not held up on its way.
+	After clock.Timestamp
 }
 
 // Options go with every request.
@@ -195,6 +199,14 @@ type Receipt struct {
 	Snapshot    clock.Vector
 	Commit      clock.Stamp // zero when nothing was written
 	Token       Token       // includes Snapshot and Commit
+}
+
+// Reading is what a retry of a first try that is sent from now on may name (Attempt.After).
+func (r *Receipt) Reading() clock.Timestamp { return reading(r.Snapshot, r.Lane) }
+
+// reading is never 0, and below whatever the lane issues once it has told the snapshot.
+func reading(snapshot clock.Vector, l clock.Lane) clock.Timestamp {
+	return max(snapshot.At(l.Region), 1)
 }
 
 // Request is a one-shot transaction: the queries read the snapshot, then the operations are written.

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// retrySlack is added to the age that a client states, for the way to the node: the Go client ends
-	// a connection that acknowledges nothing for 3 seconds, and with it what is on its way.
+	// retrySlack is added to the age that a client states which knows no reading (kv.Attempt.After), for
+	// the way to the node: the Go client ends a connection that acknowledges nothing for 3 seconds, and
+	// with it what is on its way.
 	retrySlack = 10 * time.Second
 	// driftShare of the age is added too: so much two monotonic clocks may differ in speed, each of which
 	// may be slewed by 500 parts in a million.
@@ -146,10 +147,15 @@ func (c *Committer) rightIncarnation(a kv.Attempt) error {
 		"send it again as a retry, or with a new id", a.ID, a.Incarnation, now)
 }
 
-// since is how far back in the log an operation's first try may lie.
+// since is how far back in the log an operation's first try may lie. Timestamps that a process told are
+// on disk as reserved before, so every one that it or a later process gives is above them, also
+// to retries.
 func (c *Committer) since(a kv.Attempt) (clock.Timestamp, error) {
 	if a.Lane != c.lane {
 		return 0, unknown(a, kv.KindTooOld, "operation %s was first tried in lane %s: only that region can tell its outcome", a.ID, a.Lane)
+	}
+	if a.After != 0 { // the process that the first try was for had told of it: it gave that a later one
+		return a.After, nil
 	}
 	if a.Age < 0 || a.Age > MaxRetryAge {
 		return 0, unknown(a, kv.KindTooOld, "operation %s was first tried %s ago: outcomes are kept for %s at most", a.ID, a.Age, MaxRetryAge)

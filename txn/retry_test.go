@@ -39,6 +39,49 @@ func TestRetryGetsTheFirstOutcome(t *testing.T) {
 	require.Equal(t, int64(1), r.counter("n"))
 }
 
+// A retry may be held up on its way for any time: its age, of when it was sent, says nothing then.
+func TestRetryThatNamesAReadingMayComeHoweverLate(t *testing.T) {
+	const logAge = 2 * time.Hour
+	r := start(t, vfs.NewCrashableMem(), 7)
+	late := func(id kv.OpID, told clock.Timestamp) kv.Attempt {
+		a := again(id, 0)
+		a.After = told
+		return a
+	}
+	told := r.must(kv.Options{}, increment("m", 1))
+	lost, never := kv.OpID{1}, kv.OpID{2}
+	one, err := r.try(first(lost), increment("n", 1))
+	require.NoError(t, err)
+	require.Greater(t, one.Commit.Time, told.Reading())
+	r.runs(time.Hour, logAge)
+	r.must(kv.Options{}, increment("m", 1)) // what was applied before is on disk
+	r = r.crashed(8)
+	defer func() { require.NoError(t, r.store.Close()) }()
+	two, err := r.try(late(lost, told.Reading()), increment("n", 1))
+	require.NoError(t, err)
+	require.Equal(t, one.Commit, two.Commit)
+	for range 2 {
+		_, err = r.try(late(never, told.Reading()), increment("n", 1))
+		require.NoError(t, err)
+	}
+	require.Equal(t, int64(2), r.counter("n"))
+
+	r.runs(3*logAge, logAge)
+	require.NotZero(t, r.store.LogStats(r.lane, 0).Truncated)
+	_, err = r.try(late(kv.OpID{3}, told.Reading()), increment("n", 1))
+	require.ErrorIs(t, err, kv.ErrTooOld)
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err))
+}
+
+func TestReadingsAreNeverZero(t *testing.T) {
+	r := fresh(t)
+	status := kv.Status{Lane: r.lane}
+	require.NotZero(t, status.Reading(), "of a lane that has written nothing")
+	before := r.must(kv.Options{}, increment("n", 1))
+	next := r.must(kv.Options{}, increment("n", 1))
+	require.Greater(t, next.Commit.Time, before.Reading())
+}
+
 func TestRetryOfWhatNeverArrivedIsWrittenOnce(t *testing.T) {
 	r := fresh(t)
 	id := kv.OpID{2}

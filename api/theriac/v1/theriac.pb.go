@@ -579,12 +579,16 @@ func (x *Options) GetAttempt() *Attempt {
 
 // Attempt makes retries of one write take effect once.
 type Attempt struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                 // 16 random bytes that name the operation
-	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`             // first try: of the node it is for (Receipt, StatusResponse); another refuses it
-	Retry         bool                   `protobuf:"varint,3,opt,name=retry,proto3" json:"retry,omitempty"`                          // true: an earlier try may have happened. default: a first try
-	AgeMicros     uint64                 `protobuf:"varint,4,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"` // retry: microseconds since the first try was sent, by the client's own clock
-	Lane          *Lane                  `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`                             // retry: that the earlier tries were for
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                 // 16 random bytes that name the operation
+	Incarnation uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`             // first try: of the node it is for (Receipt, StatusResponse); another refuses it
+	Retry       bool                   `protobuf:"varint,3,opt,name=retry,proto3" json:"retry,omitempty"`                          // true: an earlier try may have happened. default: a first try
+	AgeMicros   uint64                 `protobuf:"varint,4,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"` // retry: microseconds since the first try was sent, by the client's own clock
+	Lane        *Lane                  `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`                             // retry: that the earlier tries were for
+	// Retry: the lane's entry in Receipt.snapshot or StatusResponse.exposed, or 1 if it has none, from an answer of the
+	// process that the first try was for, had before that was sent. Default 0: age_micros counts instead, and
+	// the retry must not be held up on its way.
+	After         uint64 `protobuf:"varint,6,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -652,6 +656,13 @@ func (x *Attempt) GetLane() *Lane {
 		return x.Lane
 	}
 	return nil
+}
+
+func (x *Attempt) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
 }
 
 // Receipt comes with every answer.
@@ -2198,7 +2209,7 @@ func (x *KeysResponse) GetReceipt() *Receipt {
 // OutcomeRequest asks what became of an operation.
 type OutcomeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempt       *Attempt               `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"` // id, age_micros and lane are used
+	Attempt       *Attempt               `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"` // id, age_micros, lane and after are used
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3196,14 +3207,15 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"durability\x18\x02 \x01(\x0e2\x16.theriac.v1.DurabilityR\n" +
 	"durability\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\fR\x05token\x12-\n" +
-	"\aattempt\x18\x04 \x01(\v2\x13.theriac.v1.AttemptR\aattempt\"\x96\x01\n" +
+	"\aattempt\x18\x04 \x01(\v2\x13.theriac.v1.AttemptR\aattempt\"\xac\x01\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x14\n" +
 	"\x05retry\x18\x03 \x01(\bR\x05retry\x12\x1d\n" +
 	"\n" +
 	"age_micros\x18\x04 \x01(\x04R\tageMicros\x12$\n" +
-	"\x04lane\x18\x05 \x01(\v2\x10.theriac.v1.LaneR\x04lane\"\x83\x02\n" +
+	"\x04lane\x18\x05 \x01(\v2\x10.theriac.v1.LaneR\x04lane\x12\x14\n" +
+	"\x05after\x18\x06 \x01(\x04R\x05after\"\x83\x02\n" +
 	"\aReceipt\x12'\n" +
 	"\x05level\x18\x01 \x01(\x0e2\x11.theriac.v1.LevelR\x05level\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12 \n" +

@@ -80,8 +80,8 @@ type DatabaseClient interface {
 	// Buckets lists the buckets that exist.
 	Buckets(ctx context.Context, in *BucketsRequest, opts ...grpc.CallOption) (*BucketsResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
-	// at the same time and are answered in any order. At most 1024 are under way on a stream; the
-	// server reads no further until one is answered. A client that half-closes the stream still gets
+	// at the same time and are answered in any order. At most 1024 are under way on a stream; one
+	// more is answered with ERROR_KIND_OVERLOADED. A client that half-closes the stream still gets
 	// its answers; a stream that breaks leaves the outcome of its calls unknown.
 	Pipe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PipeRequest, PipeResponse], error)
 }
@@ -239,8 +239,8 @@ type DatabaseServer interface {
 	// Buckets lists the buckets that exist.
 	Buckets(context.Context, *BucketsRequest) (*BucketsResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
-	// at the same time and are answered in any order. At most 1024 are under way on a stream; the
-	// server reads no further until one is answered. A client that half-closes the stream still gets
+	// at the same time and are answered in any order. At most 1024 are under way on a stream; one
+	// more is answered with ERROR_KIND_OVERLOADED. A client that half-closes the stream still gets
 	// its answers; a stream that breaks leaves the outcome of its calls unknown.
 	Pipe(grpc.BidiStreamingServer[PipeRequest, PipeResponse]) error
 	mustEmbedUnimplementedDatabaseServer()

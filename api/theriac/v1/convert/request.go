@@ -83,6 +83,7 @@ func EncodeAttempt(a kv.Attempt) *pb.Attempt {
 		Retry:       a.Retry,
 		AgeMicros:   micros(a.Age),
 		Lane:        encodeLane(a.Lane),
+		After:       uint64(a.After),
 	}
 }
 
@@ -91,7 +92,7 @@ func DecodeAttempt(m *pb.Attempt) (kv.Attempt, error) {
 	if m == nil {
 		return kv.Attempt{}, nil
 	}
-	a := kv.Attempt{Incarnation: m.Incarnation, Retry: m.Retry}
+	a := kv.Attempt{Incarnation: m.Incarnation, Retry: m.Retry, After: clock.Timestamp(m.After)}
 	var err error
 	if a.ID, err = decodeID(m.Id); err != nil {
 		return a, err
