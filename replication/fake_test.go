@@ -39,8 +39,8 @@ type fakeStore struct {
 	syncDelay   time.Duration // batches applied wait that long for their sync; what is refused is told at once
 
 	queue    chan func()
-	unsynced []func()         // the writer's own
-	sync     <-chan time.Time // the writer's own; nil: nothing waits for it
+	unsynced []func()
+	sync     <-chan time.Time // when these are; nil: nothing waits for it
 }
 
 func newFakeStore(incarnation uint64) *fakeStore {
@@ -56,15 +56,16 @@ func (s *fakeStore) clear() {
 
 // write runs the store's writer until ctx ends.
 func (s *fakeStore) write(ctx context.Context) {
-	s.unsynced, s.sync = nil, nil
+	s.takeUnsynced() // of an earlier run
 	for {
+		s.mu.Lock()
+		sync := s.sync
+		s.mu.Unlock()
 		select {
 		case job := <-s.queue:
 			job()
-		case <-s.sync:
-			done := s.unsynced
-			s.unsynced, s.sync = nil, nil
-			for _, durable := range done {
+		case <-sync:
+			for _, durable := range s.takeUnsynced() {
 				durable()
 			}
 		case <-ctx.Done():
@@ -76,16 +77,23 @@ func (s *fakeStore) write(ctx context.Context) {
 // synced has the writer call durable once what is applied is on disk.
 func (s *fakeStore) synced(durable func()) {
 	s.mu.Lock()
-	delay := s.syncDelay
+	if s.syncDelay != 0 {
+		s.unsynced = append(s.unsynced, durable)
+		if s.sync == nil {
+			s.sync, _ = replication.SystemTime().NewTimer(s.syncDelay)
+		}
+		durable = func() {}
+	}
 	s.mu.Unlock()
-	if delay == 0 {
-		durable()
-		return
-	}
-	s.unsynced = append(s.unsynced, durable)
-	if s.sync == nil {
-		s.sync, _ = replication.SystemTime().NewTimer(delay)
-	}
+	durable()
+}
+
+func (s *fakeStore) takeUnsynced() []func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := s.unsynced
+	s.unsynced, s.sync = nil, nil
+	return done
 }
 
 func (s *fakeStore) submit(ctx context.Context, job func()) error {
@@ -317,7 +325,8 @@ type node struct {
 	hybrid  *clock.Hybrid
 	last    clock.Timestamp
 	cancel  context.CancelFunc
-	ended   chan struct{} // closed once err says why it ended
+	ended   chan struct{}  // closed once err says why it ended
+	writer  sync.WaitGroup // the store's writer, which is gone when the store is used again
 	err     error
 }
 
@@ -432,7 +441,7 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 		n.r.Publish(replication.Durable{Time: n.store.applied[self]})
 		n.x.LocalDurable(n.store.applied[self])
 	}
-	go n.store.write(ctx)
+	n.writer.Go(func() { n.store.write(ctx) })
 	go func() { n.err = n.r.Run(ctx); close(n.ended) }()
 	return nil
 }
@@ -441,6 +450,7 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 func (n *node) stop() error {
 	n.cancel()
 	<-n.ended
+	n.writer.Wait()
 	return n.err
 }
 
