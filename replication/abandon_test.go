@@ -399,6 +399,7 @@ func TestAnAbandonedNodeEndsNobodyElse(t *testing.T) {
 		eventually(t, "us hears it", func() bool { return us.connected(ap) })
 		require.NoError(t, eu.r.Abandon(t.Context(), "ap"))
 		<-ap.ended
+		_ = ap.stop()
 		require.ErrorContains(t, ap.err, "was abandoned")
 		// Again, and now others dial it before it dials anybody: to them it is nobody.
 		again, err := c.tryStart(t.Context(), "ap", store, nil)

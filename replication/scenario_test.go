@@ -364,6 +364,7 @@ func TestARegionThatHearsOfMoreOfItsOwnThanItHasIsShort(t *testing.T) {
 		delete(lost.leaves, s)
 		ap = c.start("ap", lost, nil)
 		<-ap.ended
+		_ = ap.stop()
 		require.ErrorIs(t, ap.err, kv.ErrLost)
 		require.NotEmpty(t, lost.short)
 		ap = c.start("ap", lost, nil)
