@@ -49,6 +49,7 @@ type leafWrite struct {
 	loaded   bool          // with replace: another store's leaf, which reads differently
 	kept     uint32        // rewrite: items kept
 	waits    bool          // rewrite: more will go once more is settled
+	horizon  clock.Vector  // rewrite: the one that it went by
 }
 
 const (

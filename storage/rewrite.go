@@ -117,7 +117,8 @@ func (t *triggers) noteRewrite(s *slot, found bool, w *leafWrite) {
 	case found && !w.waits:
 		*s = slot{key: s.key[:0]}
 	case found:
-		s.operands, s.kept, s.override, s.waits, s.queued = 0, w.kept, false, true, false
+		s.override = s.override && !w.horizon.Sees(s.last) // else it is spent
+		s.operands, s.kept, s.waits, s.queued = 0, w.kept, true, false
 		s.key = append(s.key[:0], w.key...)
 	}
 }
@@ -152,7 +153,8 @@ func (t *triggers) unqueue(keys [][]byte) {
 // look starts a round over all slots.
 func (t *triggers) look() { t.looking, t.cursor = true, 0 }
 
-// job is the next rewrites to do; nil: none.
+// job is the next rewrites to do; nil: none. The cuts are those that the rewrites will go by: lowered
+// below pending removals.
 func (t *triggers) job(c *cuts) Job {
 	if n := min(len(t.due), RewriteLeaves); n > 0 {
 		keys := append([][]byte(nil), t.due[:n]...)
@@ -236,7 +238,7 @@ func (b *Batch) rewrite(key []byte, force bool) error {
 	if err != nil {
 		return s.readFailed("leaf", err)
 	}
-	w.items, w.kept, w.replace = out, uint32(kept), true
+	w.items, w.kept, w.replace, w.horizon = out, uint32(kept), true, c.horizon
 	if w.waits, err = b.shrinksLater(key, out, kept); err != nil {
 		return s.readFailed("leaf", err)
 	}

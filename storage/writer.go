@@ -233,7 +233,7 @@ func (s *Store) ownChore() Job {
 			return chunk
 		}
 	}
-	return s.writer.triggers.job(s.cuts.Load())
+	return s.writer.triggers.job(s.pending.lower(s.cuts.Load()))
 }
 
 // dueSync is the sync of the jobs that are held, if the delay has passed; nil: it has not.
