@@ -72,27 +72,29 @@ func (h *home) init(c *core, s *Session) {
 // Do runs a transaction in one round trip: the queries read a snapshot, each answered by one value,
 // then the operations are written.
 func (h *home) Do(ctx context.Context, ops []Op, queries []Query, opts ...CallOption) ([]Value, error) {
-	return h.do(ctx, ops, queries, opts)
+	return h.do(ctx, ops, queries, nil, opts)
 }
 
-func (h *home) do(ctx context.Context, ops []kv.Op, queries []kv.Query, opts []CallOption) ([]kv.Value, error) {
+func (h *home) do(ctx context.Context, ops []kv.Op, queries []kv.Query, room []kv.Value, opts []CallOption) ([]kv.Value, error) {
+	req := kv.Request{Queries: queries, Ops: ops, Room: room}
 	if len(opts) == 0 && h.session == nil && h.defaults.Attempt.ID.IsZero() {
-		return h.ask(ctx, &h.defaults, ops, queries) // as they are: nothing to copy
+		return h.ask(ctx, &h.defaults, &req) // as they are: nothing to copy
 	}
 	c, err := h.call(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	return h.ask(ctx, &c, ops, queries)
+	return h.ask(ctx, &c, &req)
 }
 
-func (h *home) ask(ctx context.Context, c *call, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
-	resp, err := h.svc.Do(ctx, kv.Request{Options: c.Options, Queries: queries, Ops: ops})
+func (h *home) ask(ctx context.Context, c *call, req *kv.Request) ([]kv.Value, error) {
+	req.Options = c.Options
+	resp, err := h.svc.Do(ctx, *req)
 	if err != nil {
 		return nil, err
 	}
-	if len(resp.Values) != len(queries) {
-		return nil, kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(queries))
+	if len(resp.Values) != len(req.Queries) {
+		return nil, kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(req.Queries))
 	}
 	return resp.Values, h.succeeded(c, resp.Receipt)
 }

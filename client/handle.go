@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/theriac-db/theriac/kv"
 )
@@ -11,7 +12,8 @@ import (
 type executor interface {
 	// do writes the operations and answers the queries. Whether queries see the operations of the
 	// same call is the implementation's: handles never send both.
-	do(ctx context.Context, ops []kv.Op, queries []kv.Query, opts []CallOption) ([]kv.Value, error)
+	// The answers may lie in room, if there is any.
+	do(ctx context.Context, ops []kv.Op, queries []kv.Query, room []kv.Value, opts []CallOption) ([]kv.Value, error)
 	// snapshot calls fn with a transaction at whose snapshot it may read until it returns.
 	snapshot(ctx context.Context, opts []CallOption, fn func(tx *Tx) error) error
 }
@@ -50,18 +52,31 @@ func (h Handle) Delete(ctx context.Context, opts ...CallOption) error {
 	return h.update(ctx, kv.Op{Verb: kv.VerbReset}, opts)
 }
 
+// single is what a read of one value needs. A service keeps no slice of a request, so it is used again.
+type single struct {
+	query  [1]kv.Query
+	answer [1]kv.Value
+}
+
+var singles = sync.Pool{New: func() any { return new(single) }}
+
 func (h Handle) query(ctx context.Context, q kv.Query, opts []CallOption) (kv.Value, error) {
 	q.Object, q.Path = h.object, h.path
-	values, err := h.x.do(ctx, nil, []kv.Query{q}, opts)
-	if err != nil {
-		return kv.Value{}, err
+	s := singles.Get().(*single)
+	s.query[0] = q
+	values, err := h.x.do(ctx, nil, s.query[:], s.answer[:], opts)
+	var v kv.Value
+	if err == nil {
+		v = values[0]
 	}
-	return values[0], nil
+	*s = single{}
+	singles.Put(s)
+	return v, err
 }
 
 func (h Handle) update(ctx context.Context, op kv.Op, opts []CallOption) error {
 	op.Object, op.Path = h.object, h.path
-	_, err := h.x.do(ctx, []kv.Op{op}, nil, opts)
+	_, err := h.x.do(ctx, []kv.Op{op}, nil, nil, opts)
 	return err
 }
 
@@ -74,7 +89,7 @@ func (h Handle) updateEach(ctx context.Context, verb kv.Verb, elements []string,
 	for i, e := range elements {
 		ops[i] = kv.Op{Object: h.object, Path: h.path, Verb: verb, Data: []byte(e)}
 	}
-	_, err := h.x.do(ctx, ops, nil, opts)
+	_, err := h.x.do(ctx, ops, nil, nil, opts)
 	return err
 }
 

@@ -121,10 +121,10 @@ func (tx *Tx) repeatable(err error) bool {
 // Do buffers the operations, then answers the queries, which see all of the transaction's own
 // operations so far.
 func (tx *Tx) Do(ctx context.Context, ops []Op, queries []Query) ([]Value, error) {
-	return tx.do(ctx, ops, queries, nil)
+	return tx.do(ctx, ops, queries, nil, nil)
 }
 
-func (tx *Tx) do(ctx context.Context, ops []kv.Op, queries []kv.Query, opts []CallOption) ([]kv.Value, error) {
+func (tx *Tx) do(ctx context.Context, ops []kv.Op, queries []kv.Query, _ []kv.Value, opts []CallOption) ([]kv.Value, error) {
 	if err := tx.usable(len(ops), opts); err != nil {
 		return nil, err
 	}

@@ -214,6 +214,7 @@ type Request struct {
 	Options Options
 	Queries []Query
 	Ops     []Op
+	Room    []Value // zero values that the answers may be put into; a service is free not to
 }
 
 // Response answers a Request: one value for each query.

@@ -82,6 +82,11 @@ func (n *run) clockAhead(ahead bool) {
 // the node hears of it when the replicator ends, which is once the folder says so too.
 func (n *run) forkFound(err error) { n.forked.Store(&failure{err}) }
 
+// errForked answers once a fork was found.
+func (n *run) errForked() *kv.Error {
+	return kv.Errorf(kv.KindUnavailable, "this node serves nothing, ask another region: %w", n.forked.Load().err)
+}
+
 // Alive is nil while the process can work.
 func (n *run) Alive() error {
 	if f := n.failed.Load(); f != nil {

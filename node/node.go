@@ -99,26 +99,45 @@ func (n *Node) enter() (*run, func()) {
 }
 
 // through makes a call of whatever serves at the moment.
-func through[T any](n *Node, call func(*run) (T, error)) (T, error) {
-	var none T
-	if !n.gate.TryRLock() {
-		return none, n.errRenewing()
+func through[T any](n *Node, call func(*run) (T, error)) (out T, err error) {
+	r, err := n.open()
+	if err != nil {
+		return out, err
 	}
 	defer n.gate.RUnlock()
-	r := n.current.Load()
-	if f := r.forked.Load(); f != nil {
-		return none, kv.Errorf(kv.KindUnavailable, "this node serves nothing, ask another region: %w", f.err)
-	}
-	out, err := call(r)
-	if f := r.forked.Load(); f != nil { // what was done meanwhile is only here
-		return none, kv.Errorf(kv.KindUnavailable, "this node serves nothing, ask another region: %w", f.err).WithOutcome(kv.OutcomeUnknown)
+	out, err = call(r)
+	if r.forked.Load() != nil { // what was done meanwhile is only here
+		var none T
+		return none, r.errForked().WithOutcome(kv.OutcomeUnknown)
 	}
 	return out, err
 }
 
-// Do implements kv.Service.
-func (n *Node) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
-	return through(n, func(r *run) (kv.Response, error) { return r.Do(ctx, req) })
+// open is enter for calls: the caller unlocks the gate, unless there is an error.
+func (n *Node) open() (*run, error) {
+	if !n.gate.TryRLock() {
+		return nil, n.errRenewing()
+	}
+	r := n.current.Load()
+	if r.forked.Load() != nil {
+		n.gate.RUnlock()
+		return nil, r.errForked()
+	}
+	return r, nil
+}
+
+// Do implements kv.Service. It is through in full: reads are quick enough to feel a function value.
+func (n *Node) Do(ctx context.Context, req kv.Request) (resp kv.Response, err error) {
+	r, err := n.open()
+	if err != nil {
+		return resp, err
+	}
+	defer n.gate.RUnlock()
+	resp, err = r.Do(ctx, req)
+	if r.forked.Load() != nil {
+		return kv.Response{}, r.errForked().WithOutcome(kv.OutcomeUnknown)
+	}
+	return resp, err
 }
 
 // Begin implements kv.Service.

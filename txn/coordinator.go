@@ -131,7 +131,7 @@ func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Resp
 		return resp, nil, err
 	}
 	if len(req.Ops) == 0 && !own {
-		if values, at, ok := c.peek(req.Queries); ok {
+		if values, at, ok := c.peek(req.Queries, req.Room); ok {
 			return kv.Response{Values: values, Receipt: c.receipt(&req.Options, at)}, nil, nil
 		}
 	}
@@ -181,14 +181,17 @@ func (v *view) queries(ctx context.Context, qs []kv.Query) ([]kv.Value, error) {
 // peek answers queries of single leaves without opening a snapshot. The horizon never passes the
 // exposed vector; so when that is the same after the reads as before them, nothing was folded
 // beyond it in between. Otherwise, and for anything that scans, ok is false.
-func (c *Coordinator) peek(qs []kv.Query) (values []kv.Value, at clock.Vector, ok bool) {
+func (c *Coordinator) peek(qs []kv.Query, values []kv.Value) (_ []kv.Value, at clock.Vector, ok bool) {
 	for i := range qs {
 		if q := &qs[i]; q.Kind != kv.QueryValue || len(q.Path) != 0 || crdt.IsCollection(q.Type) {
 			return nil, nil, false
 		}
 	}
 	at = c.snapshots.Exposed()
-	values = make([]kv.Value, len(qs))
+	if len(values) < len(qs) {
+		values = make([]kv.Value, len(qs))
+	}
+	values = values[:len(qs)]
 	left := room{kv.MaxAnswerBytes}
 	for i := range qs {
 		if _, err := crdt.Address(qs[i].Object, nil); err != nil {
