@@ -99,3 +99,66 @@ func TestADiskIsLostWhileAnotherRegionIsGone(t *testing.T) {
 		require.Equal(t, eu.store.content(), us.store.content())
 	})
 }
+
+// shorten takes the last record of a lane out of a stopped store, as damage that its start finds does.
+func (s *fakeStore) shorten(lane clock.Lane) {
+	log := s.log[lane]
+	last := log[len(log)-1].Time
+	s.log[lane] = log[:len(log)-1]
+	s.applied[lane] = log[len(log)-2].Time
+	delete(s.leaves, clock.Stamp{Region: lane.Region, Time: last})
+	s.short = "found short at the start"
+}
+
+// TestAShortStoreIsNotGivenWhatWaitsForIt: us has the last record of ap, which waits there for one of eu's.
+// ap loses it, and nobody else has it. us, which does not hold it yet, must not apply it later on: ap
+// writes another in its place. The store is the same, so its number tells us nothing.
+func TestAShortStoreIsNotGivenWhatWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(eu, us)
+		first := ap.commit()
+		eu.sees(first)
+		us.sees(first)
+		c.net.CutBoth("us", "eu")
+		c.net.CutBoth("us", "ap")
+		wait(t, 2*replication.StreamTimeout)
+		missing := eu.commit()
+		ap.sees(missing)
+		synctest.Wait() // it is in the tail by now
+		ap.store.mu.Lock()
+		ap.store.truncated[eu.lane()] = clock.MaxTimestamp // so that us can't have it from ap
+		ap.store.mu.Unlock()
+		ap.r.ForgetTail(eu.lane())
+		c.net.CutBoth("eu", "ap")
+		wait(t, 2*replication.StreamTimeout)
+		c.net.HealBoth("us", "ap")
+		lost := ap.commit()
+		eventually(t, "it waits at us", func() bool { return us.waiting(ap) > 0 })
+		ap.crash()
+		require.NotZero(t, us.waiting(ap))
+
+		ap.store.shorten(ap.lane())
+		c.net.HealBoth("eu", "ap")
+		ap = c.start("ap", ap.store, nil)
+		defer stopAll(ap)
+		ap.resume()
+		next := ap.commit()
+		require.NotEqual(t, lost, next)
+		c.net.HealBoth("eu", "us")
+		eu.sees(next)
+		us.sees(next)
+		require.NoError(t, us.fault())
+		require.Equal(t, eu.store.content(), us.store.content())
+	})
+}
+
+// waiting is how much of a region's lane waits at a node, in bytes.
+func (n *node) waiting(of *node) int {
+	for _, p := range n.r.Status() {
+		if p.Region == of.id.Region {
+			return p.Waiting
+		}
+	}
+	return 0
+}

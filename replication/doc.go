@@ -37,8 +37,9 @@
 //     what is applied or dropped. A stream is read whether or not its lanes wait.
 //  5. One goroutine offers records to the Exposure and hands them to the store, in the same order.
 //  6. A node says what it holds of a lane in a handshake only after it has let go of whatever an
-//     earlier incarnation of that region had sent and that waits here; so a region that lost its
-//     disk learns of every record of its own that will ever be applied anywhere.
+//     earlier incarnation of that region had sent and that waits here, and so it does when the region
+//     recovers with the store that it had; so a region that lost its disk, or some of it, learns of
+//     every record of its own that will ever be applied anywhere.
 //  7. A region's number is on the founder's disk before it is granted, and every region counts the
 //     newcomer's reports before its cut is taken. A number is never used again, a name only
 //     when its region was abandoned.

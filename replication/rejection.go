@@ -51,9 +51,11 @@ func (l *inLane) landed() {
 	}
 }
 
-// rest waits until the store has answered all that it was given of the lane of a peer that recovers, and
-// keeps more from it until goOn is called. The peer waits for what it is told that this node holds, so
-// it must not be told of what the store then refuses; nor may anything be applied behind its back.
+// rest lets go of what waits of the lane of a peer that recovers, with the same store or another, waits
+// until the store has answered all that it was given, and keeps more from it until goOn is called. The
+// peer waits for what it is told that this node holds, so it must not be told of what the store then
+// refuses; nor may anything be applied behind its back: what it has lost and nobody tells it of it writes
+// over.
 func (r *Replicator) rest(peer *peerv1.Hello) (goOn func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -61,6 +63,7 @@ func (r *Replicator) rest(peer *peerv1.Hello) (goOn func(), err error) {
 	if l == nil || !peer.GetRecovering() {
 		return func() {}, nil
 	}
+	l.restart()
 	l.asked++
 	goOn = func() {
 		r.mu.Lock()
