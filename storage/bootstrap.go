@@ -14,9 +14,13 @@ import (
 // and crdt read.
 type RawLeaf struct{ Key, Items []byte }
 
-// ShardRange returns leaves of a shard with what of them is visible at a cut, in the order of keys,
-// behind after (nil: from the first), as many as fit maxBytes and at least one. next is the key to
-// go on behind; nil: these were the last. The cut must be held open.
+// ShardRange returns leaves of a shard with what of them is visible at a cut and still read at it or
+// later, in the order of keys, behind after (nil: from the first), as many as fit maxBytes and at least
+// one. next is the key to go on behind; nil: these were the last. The cut must be held open.
+//
+// The cut is the horizon of who loads it, so the overrides that it sees are spent, as a rewrite would:
+// they cover nothing that comes later, since whatever they have seen is in the cut. Nothing is
+// forgotten: what is settled is not known here to both.
 func (s *Store) ShardRange(ctx context.Context, shard uint8, after []byte, at clock.Vector, maxBytes int) (leaves []RawLeaf, next []byte, err error) {
 	prefix := []byte{spaceLeaf, shard}
 	from := prefix
@@ -24,16 +28,21 @@ func (s *Store) ShardRange(ctx context.Context, shard uint8, after []byte, at cl
 		from = append(bytes.Clone(after), 0)
 	}
 	size := 0
+	var visible []byte
 	err = s.scan(ctx, from, successor(prefix), func(key, items []byte) (bool, error) {
-		visible, err := crdt.Filter(nil, items, at)
+		var kept []byte
+		var err error
+		if visible, err = crdt.Filter(visible[:0], items, at); err == nil {
+			kept, _, err = crdt.Rewrite(leafType(key), nil, visible, at, nil)
+		}
 		if err != nil {
 			return false, s.readFailed("leaf", err)
 		}
-		if len(visible) == 0 {
+		if len(kept) == 0 {
 			return true, nil
 		}
-		leaves = append(leaves, RawLeaf{bytes.Clone(key), visible})
-		if size += len(key) + len(visible); size >= maxBytes {
+		leaves = append(leaves, RawLeaf{bytes.Clone(key), kept})
+		if size += len(key) + len(kept); size >= maxBytes {
 			next = bytes.Clone(key)
 			return false, nil
 		}

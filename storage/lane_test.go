@@ -218,27 +218,8 @@ func TestBootstrapHandsOverACut(t *testing.T) {
 
 	to := openMem(t, vfs.NewMem())
 	do(t, to, func(b *Batch) error { b.Clear(); return nil })
-	for shard := range uint8(Shards) {
-		var after []byte
-		for {
-			leaves, next, err := s.ShardRange(context.Background(), shard, after, cut, 500)
-			require.NoError(t, err)
-			do(t, to, func(b *Batch) error {
-				for _, l := range leaves {
-					if err := b.LoadLeaf(l); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			if next == nil {
-				break
-			}
-			after = next
-		}
-	}
+	handOver(t, s, to, cut)
 	do(t, to, func(b *Batch) error {
-		b.LoadApplied(map[clock.Lane]clock.Timestamp{lane(1): cut.At(1)})
 		b.LoadVoids(map[clock.Lane][]kv.Interval{lane(1): {{From: 1, To: 2}}})
 		return nil
 	})

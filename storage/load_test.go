@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -56,4 +57,40 @@ func TestTruncationThatIsNotCommittedTruncatesNothing(t *testing.T) {
 	do(t, s, func(b *Batch) error { b.TruncateLog(lane(1), r.Time); return nil })
 	_, err = s.Log(lane(1), 0, 1<<20)
 	require.ErrorIs(t, err, kv.ErrTooOld)
+}
+
+// What a cut's removals have covered by then stays behind, and so do they: nobody at the newcomer reads
+// below the cut.
+func TestANewcomerGetsNoRemovals(t *testing.T) {
+	s := openQuiet(t, Config{removalLeaves: 1})
+	a, other := &author{lane: lane(1)}, &author{lane: lane(2)}
+	apply := func(a *author, at clock.Vector, ops ...kv.Op) clock.Vector {
+		r, enc := a.group(t, at, ops...)
+		do(t, s, func(b *Batch) error { return b.Apply(r, enc) })
+		return at.With(a.lane.Region, r.Time)
+	}
+	seen := apply(a, nil, setAdd("s", 1), setAdd("s", 2), setAdd("s", 3), setAdd("t", 1), registerOp("k", "x"), counterOp("n", 1))
+	cut := apply(other, nil, setAdd("s", 4)).Join(seen) // concurrent with the removal
+	s.cfg.hold.Store(true)
+	cut = cut.Join(apply(a, seen, kv.Op{Object: setObject("s"), Verb: kv.VerbReset},
+		kv.Op{Object: setObject("t"), Verb: kv.VerbRemove, Data: element(1)}, registerOp("k", "y"), counterOp("m", 1)))
+	require.Equal(t, 1, s.Stats().PendingRemoval)
+	late := apply(a, cut, kv.Op{Object: setObject("s"), Verb: kv.VerbReset}) // which the cut does not see
+
+	got := make(map[kv.Key]int)
+	for shard := range uint8(Shards) {
+		leaves, _, err := s.ShardRange(t.Context(), shard, nil, cut, 1<<20)
+		require.NoError(t, err)
+		for _, l := range leaves {
+			n, err := crdt.CountItems(l.Items)
+			require.NoError(t, err)
+			leaf, err := parseLeaf(l.Key)
+			require.NoError(t, err)
+			got[leaf.Object.Key] += n
+		}
+	}
+	require.Equal(t, map[kv.Key]int{"s": 1, "k": 1, "n": 1, "m": 1}, got)
+	require.Zero(t, countPresent(t, s, late))
+	require.Equal(t, 1, countPresent(t, s, cut))
+	s.cfg.hold.Store(false)
 }

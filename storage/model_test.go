@@ -354,6 +354,52 @@ func (w *world) crash() {
 	w.checkAt(at)
 }
 
+// bootstrap goes on with a new store, which was handed what the old one holds at some cut.
+func (w *world) bootstrap() {
+	i := rapid.IntRange(0, len(w.cuts)).Draw(w.t, "cut") - 1
+	if i < 0 || !w.cuts[i].Includes(w.horizon) {
+		return
+	}
+	cut, from := w.cuts[i], w.s
+	w.held -= len(w.cuts) - 1 - i
+	w.fs = vfs.NewCrashableMem()
+	w.open()
+	require.NoError(w.t, w.try(true, func(b *Batch) error { b.Clear(); return nil }))
+	handOver(w.t, from, w.s, cut)
+	_ = from.Close()
+	w.cuts, w.synced, w.horizon = []clock.Vector{cut}, cut, cut
+	require.NoError(w.t, w.try(true, func(b *Batch) error { b.Reserve(w.bound); return nil }))
+	w.s.SetCuts(w.horizon, w.settled)
+	w.checkAt(cut)
+}
+
+// handOver copies what one store holds at a cut into another, empty one.
+func handOver(t require.TestingT, from, to *Store, cut clock.Vector) {
+	for shard := range uint8(Shards) {
+		for after, more := []byte(nil), true; more; more = after != nil {
+			leaves, next, err := from.ShardRange(context.Background(), shard, after, cut, 500)
+			require.NoError(t, err)
+			if len(leaves) > 0 {
+				require.NoError(t, try(to, func(b *Batch) error {
+					b.Sync()
+					for _, l := range leaves {
+						if err := b.LoadLeaf(l); err != nil {
+							return err
+						}
+					}
+					return nil
+				}))
+			}
+			after = next
+		}
+	}
+	lanes := make(map[clock.Lane]clock.Timestamp)
+	for _, e := range cut {
+		lanes[lane(e.Region)] = e.Time
+	}
+	require.NoError(t, try(to, func(b *Batch) error { b.Sync(); b.LoadApplied(lanes); return nil }))
+}
+
 func (w *world) reserve() {
 	bound := w.lanes[1].last + clock.Timestamp(rapid.IntRange(1, 1<<20).Draw(w.t, "reserve"))
 	require.NoError(w.t, w.try(true, func(b *Batch) error { b.Reserve(bound); return nil }))
@@ -374,6 +420,7 @@ func TestStoreReadsWhatTheOracleSays(t *testing.T) {
 			"cuts":   func(t *rapid.T) { w.t = t; w.moveCuts() },
 			"sweep":  func(t *rapid.T) { w.t = t; w.sweep() },
 			"crash":  func(t *rapid.T) { w.t = t; w.crash() },
+			"boot":   func(t *rapid.T) { w.t = t; w.bootstrap() },
 			"bound":  func(t *rapid.T) { w.t = t; w.reserve() },
 			"hold":   func(t *rapid.T) { w.hold.Store(rapid.Bool().Draw(t, "hold")) },
 			"check":  func(t *rapid.T) { w.t = t; w.check() },
