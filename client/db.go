@@ -91,12 +91,21 @@ func (h *home) ask(ctx context.Context, c *call, req *kv.Request) ([]kv.Value, e
 	req.Options = c.Options
 	resp, err := h.svc.Do(ctx, *req)
 	if err != nil {
-		return nil, err
+		return nil, h.failed(err)
 	}
 	if len(resp.Values) != len(req.Queries) {
-		return nil, kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(req.Queries))
+		return nil, h.failed(miscounted(len(resp.Values), req, resp.Receipt.Token))
 	}
 	return resp.Values, h.succeeded(c, resp.Receipt)
+}
+
+// miscounted is the error of an answer that does not fit its request. What was asked was done.
+func miscounted(got int, req *kv.Request, t Token) error {
+	e := kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", got, len(req.Queries))
+	if len(req.Ops) > 0 {
+		e = e.WithOutcome(kv.Applied)
+	}
+	return kv.WithToken(e, t)
 }
 
 // call makes the options of one call: defaults, the caller's, the session's token.
@@ -119,6 +128,15 @@ func (h *home) call(ctx context.Context, opts []CallOption) (call, error) {
 	return c, nil
 }
 
+// failed takes in what an error tells of the data, and returns it.
+func (h *home) failed(err error) error {
+	if h.session != nil && err != nil {
+		// A token of another cluster can't be joined; err is the better answer then, too.
+		_ = h.session.saw(kv.TokenOf(err))
+	}
+	return err
+}
+
 // succeeded takes a receipt in: the caller's copy and the session's token.
 func (h *home) succeeded(c *call, r Receipt) error {
 	c.fill(r)
@@ -139,7 +157,7 @@ func (h *home) Outcome(ctx context.Context, id OpID, opts ...CallOption) (Outcom
 	if err == nil && h.session != nil {
 		err = h.session.saw(answer.Token)
 	}
-	return answer, err
+	return answer, h.failed(err)
 }
 
 // Digest computes a digest of the readable content of a bucket, or of all with an empty name, at
@@ -151,7 +169,7 @@ func (h *home) Digest(ctx context.Context, bucket string, opts ...CallOption) (D
 	}
 	d, err := h.svc.Digest(ctx, kv.DigestRequest{Options: c.Options, Bucket: kv.Bucket(bucket)})
 	if err != nil {
-		return Digest{}, err
+		return Digest{}, h.failed(err)
 	}
 	return d, h.succeeded(&c, d.Receipt)
 }

@@ -40,7 +40,8 @@
 //
 // # Invariants
 //
-//  1. A session's token only grows, and includes every receipt of the session's calls.
+//  1. A session's token only grows, and includes every receipt of the session's calls, and what their
+//     errors tell of the data.
 //  2. A try of a write that may have reached a lane is followed by tries at the same lane only,
 //     with the same operation id and marked as retries.
 //  3. A transaction that a closure began is ended when Update, View or an iterator returns or

@@ -4,8 +4,10 @@ import "sync"
 
 // Session is a sequence of calls with guarantees between them: each sees what those before it saw
 // and wrote, in whichever region it is served (read your writes, monotonic reads, monotonic
-// writes). Calls at eventual level do not wait for it. A call whose outcome is unknown is not part
-// of it. It is safe for concurrent use; of two calls at the same time neither waits for the other.
+// writes). Calls at eventual level do not wait for it. A failed call is part of it as far as its error
+// tells of the data: of a comparison that did not hold, or of an answer too large to send (Error.Token).
+// A write whose outcome is unknown is not part of it. It is safe for concurrent use; of two calls at the
+// same time neither waits for the other.
 type Session struct {
 	home
 	mu    sync.Mutex

@@ -179,7 +179,7 @@ func (tx *Tx) execute(ctx context.Context, queries []kv.Query) ([]kv.Value, erro
 		if len(tx.ops) > 0 || gone(err) {
 			tx.broken = err
 		}
-		return nil, err
+		return nil, tx.home.failed(err)
 	}
 	tx.ops, tx.bytes = nil, 0
 	return values, nil
@@ -204,7 +204,7 @@ func (tx *Tx) begin(ctx context.Context) error {
 	id, receipt, err := tx.home.svc.Begin(ctx, kv.Begin{Options: tx.call.Options, ReadOnly: tx.readOnly})
 	if err != nil {
 		tx.broken = err
-		return err
+		return tx.home.failed(err)
 	}
 	tx.id, tx.receipt, tx.begun = id, receipt, true
 	if tx.home.session != nil {
@@ -234,7 +234,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 	receipt, err := tx.home.svc.Commit(ctx, tx.id, tx.call.Options)
 	if err != nil {
 		tx.broken = err
-		return err
+		return tx.home.failed(err)
 	}
 	tx.ended = true
 	return tx.home.succeeded(&tx.call, receipt)
@@ -243,7 +243,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 func (tx *Tx) commitOneShot(ctx context.Context) error {
 	resp, err := tx.home.svc.Do(ctx, kv.Request{Options: tx.call.Options, Ops: tx.ops})
 	if err != nil {
-		return err
+		return tx.home.failed(err)
 	}
 	return tx.home.succeeded(&tx.call, resp.Receipt)
 }
@@ -282,7 +282,7 @@ func (tx *Tx) keys(ctx context.Context, bucket kv.Bucket, prefix kv.Key, fn func
 			if gone(err) {
 				tx.broken = err
 			}
-			return err
+			return tx.home.failed(err)
 		}
 		for _, o := range page.Objects {
 			if !fn(o) {

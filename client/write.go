@@ -176,7 +176,7 @@ func unknown(ctx context.Context, err error, id OpID) error {
 		why = e.Message // without the outcome, which the new error states
 	}
 	out := kv.Errorf(kv.KindOf(err), "%s; ask with Outcome what became of operation %s", why, id)
-	out.Outcome, out.ID, out.Err = kv.OutcomeUnknown, id, err
+	out.Outcome, out.ID, out.Err, out.Token = kv.OutcomeUnknown, id, err, kv.TokenOf(err)
 	switch {
 	case ctx.Err() != nil:
 		out.Kind, out.Err = kv.KindDeadline, ctx.Err()

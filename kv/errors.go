@@ -67,6 +67,11 @@ type Error struct {
 	RetryAfter time.Duration // hint; 0: none
 	ID         OpID          // of the operation whose outcome is unknown; zero: none
 	Err        error         // cause; may be nil; not printed again
+	// Token includes what the error tells of the data: the snapshot that was read, what a condition was
+	// judged by, and the commit where the outcome is "applied". A session takes it in as it does a
+	// receipt's, so its next read sees no less. Zero: the error tells nothing of the data, or it is one of
+	// its causes that has the token; TokenOf finds it.
+	Token Token
 }
 
 func (e *Error) Error() string {
@@ -116,6 +121,34 @@ func (e *Error) WithOutcome(o Outcome) *Error {
 	c := *e
 	c.Outcome = o
 	return &c
+}
+
+// WithToken returns a copy of err that carries a token; nil for nil.
+func WithToken(err error, t Token) error {
+	if err == nil {
+		return nil
+	}
+	e, bare := err.(*Error) //nolint:errorlint // one that is wrapped is wrapped once more, with its text
+	if !bare {
+		e = Errorf(KindOf(err), "%w", err).WithOutcome(OutcomeOf(err))
+	}
+	c := *e
+	c.Token = t
+	return &c
+}
+
+// TokenOf is the first token that an *Error in err's chain carries, or the zero token.
+func TokenOf(err error) Token {
+	for {
+		var e *Error
+		if !errors.As(err, &e) {
+			return Token{}
+		}
+		if !e.Token.IsZero() {
+			return e.Token
+		}
+		err = e.Err
+	}
 }
 
 // KindOf is the kind of the first *Error in err's chain, or 0.

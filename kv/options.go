@@ -124,9 +124,12 @@ const tokenVersion = 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// IsZero tells the token that includes nothing.
+func (t Token) IsZero() bool { return t.Cluster.IsZero() && len(t.Seen) == 0 }
+
 // Encode gives the token's opaque form: version 1, cluster 16, vector, crc32c 4. A zero token is empty.
 func (t Token) Encode() []byte {
-	if t.Cluster.IsZero() && len(t.Seen) == 0 {
+	if t.IsZero() {
 		return nil
 	}
 	b := append(make([]byte, 0, 1+16+2+12*len(t.Seen)+4), tokenVersion) // mostly enough: one allocation

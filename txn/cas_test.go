@@ -1,8 +1,10 @@
 package txn
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -103,4 +105,83 @@ func TestCompareAndSetBesideAQuerySeesWhatIsApplied(t *testing.T) {
 		require.Equal(t, value, string(resp.Values[1].Bytes))
 		old = value
 	}
+}
+
+// A broken condition tells of data as a read does: its error names what it was judged by, and by the time
+// that it comes that can be read, and lost no more.
+func TestBrokenConditionsNameWhatTheyWereJudgedBy(t *testing.T) {
+	r := fresh(t)
+	most := increment("n", 1<<62)
+	for i := range 20 {
+		r.must(kv.Options{Durability: kv.DurabilityApplied}, assign("x", fmt.Sprint(i)))
+		ahead := r.must(kv.Options{Durability: kv.DurabilityApplied}, kv.Op{Object: object("n", crdt.Counter), Verb: kv.VerbReset}, most)
+		op := compareAndSet("x", "none", "y")
+		if i%2 == 1 {
+			op = most
+		}
+		_, err := r.Do(t.Context(), kv.Request{Ops: []kv.Op{op}})
+		require.Contains(t, []kv.Kind{kv.KindAborted, kv.KindBound}, kv.KindOf(err))
+		require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+		token := kv.TokenOf(err)
+		require.Equal(t, testCluster, token.Cluster)
+		require.True(t, token.Seen.Includes(clock.VectorOf(clock.Entry(ahead.Commit))))
+		require.True(t, r.shell.Exposed().Includes(token.Seen))
+	}
+
+	id, began, err := r.Begin(t.Context(), kv.Begin{})
+	require.NoError(t, err)
+	later := r.must(kv.Options{}, assign("x", "later"))
+	_, err = r.Execute(t.Context(), id, []kv.Op{compareAndSet("x", "19", "y")}, nil)
+	require.NoError(t, err)
+	_, err = r.Commit(t.Context(), id, kv.Options{})
+	require.ErrorIs(t, err, kv.ErrAborted)
+	require.True(t, kv.TokenOf(err).Seen.Includes(began.Token.Seen))
+	require.True(t, kv.TokenOf(err).Seen.Includes(clock.VectorOf(clock.Entry(later.Commit))))
+
+	// Of a retry the log says that it was judged.
+	_, err = r.try(again(kv.OpID{1}, time.Second), compareAndSet("x", "none", "y"))
+	require.ErrorIs(t, err, kv.ErrAborted)
+	require.True(t, r.shell.Exposed().Includes(kv.TokenOf(err).Seen))
+	require.False(t, kv.TokenOf(err).IsZero())
+	_, err = r.try(again(kv.OpID{1}, time.Second), compareAndSet("x", "later", "y"))
+	require.ErrorIs(t, err, kv.ErrAborted)
+	require.True(t, kv.TokenOf(err).IsZero(), "it was not judged again")
+	_, err = r.try(kv.Attempt{ID: kv.OpID{2}, Incarnation: 99}, assign("x", "y"))
+	require.ErrorIs(t, err, kv.ErrUnavailable)
+	require.True(t, kv.TokenOf(err).IsZero())
+}
+
+// A query that fails on what it has read names its snapshot.
+func TestUnreadableAnswersNameTheirSnapshot(t *testing.T) {
+	r := fresh(t)
+	field := kv.Op{Object: object("m", crdt.Map), Path: kv.Path{{Name: "n", Type: crdt.Counter}}, Verb: kv.VerbIncrement, Int: 1 << 62}
+	r.must(kv.Options{}, field)
+	r.receive(field)
+	resp, err := r.Do(t.Context(), kv.Request{})
+	require.NoError(t, err)
+	_, err = r.Do(t.Context(), kv.Request{Queries: []kv.Query{{Object: field.Object}}})
+	require.ErrorIs(t, err, kv.ErrBound)
+	require.True(t, kv.TokenOf(err).Seen.Includes(resp.Receipt.Snapshot))
+}
+
+// waitsInVain is Snapshots whose waits fail.
+type waitsInVain struct{ Snapshots }
+
+func (waitsInVain) Wait(context.Context, clock.Vector, bool) error {
+	return kv.Errorf(kv.KindStale, "not here in time")
+}
+
+// Who can't wait for what a condition was judged by does not hear of it.
+func TestBrokenConditionsAreToldOnlyWithTheirToken(t *testing.T) {
+	r := fresh(t)
+	r.must(kv.Options{}, assign("x", "a"))
+	r.snapshots = waitsInVain{r.shell}
+	_, err := r.try(kv.Attempt{}, compareAndSet("x", "b", "c"))
+	require.ErrorIs(t, err, kv.ErrStale)
+	require.NotErrorIs(t, err, kv.ErrAborted)
+	require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+	require.True(t, kv.TokenOf(err).IsZero())
+	_, err = r.try(again(kv.OpID{1}, time.Second), compareAndSet("x", "b", "c"))
+	require.ErrorIs(t, err, kv.ErrStale)
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err))
 }

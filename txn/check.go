@@ -19,10 +19,11 @@ func (c *Committer) judge(w *commit, applied, snapshot clock.Vector) error {
 		return nil
 	}
 	broken, err := c.check(w, applied, snapshot)
-	switch {
-	case err != nil:
+	if err != nil || broken == nil {
 		return err
-	case !w.attempt.Retry:
+	}
+	w.judged = applied
+	if !w.attempt.Retry {
 		return broken
 	}
 	w.refusal = broken

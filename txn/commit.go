@@ -117,7 +117,7 @@ func NewCommitter(c CommitterConfig) *Committer {
 // result is what becomes of a commit.
 type result struct {
 	stamp    clock.Stamp
-	snapshot clock.Vector
+	snapshot clock.Vector // of what was written; of a failure what its condition was judged by; nil: it was not judged
 	err      error
 	denied   bool // err is final: the log says that the operation was not applied, and never will be
 }
@@ -134,6 +134,7 @@ type commit struct {
 	answer  chan result   // buffered; gets one result; from answers
 	decided chan struct{} // closed when durable or failed; nil without an operation id
 	result  result        // valid once decided is closed
+	judged  clock.Vector  // by what, if a condition of it does not hold; set before its answer
 	refusal error         // why it is logged as not applied; then it has no effects. Only of a retry
 	taken   bool          // by a group; under Committer.mu
 	told    bool          // answered already; writer and syncer goroutines hand it over in order
@@ -349,13 +350,13 @@ func (c *Committer) failLocked(err error) {
 	c.queue = nil
 }
 
-// drop answers a commit that is not written.
-func (c *Committer) drop(w *commit, err error) {
+// drop answers a commit that is not written. judged is what its condition was judged by, if that is why.
+func (c *Committer) drop(w *commit, err error, judged clock.Vector) {
 	c.mu.Lock()
 	delete(c.ids.underWay, w.attempt.ID)
 	c.mu.Unlock()
-	err = undecided(w.attempt, err)
+	r := result{err: undecided(w.attempt, err), snapshot: judged}
 	w.let()
-	w.finish(result{err: err})
-	w.tell(result{err: err})
+	w.finish(r)
+	w.tell(r)
 }

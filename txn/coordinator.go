@@ -147,7 +147,7 @@ func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Resp
 		v := view{store: c.store, at: at, own: c.lane.Region, room: newRoom()}
 		if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
 			open.Close()
-			return resp, nil, err
+			return resp, nil, kv.WithToken(err, c.receipt(&req.Options, at).Token)
 		}
 	}
 	resp.Receipt = c.receipt(&req.Options, at)
@@ -239,6 +239,9 @@ func compares(ops []kv.Op) bool {
 // write commits and completes the receipt.
 func (c *Coordinator) write(ctx context.Context, w *commit, r *kv.Receipt) error {
 	res := c.commit(ctx, w)
+	if res.err != nil && res.snapshot != nil {
+		return c.judged(ctx, w, &res, r.Token)
+	}
 	if res.err != nil {
 		return res.err
 	}
@@ -247,6 +250,16 @@ func (c *Coordinator) write(ctx context.Context, w *commit, r *kv.Receipt) error
 	r.Token.Cluster = c.cluster
 	r.Token.Seen = r.Token.Seen.Join(c.store.Lowered(res.snapshot)).Join(clock.VectorOf(clock.Entry(res.stamp)))
 	return nil
+}
+
+// judged is the error of a commit whose condition did not hold. It tells of what is applied here, which a
+// crash may still take back: so nobody hears it before that can be read as well, and its token includes it.
+func (c *Coordinator) judged(ctx context.Context, w *commit, res *result, t kv.Token) error {
+	at := c.store.Lowered(res.snapshot)
+	if err := c.snapshots.Wait(ctx, at, w.durability == kv.DurabilityApplied); err != nil {
+		return undecided(w.attempt, kv.Errorf(kv.KindOf(err), "commit: a condition did not hold, and what it was judged by is not on disk yet: %w", err))
+	}
+	return kv.WithToken(res.err, kv.Token{Cluster: c.cluster, Seen: t.Seen.Join(at)})
 }
 
 func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {

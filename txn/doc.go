@@ -36,6 +36,8 @@
 //     id was spent, or an earlier one; ids are freed when the second turn after theirs begins, and
 //     from then on neither incarnation that is taken is as old as that. Since a turn also ends when
 //     the ids are too many, no answer has to wait for room, and none is wrong.
+//  8. A caller hears that a condition does not hold only with a token of what it was judged by, and once
+//     its next snapshot here includes that.
 //
 // Transactions of one group are concurrent with each other.
 //

@@ -107,7 +107,7 @@ func (g *group) assemble(rec *kv.Record, last clock.Timestamp) {
 			}
 		}
 		if err := g.c.judge(w, applied, nonNil(snapshot)); err != nil {
-			g.c.drop(w, err)
+			g.c.drop(w, err, w.judged)
 			continue
 		}
 		t := kv.Txn{ID: w.attempt.ID}
@@ -122,7 +122,11 @@ func (g *group) assemble(rec *kv.Record, last clock.Timestamp) {
 		rec.Txns = append(rec.Txns, t)
 		g.join(rec, snapshot)
 		kept = append(kept, w)
-		g.ready = append(g.ready, result{snapshot: snapshot, err: w.refusal, denied: w.refusal != nil})
+		r := result{snapshot: snapshot}
+		if w.refusal != nil {
+			r = result{snapshot: w.judged, err: w.refusal, denied: true}
+		}
+		g.ready = append(g.ready, r)
 	}
 	g.commits = kept
 }
@@ -145,7 +149,7 @@ func (g *group) open() error {
 	s, err := g.c.exposure.Open(true, false)
 	if err != nil {
 		for _, w := range g.commits {
-			g.c.drop(w, err)
+			g.c.drop(w, err, nil)
 		}
 		g.commits = nil
 		return err
@@ -302,7 +306,7 @@ func (g *group) fail(err error) {
 	for _, w := range g.commits {
 		e := kv.Errorf(kv.KindUnavailable, "commit: the group could not be written: %w", err).WithOutcome(outcome)
 		e.ID = w.attempt.ID
-		g.c.drop(w, e)
+		g.c.drop(w, e, nil)
 	}
 }
 

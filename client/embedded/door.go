@@ -26,10 +26,14 @@ func (d *door) enter(lost kv.Outcome) (s kv.Service, leave func(error) error, er
 		return nil, nil, kv.Errorf(kv.KindUnavailable, "region %s is down", d.region)
 	}
 	return *p, func(err error) error {
-		if err == nil && d.service.Load() != p {
-			return kv.Errorf(kv.KindUnavailable, "region %s went down during the call", d.region).WithOutcome(lost)
+		if d.service.Load() == p || err != nil && kv.TokenOf(err).IsZero() { // an error that tells nothing of the data
+			return err
 		}
-		return err
+		gone := kv.Errorf(kv.KindUnavailable, "region %s went down during the call", d.region)
+		if err != nil && kv.OutcomeOf(err) == kv.NotApplied {
+			return gone
+		}
+		return gone.WithOutcome(lost)
 	}, nil
 }
 

@@ -158,7 +158,7 @@ func (n *Node) commit(a kv.Attempt, r kv.Receipt, ops []kv.Op) (kv.Receipt, erro
 	}
 	for i := range ops {
 		if err := s.content.holds(&ops[i]); err != nil {
-			return kv.Receipt{}, err
+			return kv.Receipt{}, kv.WithToken(err, kv.Token{Cluster: cluster, Seen: s.seen})
 		}
 	}
 	for i := range ops {

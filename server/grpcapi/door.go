@@ -45,7 +45,7 @@ func (d *door) do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) 
 		return nil, err
 	}
 	answer := convert.EncodeResponse(resp)
-	return answer, checkSize(answer, resp.Values, len(req.Ops) > 0)
+	return answer, kv.WithToken(checkSize(answer, resp.Values, len(req.Ops) > 0), resp.Receipt.Token)
 }
 
 // checkSize refuses an answer that no client takes. The exact size costs a walk over the answer, so

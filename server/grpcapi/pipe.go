@@ -184,7 +184,7 @@ func (p *pipe) run(w piped) answered {
 	}
 	if waiting := p.untaken.Add(int64(bytes)); waiting > maxUntaken && waiting > int64(bytes) {
 		p.untaken.Add(-int64(bytes))
-		return p.failed(id, untaken(w.call.GetRequest(), waiting), p.slots)
+		return p.failed(id, kv.WithToken(untaken(w.call.GetRequest(), waiting), tokenOf(resp)), p.slots)
 	}
 	return answered{&pb.PipeAnswer{Id: id, Response: resp}, bytes, p.slots}
 }
@@ -197,6 +197,15 @@ func untaken(m *pb.DoRequest, waiting int64) error {
 		e = e.WithOutcome(kv.Applied)
 	}
 	return e
+}
+
+// tokenOf is the token of an answer that the node itself has made.
+func tokenOf(m *pb.DoResponse) kv.Token {
+	t, err := kv.DecodeToken(m.GetReceipt().GetToken())
+	if err != nil {
+		panic("grpcapi: an answer with a malformed token: " + err.Error())
+	}
+	return t
 }
 
 // failed is the answer to a call that came to nothing.

@@ -34,6 +34,7 @@ func TestAnswersThatNobodyTakesAreBounded(t *testing.T) {
 		e := convert.DecodeFailure(a.Message, a.Error)
 		require.ErrorIs(t, e, kv.ErrOverloaded)
 		require.Equal(t, outcome, e.Outcome)
+		require.False(t, e.Token.IsZero(), "what it would have shown")
 	}
 	p.untaken.Store(maxUntaken)
 	onlyWrite := kv.Request{Ops: write.Ops}

@@ -3124,8 +3124,12 @@ type ErrorDetail struct {
 	Outcome          WriteOutcome           `protobuf:"varint,2,opt,name=outcome,proto3,enum=theriac.v1.WriteOutcome" json:"outcome,omitempty"`
 	RetryAfterMicros uint64                 `protobuf:"varint,3,opt,name=retry_after_micros,json=retryAfterMicros,proto3" json:"retry_after_micros,omitempty"` // hint; microseconds; default 0: none
 	OperationId      []byte                 `protobuf:"bytes,4,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`                   // 16 bytes, when the outcome of that operation is unknown
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Opaque: includes what the error tells of the data (the snapshot that was read, what a condition was judged by)
+	// and, where the outcome is WRITE_OUTCOME_APPLIED, the commit. Join it into the session as a Receipt's. Default:
+	// empty, the error tells nothing of the data.
+	Token         []byte `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ErrorDetail) Reset() {
@@ -3182,6 +3186,13 @@ func (x *ErrorDetail) GetRetryAfterMicros() uint64 {
 func (x *ErrorDetail) GetOperationId() []byte {
 	if x != nil {
 		return x.OperationId
+	}
+	return nil
+}
+
+func (x *ErrorDetail) GetToken() []byte {
+	if x != nil {
+		return x.Token
 	}
 	return nil
 }
@@ -3383,12 +3394,13 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\bresponse\x18\x02 \x01(\v2\x16.theriac.v1.DoResponseR\bresponse\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12-\n" +
-	"\x05error\x18\x04 \x01(\v2\x17.theriac.v1.ErrorDetailR\x05error\"\xbd\x01\n" +
+	"\x05error\x18\x04 \x01(\v2\x17.theriac.v1.ErrorDetailR\x05error\"\xd3\x01\n" +
 	"\vErrorDetail\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.theriac.v1.ErrorKindR\x04kind\x122\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x18.theriac.v1.WriteOutcomeR\aoutcome\x12,\n" +
 	"\x12retry_after_micros\x18\x03 \x01(\x04R\x10retryAfterMicros\x12!\n" +
-	"\foperation_id\x18\x04 \x01(\fR\voperationId*\xd1\x01\n" +
+	"\foperation_id\x18\x04 \x01(\fR\voperationId\x12\x14\n" +
+	"\x05token\x18\x05 \x01(\fR\x05token*\xd1\x01\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fTYPE_COUNTER\x10\x01\x12\x15\n" +

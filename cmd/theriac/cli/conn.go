@@ -92,6 +92,14 @@ func (c *conn) saw(r kv.Receipt) error {
 	return err
 }
 
+// failed takes in what an error tells of the data, and returns it.
+func (c *conn) failed(err error) error {
+	if joined, other := c.token.Join(kv.TokenOf(err)); other == nil {
+		c.token = joined
+	} // else it is of another cluster: then err is the better answer
+	return err
+}
+
 // save keeps the session's token (invariant 3).
 func (c *conn) save() error {
 	if c.file == "" || c.token.Seen.Equal(c.loaded.Seen) && c.token.Cluster == c.loaded.Cluster {
@@ -110,13 +118,20 @@ func (c *conn) do(ctx context.Context, queries []kv.Query, ops []kv.Op) ([]kv.Va
 	defer cancel()
 	resp, err := c.svc.Do(ctx, kv.Request{Options: c.options(), Queries: queries, Ops: ops})
 	if err != nil {
+		return nil, c.failed(err)
+	}
+	c.r.applied = c.r.applied || len(ops) > 0
+	if err := c.saw(resp.Receipt); err != nil {
 		return nil, err
 	}
 	if len(resp.Values) != len(queries) {
-		return nil, kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(queries))
+		err := kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(queries))
+		if len(ops) > 0 {
+			err = err.WithOutcome(kv.Applied)
+		}
+		return nil, err
 	}
-	c.r.applied = c.r.applied || len(ops) > 0
-	return resp.Values, c.saw(resp.Receipt)
+	return resp.Values, nil
 }
 
 // tx is an open transaction.
@@ -130,7 +145,7 @@ func (c *conn) begin(ctx context.Context, readOnly bool, o kv.Options) (*tx, kv.
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
 	id, receipt, err := c.svc.Begin(ctx, kv.Begin{Options: o, ReadOnly: readOnly})
-	return &tx{c, id}, receipt, err
+	return &tx{c, id}, receipt, c.failed(err)
 }
 
 // execute buffers operations and answers queries.
@@ -141,7 +156,7 @@ func (t *tx) execute(ctx context.Context, ops []kv.Op, queries []kv.Query) ([]kv
 	if err == nil && len(values) != len(queries) {
 		err = kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(values), len(queries))
 	}
-	return values, err
+	return values, t.c.failed(err)
 }
 
 func (t *tx) commit(ctx context.Context) (kv.Receipt, error) {
@@ -149,7 +164,7 @@ func (t *tx) commit(ctx context.Context) (kv.Receipt, error) {
 	defer cancel()
 	receipt, err := t.c.svc.Commit(ctx, t.id, t.c.options())
 	t.c.r.applied = t.c.r.applied || err == nil
-	return receipt, err
+	return receipt, t.c.failed(err)
 }
 
 // end frees the transaction unless it was committed. What is not freed now the node frees later.
@@ -193,7 +208,8 @@ func (t *tx) keys(ctx context.Context, bucket kv.Bucket, prefix kv.Key, fn func(
 func (t *tx) page(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
 	ctx, cancel := t.c.limited(ctx)
 	defer cancel()
-	return t.c.svc.Keys(ctx, req)
+	page, err := t.c.svc.Keys(ctx, req)
+	return page, t.c.failed(err)
 }
 
 // under lists the objects of all types that have exactly this key. They come first among those

@@ -48,7 +48,7 @@ func (c *conn) digest(ctx context.Context, bucket kv.Bucket) error {
 	defer cancel()
 	d, err := c.svc.Digest(ctx, kv.DigestRequest{Options: c.options(), Bucket: bucket})
 	if err != nil {
-		return err
+		return c.failed(err)
 	}
 	sum := hex.EncodeToString(d.Sum[:])
 	if c.r.json() {
@@ -119,7 +119,7 @@ func (c *conn) outcome(ctx context.Context, a kv.Attempt) error {
 	}
 	answer, err := c.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: a})
 	if err != nil {
-		return err
+		return c.failed(err)
 	}
 	if c.r.json() {
 		c.r.printJSON(map[string]string{"outcome": answer.Outcome.String()})

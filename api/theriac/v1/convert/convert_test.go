@@ -277,6 +277,9 @@ func TestErrorsComeBack(t *testing.T) {
 			RetryAfter: time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "after")) * time.Microsecond,
 			ID:         genID.Draw(t, "id"),
 		}
+		if rapid.Bool().Draw(t, "token") {
+			want.Token = kv.Token{Cluster: kv.ClusterID{1}, Seen: genVector.Draw(t, "seen")}
+		}
 		got, ok := DecodeError(EncodeError(want))
 		require.True(t, ok)
 		require.Equal(t, want, got)
@@ -301,6 +304,10 @@ func TestWrappedAndForeignErrorsAreTranslated(t *testing.T) {
 	require.Equal(t, "commit: no", got.Message)
 	require.Equal(t, kv.KindAborted, got.Kind)
 
+	token := kv.Token{Cluster: kv.ClusterID{1}, Seen: clock.VectorOf(clock.Entry{Region: 1, Time: 5})}
+	got, _ = DecodeError(EncodeError(kv.Errorf(kv.KindAborted, "again: %w", kv.WithToken(kv.Errorf(kv.KindAborted, "no"), token))))
+	require.Equal(t, token, got.Token, "that of a cause")
+
 	got, ok = DecodeError(EncodeError(errors.New("a fault of ours")))
 	require.True(t, ok)
 	require.Equal(t, kv.OutcomeUnknown, got.Outcome)
@@ -318,7 +325,7 @@ func TestWrappedAndForeignErrorsAreTranslated(t *testing.T) {
 }
 
 func TestDetailsOfNewerServersAreTakenWithCare(t *testing.T) {
-	e := DecodeFailure("m", &pb.ErrorDetail{Kind: 1000, Outcome: 7, RetryAfterMicros: math.MaxUint64, OperationId: []byte{1}})
+	e := DecodeFailure("m", &pb.ErrorDetail{Kind: 1000, Outcome: 7, RetryAfterMicros: math.MaxUint64, OperationId: []byte{1}, Token: []byte{9}})
 	require.Equal(t, &kv.Error{Message: "m", Outcome: kv.OutcomeUnknown}, e)
 	require.Equal(t, kv.Kind(200), DecodeFailure("m", &pb.ErrorDetail{Kind: 200}).Kind)
 }
@@ -486,7 +493,7 @@ func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 		"BeginResponse": 2, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 2, "CommitResponse": 1,
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
 		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 16, "Addresses": 4, "RegionStatus": 7,
-		"BucketsResponse": 1, "ErrorDetail": 4, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
+		"BucketsResponse": 1, "ErrorDetail": 5, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
 	}
 	messages := pb.File_theriac_v1_theriac_proto.Messages()
 	for i := range messages.Len() {

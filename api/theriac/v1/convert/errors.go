@@ -78,6 +78,7 @@ func encodeFailure(err error) (*kv.Error, string, *pb.ErrorDetail) {
 		Outcome:          pb.WriteOutcome(e.Outcome),
 		RetryAfterMicros: micros(e.RetryAfter),
 		OperationId:      encodeID(e.ID),
+		Token:            kv.TokenOf(err).Encode(),
 	}
 }
 
@@ -105,8 +106,9 @@ func DecodeFailure(message string, m *pb.ErrorDetail) *kv.Error {
 	if m.Outcome >= 0 && m.Outcome < pb.WriteOutcome_WRITE_OUTCOME_UNKNOWN {
 		e.Outcome = kv.Outcome(m.Outcome)
 	}
-	// A malformed hint or id is left out: the rest of the detail is worth more than a second error.
+	// A malformed hint, id or token is left out: the rest of the detail is worth more than a second error.
 	e.RetryAfter, _ = duration(m.RetryAfterMicros)
 	e.ID, _ = decodeID(m.OperationId)
+	e.Token, _ = kv.DecodeToken(m.Token)
 	return e
 }

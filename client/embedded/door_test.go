@@ -1,0 +1,46 @@
+package embedded
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// dying crashes during each call, which then answers.
+type dying struct {
+	kv.Service
+	door *door
+	err  error
+}
+
+func (s dying) Do(context.Context, kv.Request) (kv.Response, error) {
+	s.door.shut()
+	return kv.Response{}, s.err
+}
+
+// What an error tells of the data a crash may have taken back, as an answer.
+func TestNoAnswerLeavesARegionThatIsDown(t *testing.T) {
+	token := kv.Token{Cluster: kv.ClusterID{1}, Seen: clock.VectorOf(clock.Entry{Region: 1, Time: 5})}
+	aborted := kv.Errorf(kv.KindAborted, "it has another value")
+	for name, c := range map[string]struct {
+		err     error
+		kind    kv.Kind
+		outcome kv.Outcome
+	}{
+		"answer":               {nil, kv.KindUnavailable, kv.OutcomeUnknown},
+		"error":                {aborted, kv.KindAborted, kv.NotApplied},
+		"error with a token":   {kv.WithToken(aborted, token), kv.KindUnavailable, kv.NotApplied},
+		"applied with a token": {kv.WithToken(aborted.WithOutcome(kv.Applied), token), kv.KindUnavailable, kv.OutcomeUnknown},
+	} {
+		d := &door{region: "eu"}
+		d.open(dying{door: d, err: c.err})
+		_, err := d.Do(t.Context(), kv.Request{Ops: make([]kv.Op, 1)})
+		require.Equal(t, c.kind, kv.KindOf(err), name)
+		require.Equal(t, c.outcome, kv.OutcomeOf(err), name)
+		require.True(t, kv.TokenOf(err).IsZero(), name)
+	}
+}
