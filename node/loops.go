@@ -67,10 +67,8 @@ func (n *run) TruncateLog(ctx context.Context) {
 }
 
 // beyondLimit is up to where the logs must be cut to keep within LogLimit, and may be although some
-// region lacks the records. A majority must have them, this region included: one other would do for
-// the records not to be lost, but two halves of a cluster that were cut off from each other could
-// then each drop what the other lacks, and neither would have a cut that includes all. Nothing is cut
-// that a region will ask for which is being sent a cut.
+// region lacks the records (causal.Machine.Droppable says why). Nothing is cut that a region will ask for
+// which is being sent a cut.
 func (n *run) beyondLimit() clock.Vector {
 	if n.config.LogLimit == 0 {
 		return nil
@@ -79,8 +77,13 @@ func (n *run) beyondLimit() clock.Vector {
 	if cut == 0 {
 		return nil
 	}
-	var forced clock.Vector
-	for _, e := range n.exposure.Majority() {
+	var dropped, forced clock.Vector
+	for _, lane := range n.exposure.Members() {
+		if t := n.store.LogStats(lane, n.config.LogBytes).Truncated; t != 0 {
+			dropped = dropped.With(lane.Region, t)
+		}
+	}
+	for _, e := range n.exposure.Droppable(dropped) {
 		forced = append(forced, clock.Entry{Region: e.Region, Time: min(e.Time, cut)})
 	}
 	return n.replicator.KeptFor(forced)

@@ -77,8 +77,11 @@ func (x *Exposure) Everywhere() clock.Vector {
 	return ask(x, (*causal.Machine).Everywhere)
 }
 
-// Majority is what a majority of the regions has on its disk, as far as this node has been told.
-func (x *Exposure) Majority() clock.Vector { return ask(x, (*causal.Machine).Majority) }
+// Droppable is up to where the logs here may be cut although some region lacks the records, given what was
+// dropped from them before; see causal.Machine.Droppable.
+func (x *Exposure) Droppable(dropped clock.Vector) clock.Vector {
+	return ask(x, func(m *causal.Machine) clock.Vector { return m.Droppable(dropped) })
+}
 
 // Cuts returns the horizon and what is settled below it. They hold as a pair: an older settled may
 // go with a newer horizon, never the other way round.

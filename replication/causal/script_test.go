@@ -177,8 +177,8 @@ func (s *script) reports(verb string, a args) string {
 		return fmt.Sprintf("%t number %d durable %s floor %s safe %d", ok, r.Number, show(r.Durable), show(r.Floor), r.Safe)
 	case "everywhere":
 		return show(s.m.Everywhere())
-	case "majority":
-		return show(s.m.Majority())
+	case "droppable":
+		return show(s.m.Droppable(a.vector("dropped")))
 	case "add":
 		if err := s.m.AddRegion(laneOf(a.free[0])); err != nil {
 			return err.Error()

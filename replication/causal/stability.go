@@ -148,23 +148,58 @@ func (m *Machine) Everywhere() clock.Vector {
 	return v
 }
 
-// Majority is what a majority of the regions, this one included, has on its disk, as far as this
-// node has been told.
-func (m *Machine) Majority() clock.Vector {
-	own := m.Durable()
-	times := make([]clock.Timestamp, 0, len(m.peers)+1)
-	return m.vector(func(l *lane) clock.Timestamp {
-		times = append(times[:0], own.At(l.id.Region))
-		for _, p := range m.peers {
-			if p.latest == nil {
-				times = append(times, 0)
-			} else {
-				times = append(times, p.latest.Durable.At(l.id.Region))
+// Droppable is up to where the logs here may be cut although some region lacks the records, given what
+// was dropped from them before.
+//
+// What is dropped must be with a majority of the regions, this one included, and with one majority all of
+// it, of all lanes, now and before. That each record is with some majority does not do: 1 and 2 may have
+// all of lane 1, 2 and 3 all of lane 2, and 3 and 1 all of lane 3, when the links between them come and go.
+// Were all of that dropped, each would lack a lane that no log has, and nobody would have a cut that
+// includes all that another has: all would stay read-only for good.
+//
+// With one majority that can't be. Call a region stuck when nobody's log reaches back to what it has of
+// some lane. Who has more of that lane has dropped it, and so the majority that has all that it dropped has
+// more of it too: a set that holds a majority with each of its members. Were all regions stuck, each would
+// have such a set, which it is not in itself; take one, a member of it, what the two sets share, a member
+// of that, and so on: what is left holds a majority each time, as two majorities meet, and each time one
+// region less. The test of this goes through all states of small clusters, those that took cuts included.
+func (m *Machine) Droppable(dropped clock.Vector) clock.Vector {
+	others := make([]clock.Vector, 0, len(m.peers))
+	for _, p := range m.peers {
+		if p.latest == nil {
+			others = append(others, nil)
+		} else {
+			others = append(others, p.latest.Durable)
+		}
+	}
+	return droppable(m.Durable(), others, dropped)
+}
+
+// droppable is the most of own, up to one time in all lanes, that so many of the others include that they
+// are a majority with this region. Who lacks some of what was dropped is none of them.
+func droppable(own clock.Vector, others []clock.Vector, dropped clock.Vector) clock.Vector {
+	upTo := []clock.Timestamp{clock.MaxTimestamp} // this region
+	for _, has := range others {
+		t := clock.MaxTimestamp
+		if !has.Includes(dropped) {
+			t = 0
+		}
+		for _, e := range own {
+			if have := has.At(e.Region); have < e.Time {
+				t = min(t, have)
 			}
 		}
-		slices.Sort(times)
-		return times[(len(times)-1)/2] // so many and it have it: more than half
-	})
+		upTo = append(upTo, t)
+	}
+	slices.Sort(upTo)
+	most := upTo[(len(upTo)-1)/2] // so many and it have all up to it: more than half
+	var out clock.Vector
+	for _, e := range own {
+		if t := min(e.Time, most); t != 0 {
+			out = append(out, clock.Entry{Region: e.Region, Time: t})
+		}
+	}
+	return out
 }
 
 // Advance counts the reports that can be counted, and moves stable and settled.
