@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,22 +18,50 @@ type identity struct {
 	read        *reading
 }
 
-// reading is the most that a process has told of its lane so far: what it writes later is above that.
-type reading struct{ atomic.Uint64 }
+// maxReadingAge is how old what a process has told of its lane may be for a first try to rely on it. A
+// retry is looked for in all that the lane wrote since, so a client that was idle for longer asks again
+// before it writes: one round trip, where a retry would have an hour of log searched.
+const maxReadingAge = 1 * time.Minute
 
-func newReading(t clock.Timestamp) *reading {
-	r := &reading{}
-	r.Store(uint64(t))
-	return r
+// reading is the most that a process has told of its lane so far: what it writes later is above that.
+type reading struct {
+	mu   sync.Mutex
+	most clock.Timestamp
+	at   time.Time // when it was told last
 }
 
+func newReading(t clock.Timestamp) *reading { return &reading{most: t, at: time.Now()} }
+
+// raise takes in what was told just now. An answer that others have overtaken tells nothing.
 func (r *reading) raise(t clock.Timestamp) {
-	for was := r.Load(); uint64(t) > was && !r.CompareAndSwap(was, uint64(t)); was = r.Load() {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t >= r.most {
+		r.most, r.at = t, now
 	}
 }
 
+func (r *reading) get() (clock.Timestamp, time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.most, r.at
+}
+
+// fresh reports whether a first try may name the process, and its retries the reading.
+func (id *identity) fresh() bool {
+	if id == nil || id.incarnation == 0 {
+		return false
+	}
+	_, at := id.read.get()
+	return age(at) < maxReadingAge
+}
+
 // now is what the retries of a first try name that is sent after it.
-func (id *identity) now() sent { return sent{id.lane, time.Now(), clock.Timestamp(id.read.Load())} }
+func (id *identity) now() sent {
+	most, _ := id.read.get()
+	return sent{id.lane, time.Now(), most}
+}
 
 // endpoint is one address of the database.
 type endpoint struct {
@@ -49,7 +78,7 @@ const penalty = 1 * time.Second
 
 // identify tells which process serves, asking it if need be.
 func (e *endpoint) identify(ctx context.Context) (identity, error) {
-	if id := e.known.Load(); id != nil && id.incarnation != 0 {
+	if id := e.known.Load(); id.fresh() {
 		return *id, nil
 	}
 	select {
@@ -58,14 +87,19 @@ func (e *endpoint) identify(ctx context.Context) (identity, error) {
 	case <-ctx.Done():
 		return identity{}, deadline(ctx, "waiting to learn which node serves")
 	}
-	if id := e.known.Load(); id != nil && id.incarnation != 0 {
+	if id := e.known.Load(); id.fresh() {
 		return *id, nil
 	}
 	status, err := e.svc.Status(ctx)
 	if err != nil {
 		return identity{}, err
 	}
-	id := identity{status.Incarnation, status.Lane, status.Region, newReading(status.Reading())}
+	told := status.Reading()
+	if was := e.known.Load(); was != nil && was.incarnation == status.Incarnation {
+		most, _ := was.read.get()
+		told = max(told, most)
+	}
+	id := identity{status.Incarnation, status.Lane, status.Region, newReading(told)}
 	e.known.Store(&id)
 	return id, nil
 }

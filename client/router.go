@@ -31,6 +31,7 @@ type openTxn struct {
 	e       *endpoint
 	id      kv.TxnID // at the node
 	receipt kv.Receipt
+	begun   time.Time
 }
 
 func newRouter(endpoints []*endpoint, policy retryPolicy) *router {
@@ -148,7 +149,7 @@ func (r *router) Begin(ctx context.Context, b kv.Begin) (id kv.TxnID, receipt kv
 		}
 		e.learn(&rec)
 		receipt = rec
-		id, err = r.opened(openTxn{e, at, rec})
+		id, err = r.opened(openTxn{e, at, rec, time.Now()})
 		return err
 	})
 	return id, receipt, err

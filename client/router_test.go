@@ -260,8 +260,8 @@ func TestAgeIsTheLargerOfTwoClocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := time.Now()
 		time.Sleep(time.Minute)
-		require.Equal(t, time.Minute, sent{at: at}.age())
-		require.Equal(t, time.Hour, sent{at: at.Round(0).Add(time.Minute - time.Hour)}.age())
+		require.Equal(t, time.Minute, age(at))
+		require.Equal(t, time.Hour, age(at.Round(0).Add(time.Minute-time.Hour)))
 	})
 }
 

@@ -29,13 +29,14 @@ type sent struct {
 }
 
 func (s sent) retry(id OpID) kv.Attempt {
-	return kv.Attempt{ID: id, Retry: true, Age: s.age(), Lane: s.lane, After: s.after}
+	return kv.Attempt{ID: id, Retry: true, Age: age(s.at), Lane: s.lane, After: s.after}
 }
 
 // age is the larger of what two clocks say: one of them stands still while the machine sleeps, and the
 // other may be set back.
-func (s sent) age() time.Duration {
-	return max(time.Since(s.at), time.Now().Round(0).Sub(s.at.Round(0)))
+func age(at time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
 }
 
 // write runs a one-shot transaction that writes.
@@ -198,7 +199,7 @@ func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 	if !o.Attempt.Retry {
 		o.Attempt.Incarnation = t.receipt.Incarnation
 	}
-	s := sent{t.receipt.Lane, time.Now(), t.receipt.Reading()}
+	s := t.sent(ctx)
 	receipt, err := t.e.svc.Commit(ctx, t.id, o)
 	switch {
 	case err == nil:
@@ -210,6 +211,19 @@ func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 		return r.askCommit(ctx, t, o.Attempt.ID, s, err)
 	}
 	return kv.Receipt{}, r.lost(id, t, err)
+}
+
+// sent is what retries of the commit name. What the beginning told is as old as the transaction.
+func (t *openTxn) sent(ctx context.Context) sent {
+	told := t.receipt.Reading()
+	if age(t.begun) >= maxReadingAge {
+		// If the node does not answer, the commit finds out.
+		if id, err := t.e.identify(ctx); err == nil && id.incarnation == t.receipt.Incarnation {
+			most, _ := id.read.get()
+			told = max(told, most)
+		}
+	}
+	return sent{t.receipt.Lane, time.Now(), told}
 }
 
 // askCommit finds out what became of a commit whose answer got lost.
