@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
@@ -12,8 +13,9 @@ import (
 // applied time of its lane. encoded is r as in the log (r.Append); it is copied. The caller has made
 // sure that the record's dependencies are exposed.
 //
-// It refuses a record that does not continue its lane (ErrGap, ErrFork) and one that is malformed
-// (kv.ErrCorrupt); the batch is then as before and may go on without it. A record that is held
+// It refuses a record that does not continue its lane (ErrGap, ErrFork), one that is malformed
+// (kv.ErrCorrupt), and one with removals while MaxPendingRemovals are pending (kv.ErrOverloaded: try
+// again later); the batch is then as before and may go on without it. A record that is held
 // already, with the same content, changes nothing and is no error.
 func (b *Batch) Apply(r *kv.Record, encoded []byte) error {
 	held, err := b.checkLane(&r.Header, encoded)
@@ -21,6 +23,9 @@ func (b *Batch) Apply(r *kv.Record, encoded []byte) error {
 		return err
 	}
 	if err := b.resolve(r); err != nil {
+		return err
+	}
+	if err := b.admit(&r.Header); err != nil {
 		return err
 	}
 	b.scratch = appendLogKey(b.scratch[:0], r.Lane, r.Time)
@@ -87,6 +92,15 @@ func (b *Batch) resolve(r *kv.Record) error {
 		}
 	}
 	return nil
+}
+
+// admit refuses a record with removals of collections, resolved before, while too many are pending.
+func (b *Batch) admit(h *kv.Header) error {
+	n := b.s.pending.len() + len(b.pending)
+	if n < MaxPendingRemovals || !slices.ContainsFunc(b.targets, func(t crdt.Target) bool { return t.Below }) {
+		return nil
+	}
+	return kv.Errorf(kv.KindOverloaded, "storage: %d removals of collections are still being carried out, so record %s with more of them has to wait", n, h.Stamp())
 }
 
 func (b *Batch) applyTxns(r *kv.Record) {
@@ -169,6 +183,9 @@ func (b *Batch) remove(r *removal) {
 // land adds the override to the leaves that hold something which it covers. It returns where to go
 // on, or nil when it has seen all.
 func (b *Batch) land(r *removal) (next []byte, err error) {
+	if b.budget <= 0 {
+		return r.cursor, nil // readers are told by its being pending
+	}
 	iter, err := b.s.iterate(r.cursor, successor(r.prefix))
 	if err != nil {
 		return nil, b.s.readFailed("leaves", err)
@@ -181,7 +198,11 @@ func (b *Batch) land(r *removal) (next []byte, err error) {
 	if !r.noted { // leaves that only this batch has written
 		b.landOnOwn(r)
 	}
-	for ok := iter.First(); ok; ok = iter.Next() {
+	ok := iter.First()
+	if !ok {
+		b.budget-- // finding out that there are none costs something too
+	}
+	for ; ok; ok = iter.Next() {
 		if b.budget <= 0 {
 			return append([]byte(nil), iter.Key()...), nil
 		}

@@ -25,11 +25,19 @@ const (
 	// WitnessSyncDelay is how long a written witness may stay unsynced.
 	WitnessSyncDelay = 100 * time.Millisecond
 	// RemovalLeaves is how many leaves the removals of one batch of records look at within that
-	// batch, and how many a later chunk looks at. At about 2 us each a chunk stalls commits for under 2 ms.
+	// batch, and how many a later chunk looks at; a removal of nothing counts as one. At about 2 us each
+	// a chunk stalls commits for under 2 ms.
 	RemovalLeaves = 512
-	// PendingRemovals is how many removals may be pending; the writer finishes the oldest before it
-	// takes a further job. A single record may exceed it by as many removals as it holds.
+	// PendingRemovals is how many removals may be pending before the writer carries some on ahead of
+	// every job: one chunk for each 64 that are pending, so that small ones do not pile up.
 	PendingRemovals = 256
+	// MaxChunksAhead is how many chunks go ahead of a job at most, however many removals are pending.
+	// It bounds what a write waits for them, to some 0.1 s.
+	MaxChunksAhead = 64
+	// MaxPendingRemovals is how many removals may be pending before a record that brings more is
+	// refused as overloaded, before anything of it is written. One record may exceed it by what it
+	// holds. A pending removal takes about 300 bytes and its key twice.
+	MaxPendingRemovals = 4096
 	// TriggerSlots is the size of the table that counts operands a leaf, about 100 bytes each.
 	TriggerSlots = 1 << 16
 	// MinOperands is how many operands a leaf has at least before its count triggers a rewrite.

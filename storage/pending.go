@@ -46,11 +46,17 @@ func (t *pendingTable) commit(changed []*removal) {
 	if len(changed) == 0 {
 		return
 	}
+	replaced := make(map[clock.Dot]*removal, len(changed))
+	for _, r := range changed {
+		if r.noted {
+			replaced[r.dot] = r
+		}
+	}
 	list := make([]*removal, 0, t.len()+len(changed))
 	for _, old := range t.all() {
-		if replaced(old, changed) == nil {
+		if r, found := replaced[old.dot]; !found {
 			list = append(list, old)
-		} else if r := replaced(old, changed); !r.done {
+		} else if !r.done {
 			list = append(list, r)
 		}
 	}
@@ -67,24 +73,12 @@ func (t *pendingTable) commit(changed []*removal) {
 	t.list.Store(&list)
 }
 
-// replaced finds what has become of a removal.
-func replaced(old *removal, changed []*removal) *removal {
-	for _, r := range changed {
-		if r.noted && r.dot == old.dot {
-			return r
-		}
-	}
-	return nil
-}
-
-// chunk is the next piece of the oldest removal; nil: none is pending.
+// chunk is the next piece of the oldest removals; nil: none is pending.
 func (t *pendingTable) chunk() Job {
-	list := t.all()
-	if len(list) == 0 {
+	if t.len() == 0 {
 		return nil
 	}
-	r := *list[0]
-	return &removalChunk{&r}
+	return removalChunk{}
 }
 
 // overlay appends to a leaf's items the overrides of the removals that are pending above it. For a
@@ -135,14 +129,20 @@ func (t *pendingTable) lower(c *cuts) *cuts {
 	return c
 }
 
-// removalChunk carries a pending removal on. It holds nothing but the override, so a crash before
-// it, after it or a repetition change no answer.
-type removalChunk struct{ r *removal }
+// removalChunk carries the oldest pending removals on, as many as the batch's budget is for. It holds
+// nothing but their overrides, so a crash before it, after it or a repetition change no answer.
+type removalChunk struct{}
 
 // Build implements Job. Leaves that can't be read now are tried again after the next tidy interval:
 // at once would keep the writer at nothing else.
-func (c *removalChunk) Build(b *Batch) error {
-	b.remove(c.r)
+func (removalChunk) Build(b *Batch) error {
+	for _, old := range b.s.pending.all() {
+		if b.budget <= 0 || b.err != nil {
+			break
+		}
+		r := *old
+		b.remove(&r)
+	}
 	if b.err != nil {
 		b.s.writer.paused = true
 		b.s.cfg.Logf("storage: a removal is not carried on for now: %v", b.err)
@@ -151,10 +151,10 @@ func (c *removalChunk) Build(b *Batch) error {
 }
 
 // Applied implements Job.
-func (c *removalChunk) Applied() {}
+func (removalChunk) Applied() {}
 
 // Durable implements Job.
-func (c *removalChunk) Durable(error) {}
+func (removalChunk) Durable(error) {}
 
 // writePending puts new, advanced and finished removals into the batch.
 func (b *Batch) writePending() {

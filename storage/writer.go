@@ -68,6 +68,7 @@ type writer struct {
 	state     state // as of the last batch
 	batch     Batch // reused
 	passed    int   // jobs since the last chore
+	ahead     int   // removal chunks since the last job
 	paused    bool  // no removal chunks until the next look at the triggers: the last one failed
 	unsynced  []Job // applied since the last batch that asked for a sync
 	bytes     int   // their size
@@ -174,12 +175,14 @@ func (w *writer) relieve() (jobs []Job, inside bool) {
 // nextJob is the next thing to do: what was submitted first, with a chore every few jobs or when
 // nothing was. A nil job: look again. ok is false once the store is closed and the queue empty.
 func (s *Store) nextJob() (job Job, ok bool) {
-	if s.crowded() {
+	if s.writer.ahead < s.chunksAhead() {
 		if due := s.dueSync(); due != nil {
 			return due, true
 		}
+		s.writer.ahead++
 		return s.pending.chunk(), true
 	}
+	s.writer.ahead = 0
 	if s.writer.passed < JobsPerChore {
 		select {
 		case job, ok := <-s.queue:
@@ -212,11 +215,19 @@ func (s *Store) nextJob() (job Job, ok bool) {
 	}
 }
 
-// crowded reports whether so many removals are pending that the oldest must be finished before any
-// further job may add one. Paused they don't hold jobs up: where leaves can't be read, no job can add
-// a removal either.
-func (s *Store) crowded() bool {
-	return s.pending.len() >= PendingRemovals && !s.writer.paused && s.Failed() == nil
+// removalsPerChunk is for how many pending removals one chunk goes ahead of a job.
+const removalsPerChunk = 64
+
+// chunksAhead is how many chunks go ahead of the next job, since many removals are pending: the more
+// are, the more, so that jobs which bring small ones are slowed down to what can be carried out, and
+// none waits for a large one. (Finishing the oldest first was tried: a few hundred large ones stopped
+// all writes.) Paused they hold no job up: where leaves can't be read, no job can add a removal either.
+func (s *Store) chunksAhead() int {
+	n := s.pending.len()
+	if n < PendingRemovals || s.writer.paused || s.cfg.hold.Load() || s.Failed() != nil {
+		return 0
+	}
+	return min(n/removalsPerChunk, MaxChunksAhead)
 }
 
 // ownChore is work that the writer gives itself; nil: there is none. A sync that is due comes first:
