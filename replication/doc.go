@@ -32,7 +32,8 @@
 //  2. A record leaves this node only once it is durable here, and a promise (safe time) or report
 //     never says more than is durable here.
 //  3. A subscription's records are a chain: each names the one before it. What breaks the chain, or
-//     contradicts what is held, closes the stream and is reported; nothing of it is applied.
+//     contradicts what is held, closes the stream and is reported; nothing of it is applied. A record
+//     that comes again is compared with the one that is here, in memory or in the log.
 //  4. What waits of a lane is bounded by LaneWindow a subscription: credit is given back only for
 //     what is applied or dropped. A stream is read whether or not its lanes wait.
 //  5. One goroutine offers records to the Exposure and hands them to the store, in the same order.

@@ -36,6 +36,7 @@ type fakeStore struct {
 	refuse      func(*kv.Record) error // what its writer says to a record; nil: nothing
 	attempts    int                    // refused so far
 	logReads    int
+	unreadable  error         // what Log says; nil: nothing
 	syncDelay   time.Duration // batches applied wait that long for their sync; what is refused is told at once
 
 	queue    chan func()
@@ -164,6 +165,9 @@ func (s *fakeStore) Log(lane clock.Lane, after clock.Timestamp, maxBytes int) (o
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logReads++
+	if s.unreadable != nil {
+		return nil, s.unreadable
+	}
 	if after < s.truncated[lane] {
 		return nil, kv.Errorf(kv.KindTooOld, "lane %s: truncated", lane)
 	}

@@ -246,11 +246,80 @@ func (l *inLane) find(t clock.Timestamp) int {
 	return len(l.queue)
 }
 
-// differs tells whether a record that comes again is another one than that which is here.
-func (l *inLane) differs(in Incoming) bool {
-	if i := l.find(in.Record.Time); i < len(l.queue) {
-		return !bytes.Equal(l.queue[i].Encoded, in.Encoded)
+// at returns the record that this node has at a time and that does not wait, or nil for none, as far as it
+// is in memory. The caller holds Replicator.mu.
+func (l *inLane) at(t clock.Timestamp) (encoded []byte, known bool) {
+	for _, batch := range l.flying {
+		h, last := &batch[0].Record.Header, &batch[len(batch)-1].Record.Header
+		if t <= h.Prev || t > last.Time {
+			continue
+		}
+		i := sort.Search(len(batch), func(i int) bool { return batch[i].Record.Time >= t })
+		if batch[i].Record.Time == t {
+			encoded = batch[i].Encoded
+		}
+		return encoded, true
 	}
-	sum := l.sumAt(in.Record.Time)
-	return sum != 0 && sum != sumOf(in.Encoded)
+	return l.out.at(t)
+}
+
+// differs tells whether a record that comes again is another one than that which is here, or comes where
+// none is. It is not known of what is in the log alone. The caller holds Replicator.mu.
+func (l *inLane) differs(in Incoming) (differs, known bool) {
+	t := in.Record.Time
+	if i := l.find(t); i < len(l.queue) {
+		return !bytes.Equal(l.queue[i].Encoded, in.Encoded), true
+	}
+	if len(l.queue) > 0 && t > l.queue[0].Record.Time {
+		return true, true // between two that wait
+	}
+	if have, known := l.at(t); known {
+		return !bytes.Equal(have, in.Encoded), true
+	}
+	sum := l.sumAt(t)
+	return sum != sumOf(in.Encoded), sum != 0
+}
+
+// doubt is a record that came again, and is to be compared with what the log has.
+type doubt struct {
+	stream *stream
+	lane   clock.Lane
+	time   clock.Timestamp
+	sum    uint64
+}
+
+// again judges a record that this node has, or has one in its place. The log is looked into by settleDoubts;
+// a record more than MaxDoubts that wait is not compared. The caller holds Replicator.mu.
+func (s *inSub) again(in Incoming) error {
+	r, l := s.stream.r, s.lane
+	differs, known := l.differs(in)
+	switch {
+	case !known:
+		select {
+		case r.doubts <- doubt{s.stream, l.lane, in.Record.Time, sumOf(in.Encoded)}:
+		default:
+		}
+	case differs:
+		return r.diverged(l.lane, in.Record.Time)
+	}
+	return nil
+}
+
+// settleDoubts compares what came again with the log, until ctx ends.
+func (r *Replicator) settleDoubts(ctx context.Context) error {
+	for {
+		select {
+		case d := <-r.doubts:
+			other, err := r.contradicts(d.lane, d.time, d.sum)
+			if other {
+				err = r.diverged(d.lane, d.time)
+				r.c.Hooks.fault(d.lane.Region, err)
+			}
+			if err != nil {
+				d.stream.fail(err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -178,27 +178,164 @@ func TestHistoriesThatDifferAreNamedByWhoeverMeets(t *testing.T) {
 	})
 }
 
-// A record that comes once more, with its timestamp and other content, closes the stream.
+// sends has an impostor send a lane from its beginning on the subscription that us has.
+func (s *stranger) sends(us *node, lane clock.Lane, encoded ...[]byte) {
+	s.t.Helper()
+	sub := s.subscribed()
+	us.r.Rewind(lane, sub.GetId())
+	p, err := replication.Pack(lane, 0, encoded...)
+	require.NoError(s.t, err)
+	require.NoError(s.t, s.conn.Send(&peerv1.Message{Body: &peerv1.Message_Records{Records: &peerv1.Records{Id: sub.GetId(), Packed: p}}}))
+}
+
+// records are those of a lane in a store's log.
+func (s *fakeStore) records(lane clock.Lane) (out [][]byte) {
+	for _, d := range s.log[lane] {
+		out = append(out, d.Encoded)
+	}
+	return out
+}
+
+// A record that comes once more, with its timestamp and other content, or where there was none, closes the
+// stream and names the region, wherever the record is that was there before. The same once more does not.
 func TestARecordThatComesTwiceWithOtherContentIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, eu, us, ap := three(t)
-		defer stopAll(us, ap)
-		first := eu.commit()
-		us.sees(first)
-		eu.crash()
-		s := c.impostor(eu)
-		sub := s.subscribed()
-		require.Equal(t, uint64(first.Time), sub.GetAfter())
-		require.NotZero(t, sub.GetSum(), "it says which record it has")
-		us.r.Rewind(eu.lane(), sub.GetId())
-		forged := newFakeStore(1)
-		forged.forge(eu.lane(), first.Time, 7)
-		p, err := replication.Pack(eu.lane(), 0, forged.log[eu.lane()][0].Encoded)
-		require.NoError(t, err)
-		require.NoError(t, s.conn.Send(&peerv1.Message{Body: &peerv1.Message_Records{Records: &peerv1.Records{Id: sub.GetId(), Packed: p}}}))
-		s.ended()
-		require.ErrorContains(t, us.fault(), "came before with other content")
-	})
+	prepare := map[string]func(us *node, eu *node){
+		"in memory": func(*node, *node) {},
+		"with the store": func(us *node, _ *node) {
+			us.store.mu.Lock()
+			defer us.store.mu.Unlock()
+			us.store.syncDelay = time.Hour
+		},
+		"in the log": func(*node, *node) {},
+	}
+	for where, prepare := range prepare {
+		for what, again := range map[string]func(lane clock.Lane, lost []clock.Stamp, was [][]byte) [][]byte{
+			"the last": func(l clock.Lane, s []clock.Stamp, was [][]byte) [][]byte {
+				return append(was[:2:2], forged(l, 9, s[1], s[2]))
+			},
+			"one before": func(l clock.Lane, s []clock.Stamp, was [][]byte) [][]byte {
+				return append(was[:1:1], forged(l, 9, s[0], s[1]))
+			},
+			"the first": func(l clock.Lane, s []clock.Stamp, _ [][]byte) [][]byte {
+				return [][]byte{forged(l, 9, clock.Stamp{}, s[0])}
+			},
+			"one between": func(l clock.Lane, s []clock.Stamp, was [][]byte) [][]byte {
+				return append(was[:1:1], forged(l, 1, s[0], clock.Stamp{Region: 1, Time: s[1].Time - 1}))
+			},
+			"the same": func(_ clock.Lane, _ []clock.Stamp, was [][]byte) [][]byte { return was },
+		} {
+			t.Run(what+" "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c, eu, us, ap := three(t)
+					defer stopAll(us, ap)
+					prepare(us, eu)
+					var all []clock.Stamp
+					for range 3 {
+						all = append(all, eu.commit())
+						wait(t, time.Second)
+					}
+					us.sees(all[2])
+					ap.sees(all[2])
+					eu.crash()
+					if where == "in the log" {
+						us.r.ForgetTail(eu.lane())
+					}
+					s := c.impostor(eu)
+					s.sends(us, eu.lane(), again(eu.lane(), all, eu.store.records(eu.lane()))...)
+					if what == "the same" {
+						wait(t, time.Second)
+						require.True(t, us.connected(eu))
+						require.NoError(t, us.fault())
+						s.conn.Close()
+						return
+					}
+					s.ended()
+					us.named("eu")
+					require.ErrorContains(t, us.fault(), "two histories")
+					require.Equal(t, all[2].Time, us.x.Exposed().At(1))
+				})
+			})
+		}
+	}
+}
+
+// The same for records that wait: here since the store refuses the first.
+func TestARecordThatComesTwiceWhileItWaits(t *testing.T) {
+	for what, again := range map[string]func(l clock.Lane, s []clock.Stamp, was [][]byte) [][]byte{
+		"another": func(l clock.Lane, s []clock.Stamp, was [][]byte) [][]byte {
+			return append(was[:1:1], forged(l, 9, s[0], s[1]))
+		},
+		"one between": func(l clock.Lane, s []clock.Stamp, was [][]byte) [][]byte {
+			return append(was[:1:1], forged(l, 1, s[0], clock.Stamp{Region: 1, Time: s[1].Time - 1}))
+		},
+		"the same": func(_ clock.Lane, _ []clock.Stamp, was [][]byte) [][]byte { return was },
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, eu, us, ap := three(t)
+				defer stopAll(us, ap)
+				us.store.refuseLane(eu.lane())
+				all := []clock.Stamp{eu.commit(), eu.commit(), eu.commit()}
+				ap.sees(all[2])
+				eventually(t, "all wait, and for long", func() bool { return us.waiting(eu) > 0 && us.store.refusals() > 10 })
+				eu.crash()
+				s := c.impostor(eu)
+				s.sends(us, eu.lane(), again(eu.lane(), all, eu.store.records(eu.lane()))...)
+				if what == "the same" {
+					wait(t, time.Second)
+					require.True(t, us.connected(eu))
+					require.NoError(t, us.fault())
+					require.NotZero(t, us.waiting(eu))
+					s.conn.Close()
+					return
+				}
+				s.ended()
+				us.named("eu")
+			})
+		})
+	}
+}
+
+// forged is a record of a lane behind another one.
+func forged(lane clock.Lane, size int, prev, at clock.Stamp) []byte {
+	s := newFakeStore(1)
+	s.applied[lane] = prev.Time
+	s.forge(lane, at.Time, size)
+	return s.log[lane][0].Encoded
+}
+
+// What the log no longer has can't be compared; a log that can't be read closes the stream.
+func TestARecordThatComesTwiceAndCannotBeCompared(t *testing.T) {
+	for name, broken := range map[string]error{"truncated": nil, "unreadable": kv.Errorf(kv.KindCorrupt, "a bad block")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, eu, us, ap := three(t)
+				defer stopAll(us, ap)
+				first := eu.commit()
+				last := eu.commit()
+				us.sees(last)
+				eu.crash()
+				us.r.ForgetTail(eu.lane())
+				s := c.impostor(eu)
+				us.store.mu.Lock()
+				us.store.truncated[eu.lane()], us.store.unreadable = last.Time, broken
+				us.store.mu.Unlock()
+				s.sends(us, eu.lane(), forged(eu.lane(), 9, clock.Stamp{}, first))
+				if broken == nil {
+					wait(t, time.Second)
+					require.True(t, us.connected(eu))
+					s.conn.Close()
+				} else {
+					s.ended()
+					eventually(t, "it says why", func() bool { return us.loggedLike("a bad block") })
+				}
+				require.NoError(t, us.fault())
+				us.store.mu.Lock()
+				us.store.unreadable = nil
+				us.store.mu.Unlock()
+			})
+		})
+	}
 }
 
 // A region that is named as gone, and comes back, stops nobody: what it alone held was given up.

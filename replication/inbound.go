@@ -34,7 +34,8 @@ type inLane struct {
 
 	takenSum, appliedSum uint64 // of those records (sumOf); 0: not known
 
-	flying    int           // batches that the store has and has not answered
+	out       *outLane      // of the same lane
+	flying    [][]Incoming  // batches that the store has and has not answered, in order
 	dropped   bool          // what waited was, on a refusal; it is asked for again once nothing is flying
 	rejection *rejection    // the store has refused a batch of it; nil: none, or what it refused is here
 	asked     int           // handshakes that tell what is held of it; nothing is handed over meanwhile
@@ -99,9 +100,10 @@ func (l *inLane) deliver(sub *inSub, prev clock.Timestamp, records []Incoming) e
 		h := &in.Record.Header
 		sub.last = h.Time
 		switch {
-		case h.Time <= l.tail && l.differs(in):
-			return kv.Errorf(kv.KindCorrupt, "fork in lane %s: record %s came before with other content", l.lane, h.Time)
 		case h.Time <= l.tail:
+			if err := sub.again(in); err != nil {
+				return err
+			}
 			sub.finish(len(in.Encoded)) // another subscription was quicker
 		case h.Prev == l.tail && room:
 			l.queue = append(l.queue, waiting{in, sub})
@@ -297,19 +299,19 @@ func (r *Replicator) batch(l *inLane, records []Incoming, from []*inSub) *Batch 
 			sub.finish(len(records[i].Encoded))
 		}
 	}
-	l.flying++
+	l.flying = append(l.flying, records)
 	durable := func(err error) {
 		if err != nil {
 			r.refused(l, records, err)
 			return
 		}
-		r.mu.Lock()
-		if l.landed(); l.rejection != nil {
-			poke(r.applyWake)
-		}
-		r.mu.Unlock()
 		r.c.Exposure.RemoteDurable(l.lane, last)
 		r.publish(l.lane, records)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if l.landed(records); l.rejection != nil {
+			poke(r.applyWake)
+		}
 	}
 	return &Batch{Lane: l.lane, Records: records, Applied: applied, Durable: durable}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -30,7 +31,7 @@ func (l *inLane) mustRest(now time.Duration) time.Duration {
 		return SilenceAfter // goOn wakes
 	case l.rejection == nil:
 		return 0
-	case l.flying > 0:
+	case len(l.flying) > 0:
 		return SilenceAfter // its answer wakes
 	}
 	return max(0, l.rejection.again-now)
@@ -38,8 +39,9 @@ func (l *inLane) mustRest(now time.Duration) time.Duration {
 
 // landed notes that the store has answered a batch: on disk, or refused. Without any left the lane goes
 // on from what the store has applied. The caller holds Replicator.mu.
-func (l *inLane) landed() {
-	if l.flying--; l.flying > 0 {
+func (l *inLane) landed(batch []Incoming) {
+	l.flying = slices.DeleteFunc(l.flying, func(b []Incoming) bool { return &b[0] == &batch[0] })
+	if len(l.flying) > 0 {
 		return
 	}
 	if l.dropped {
@@ -71,7 +73,7 @@ func (r *Replicator) rest(peer *peerv1.Hello) (goOn func(), err error) {
 		l.asked--
 		poke(r.applyWake)
 	}
-	if l.flying == 0 {
+	if len(l.flying) == 0 {
 		return goOn, nil
 	}
 	if l.idle == nil {
@@ -111,7 +113,7 @@ func (r *Replicator) refused(l *inLane, records []Incoming, err error) {
 	l.taken, l.takenSum = l.applied, l.appliedSum
 	l.reset()
 	l.dropped = true
-	l.landed()
+	l.landed(records)
 	if l.rejection == nil {
 		l.rejection = &rejection{upTo: last, wait: backoff{random: r.c.Random, limit: RefusedMax}, told: faults{time: r.c.Time}}
 	}

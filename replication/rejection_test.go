@@ -15,10 +15,19 @@ import (
 
 // refuseOnly makes a store refuse one record, as one of a type that it does not know.
 func (s *fakeStore) refuseOnly(bad clock.Stamp) {
+	s.refuses99(func(r *kv.Record) bool { return r.Stamp() == bad })
+}
+
+// refuseLane makes a store refuse all records of a lane.
+func (s *fakeStore) refuseLane(lane clock.Lane) {
+	s.refuses99(func(r *kv.Record) bool { return r.Lane == lane })
+}
+
+func (s *fakeStore) refuses99(bad func(*kv.Record) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = func(r *kv.Record) error {
-		if r.Stamp() == bad {
+		if bad(r) {
 			return kv.Errorf(kv.KindCorrupt, "unknown type 99")
 		}
 		return nil
@@ -102,14 +111,7 @@ func TestRefusalsOfOneLaneLeaveOthersAlone(t *testing.T) {
 		c.net.CutBoth("eu", "ap")
 		c.net.CutBoth("us", "ap")
 		wait(t, 10*time.Second)
-		us.store.mu.Lock()
-		us.store.refuse = func(r *kv.Record) error {
-			if r.Lane.Region == 1 {
-				return kv.Errorf(kv.KindCorrupt, "unknown type 99")
-			}
-			return nil
-		}
-		us.store.mu.Unlock()
+		us.store.refuseLane(eu.lane())
 		eu.commit()
 		eventually(t, "it is stuck", func() bool { return us.store.refusals() > 5 })
 		var s clock.Stamp
@@ -143,13 +145,8 @@ func refusedBehindUnsynced(t *testing.T, good int) {
 	defer stopAll(eu, us, ap)
 	us.store.mu.Lock()
 	us.store.syncDelay = 20 * time.Millisecond
-	us.store.refuse = func(r *kv.Record) error {
-		if len(r.Txns) > 0 && len(r.Txns[0].Effects[0].Op) > 500 {
-			return kv.Errorf(kv.KindCorrupt, "unknown type 99")
-		}
-		return nil
-	}
 	us.store.mu.Unlock()
+	us.store.refuses99(func(r *kv.Record) bool { return len(r.Txns) > 0 && len(r.Txns[0].Effects[0].Op) > 500 })
 	before := eu.commit()
 	us.sees(before)
 	for range good {

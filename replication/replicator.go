@@ -47,6 +47,7 @@ type Replicator struct {
 	registry *registry
 
 	applyWake, planWake chan struct{}
+	doubts              chan doubt
 	recovery            recovery
 	holds               holds
 	behind              behind
@@ -91,7 +92,7 @@ func New(c Config) (*Replicator, error) {
 	registry.self, registry.incarnation = c.Identity.Region, c.Incarnation
 	r := &Replicator{
 		c: c, self: clock.Lane{Region: c.Identity.Region}, registry: registry,
-		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1),
+		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1), doubts: make(chan doubt, MaxDoubts),
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
 		attaching: map[clock.Region]*sync.Mutex{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
@@ -135,7 +136,8 @@ func (r *Replicator) addLanes() error {
 		}
 		t := r.c.Applied[lane]
 		l := &inLane{lane: lane, applied: t, taken: t, tail: t, takenSum: sums[i], appliedSum: sums[i], subs: map[*stream]*inSub{}}
-		r.in[lane], r.out[lane] = l, newOutLane(t)
+		l.out = newOutLane(t)
+		r.in[lane], r.out[lane] = l, l.out
 		r.order = append(r.order, l)
 	}
 	r.counted = max(r.counted, version)
@@ -177,6 +179,7 @@ func (r *Replicator) Run(ctx context.Context) error {
 	}
 	part(r.applyRecords)
 	part(r.planForEver)
+	part(r.settleDoubts)
 	part(func(ctx context.Context) error { return r.c.Transport.Serve(ctx, r.accept) })
 	<-ctx.Done()
 	wait.Wait()

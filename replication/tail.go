@@ -83,6 +83,21 @@ func (o *outLane) read(after clock.Timestamp, maxBytes int) (records []Durable, 
 	return append([]Durable(nil), o.tail[from:to]...), o.end, true
 }
 
+// at returns the record that the lane has at a time, nil if there is none. It is not known what the lane
+// has outside of the tail.
+func (o *outLane) at(t clock.Timestamp) (encoded []byte, known bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t <= o.begin || t > o.end {
+		return nil, false
+	}
+	i := sort.Search(len(o.tail), func(i int) bool { return o.tail[i].Time >= t })
+	if i < len(o.tail) && o.tail[i].Time == t {
+		encoded = o.tail[i].Encoded
+	}
+	return encoded, true
+}
+
 // waiting is how many bytes of the tail lie behind a position, counted up to enough; what is not
 // in the tail counts as enough.
 func (o *outLane) waiting(after clock.Timestamp, enough int) int {
