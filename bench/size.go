@@ -22,28 +22,44 @@ const (
 
 var leavesFrom, leavesTo = []byte{0x10}, []byte{0x11}
 
-// sizeOfRemovedSet: what is left in files of a set whose elements were all removed.
-func sizeOfRemovedSet(ctx context.Context, e *Env) ([]Figure, error) {
+// sizeOfEmptiedSet: what is left in files of a set whose elements were all removed, each by itself.
+func sizeOfEmptiedSet(ctx context.Context, e *Env) ([]Figure, error) {
+	return sizeOfRemovedSet(ctx, e, "one by one", func(ctx context.Context, set client.Set) error {
+		return inBatches(ctx, e, set.RemoveAll)
+	})
+}
+
+// sizeOfDeletedSet: the same of a set that was removed as a whole, by one effect that the store carries
+// out on all of them.
+func sizeOfDeletedSet(ctx context.Context, e *Env) ([]Figure, error) {
+	return sizeOfRemovedSet(ctx, e, "at once", func(ctx context.Context, set client.Set) error {
+		return set.Delete(ctx, client.Applied())
+	})
+}
+
+func sizeOfRemovedSet(ctx context.Context, e *Env, how string, remove func(context.Context, client.Set) error) ([]Figure, error) {
 	fill := func(ctx context.Context, db *client.DB) error {
 		set := db.Set("gone")
-		batches := (e.Elements + loadBatch - 1) / loadBatch
-		for _, change := range []func(context.Context, []string, ...client.CallOption) error{set.AddAll, set.RemoveAll} {
-			err := each(ctx, batches, loaders, func(ctx context.Context, i int) error {
-				var elements []string
-				for j := i * loadBatch; j < min((i+1)*loadBatch, e.Elements); j++ {
-					elements = append(elements, element(j))
-				}
-				return change(ctx, elements, client.Applied())
-			})
-			if err != nil {
-				return err
-			}
+		if err := inBatches(ctx, e, set.AddAll); err != nil {
+			return err
 		}
-		return nil
+		return remove(ctx, set)
 	}
 	perElement, err := settledSize(ctx, e, float64(e.Elements), fill)
-	return one(alone(fmt.Sprintf("a set whose %s elements were removed one by one", number(float64(e.Elements))), "bytes an element",
+	return one(alone(fmt.Sprintf("a set whose %s elements were removed %s", number(float64(e.Elements)), how), "bytes an element",
 		perElement, atMostOurs(1), "files of the leaves after settling and compaction; the log is kept for an hour beside them"), err)
+}
+
+// inBatches does something with all elements, many to a call.
+func inBatches(ctx context.Context, e *Env, change func(context.Context, []string, ...client.CallOption) error) error {
+	batches := (e.Elements + loadBatch - 1) / loadBatch
+	return each(ctx, batches, loaders, func(ctx context.Context, i int) error {
+		var elements []string
+		for j := i * loadBatch; j < min((i+1)*loadBatch, e.Elements); j++ {
+			elements = append(elements, element(j))
+		}
+		return change(ctx, elements, client.Applied())
+	})
 }
 
 // sizeOfCounters: what a live counter takes in files. Keys are random bytes, so that they do not
@@ -114,14 +130,21 @@ func waitSettled(ctx context.Context, e *Env, db *client.DB) (clock.Vector, erro
 	return status.Settled, err
 }
 
-// sweep opens a store on its own and rewrites every leaf that can be shortened at a settled cut.
+// sweep opens a store on its own and rewrites every leaf that can be shortened at a settled cut, once
+// no removal is pending: until then rewrites have to keep what it may yet cover.
 func sweep(ctx context.Context, dir string, settled clock.Vector) error {
 	s, err := storage.Open(storage.Config{Dir: dir})
 	if err != nil {
 		return err
 	}
 	s.SetCuts(settled, settled)
-	return errors.Join(s.Sweep(ctx), s.Close())
+	for err == nil && s.Stats().PendingRemoval > 0 {
+		err = idle(ctx, settlePoll)
+	}
+	if err == nil {
+		err = s.Sweep(ctx)
+	}
+	return errors.Join(err, s.Close())
 }
 
 func withDB(ctx context.Context, e *Env, dir string, fn func(*client.DB) error) error {

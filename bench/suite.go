@@ -80,7 +80,8 @@ func All() []Benchmark {
 		{"replication", replicationStream},
 		{"replication-bytes", replicationBytes},
 		{"catch-up", catchUp},
-		{"size-set", sizeOfRemovedSet},
+		{"size-set", sizeOfEmptiedSet},
+		{"size-set-whole", sizeOfDeletedSet},
 		{"size-counter", sizeOfCounters},
 		{"reopen", reopen},
 	}
