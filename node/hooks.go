@@ -103,6 +103,12 @@ func (n *run) NotReady() []string {
 	} else if f := n.forked.Load(); f != nil {
 		out = append(out, f.err.Error())
 	}
+	return out
+}
+
+// Warnings lists what is wrong with other regions and needs an operator. This node serves meanwhile.
+func (n *run) Warnings() []string {
+	var out []string
 	others, now := n.others(), n.config.Time.Monotonic() // replication calls hooks with its lock held
 	n.peers.mu.Lock()
 	defer n.peers.mu.Unlock()

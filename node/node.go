@@ -206,6 +206,10 @@ func (n *Node) Alive() error { return n.current.Load().Alive() }
 // NotReady lists why the node does not serve clients in full. Empty: it does.
 func (n *Node) NotReady() []string { return n.current.Load().NotReady() }
 
+// Warnings lists what is wrong with other regions, or between them and this one, and needs an
+// operator. Clients are served meanwhile, so it is no reason to pass over this node.
+func (n *Node) Warnings() []string { return n.current.Load().Warnings() }
+
 // Refused is why writes are refused; nil: they are not.
 func (n *Node) Refused() *kv.Error { return n.current.Load().Refused() }
 

@@ -92,9 +92,10 @@ func TestClockAheadRefusesWritesWhileItLasts(t *testing.T) {
 	n.current.Load().clockAhead(false)
 	require.NotNil(t, n.Refused(), "another reason stays")
 	n.current.Load().skewed(2, "us", n.config.Skew*2)
-	require.Len(t, n.NotReady(), 2)
-	n.current.Load().skewed(2, "us", 0)
 	require.Len(t, n.NotReady(), 1)
+	require.Len(t, n.Warnings(), 1)
+	n.current.Load().skewed(2, "us", 0)
+	require.Empty(t, n.Warnings())
 }
 
 func TestBootstrapBytesComeBackAndMalformedOnesAreRefused(t *testing.T) {

@@ -17,6 +17,8 @@ type Stats struct {
 	Cluster kv.ClusterID
 	Region  string
 	Ready   bool
+	// Warnings is how many stand; see Node.Warnings.
+	Warnings int
 	// Behind says that this node lacks records that are gone from the others' logs, and takes no writes;
 	// Renewing, that it is copying all data anew, and serves nothing.
 	Behind, Renewing bool
@@ -44,7 +46,7 @@ type RegionStats struct {
 // Stats collects figures.
 func (n *run) Stats() Stats {
 	s := Stats{
-		Cluster: n.identity.Cluster, Region: n.identity.Name, Ready: len(n.NotReady()) == 0, Behind: n.refusesFor(fellBehind),
+		Cluster: n.identity.Cluster, Region: n.identity.Name, Ready: len(n.NotReady()) == 0, Warnings: len(n.Warnings()), Behind: n.refusesFor(fellBehind),
 		Txn: n.Coordinator.Stats(), Store: n.store.Stats(), OpenTxns: n.OpenTxns(), OldestTxn: n.OldestTxn(),
 	}
 	raw, now := n.exposure.Raw(), n.config.Time.Wall()

@@ -59,6 +59,8 @@ func nodeMetrics() []metric {
 	return []metric{
 		info,
 		gauge("ready", "1 when clients are served in full.", func(s *Snapshot) float64 { return truth(s.Ready) }),
+		gauge("warnings", "What is wrong with other regions and needs an operator.",
+			func(s *Snapshot) float64 { return float64(s.Warnings) }),
 		gauge("writable", "1 when writes are taken.", func(s *Snapshot) float64 { return truth(s.Writable) }),
 		gauge("behind", "1 while this node lacks records that are gone from the others' logs.",
 			func(s *Snapshot) float64 { return truth(s.Behind) }),

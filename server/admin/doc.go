@@ -3,7 +3,8 @@
 //
 //	GET /               the node's status, as HTML for browsers and as text for everybody else
 //	GET /healthz        200 while the process can work at all, else 503 with the reason
-//	GET /readyz         200 when clients are served in full, else 503 with one reason a line
+//	GET /readyz         200 when clients are served in full, else 503 with one reason a line; either way
+//	                    a line "warning: ..." for each thing that is wrong with other regions
 //	GET /metrics        Prometheus metrics, from a registry of the caller's
 //	GET /debug/pprof/   profiles of the running process (net/http/pprof)
 //	POST /regions/NAME/abandon

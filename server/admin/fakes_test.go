@@ -20,6 +20,7 @@ import (
 type fakeNode struct {
 	alive    error
 	reasons  []string
+	warns    []string
 	status   kv.Status
 	refuse   error
 	entered  chan struct{} // if not nil, Status says here that it was called
@@ -28,6 +29,7 @@ type fakeNode struct {
 
 func (n *fakeNode) Alive() error       { return n.alive }
 func (n *fakeNode) NotReady() []string { return n.reasons }
+func (n *fakeNode) Warnings() []string { return n.warns }
 
 func (n *fakeNode) Status(ctx context.Context) (kv.Status, error) {
 	if n.entered != nil {

@@ -41,12 +41,15 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	reasons := s.notReady()
+	reasons, warnings := s.notReady(), ""
+	for _, said := range s.warnings() {
+		warnings += "warning: " + said + "\n"
+	}
 	if len(reasons) > 0 {
-		refuse(w, strings.Join(reasons, "\n")+"\n")
+		refuse(w, strings.Join(reasons, "\n")+"\n"+warnings)
 		return
 	}
-	text(w, "ready\n")
+	text(w, "ready\n"+warnings)
 }
 
 // notReady lists why not, one line each: a node that can't work is not ready either.
@@ -55,10 +58,18 @@ func (s *Server) notReady() []string {
 	if err := s.cfg.Health.Alive(); err != nil {
 		reasons = append(reasons, err.Error())
 	}
-	for _, r := range s.cfg.Health.NotReady() {
-		reasons = append(reasons, strings.ReplaceAll(r, "\n", " "))
+	return append(reasons, oneLineEach(s.cfg.Health.NotReady())...)
+}
+
+// warnings lists what is wrong elsewhere, one line each.
+func (s *Server) warnings() []string { return oneLineEach(s.cfg.Health.Warnings()) }
+
+func oneLineEach(sentences []string) []string {
+	out := make([]string, len(sentences))
+	for i, s := range sentences {
+		out[i] = strings.ReplaceAll(s, "\n", " ")
 	}
-	return reasons
+	return out
 }
 
 // metrics serves what can be gathered even when one metric can't: the log says what is missing.

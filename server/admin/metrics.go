@@ -22,6 +22,7 @@ type Snapshot struct {
 	Region, Cluster, Version string // labels of theriac_node_info
 
 	Ready    bool
+	Warnings int  // about other regions; they stand behind ready in /readyz
 	Writable bool // writes are taken: neither recovering nor read-only
 	Behind   bool // it lacks records that are gone from the others' logs
 	Renewing bool // it is copying all data anew, and serves nothing

@@ -32,7 +32,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var b strings.Builder
-	writeStatus(&b, status, s.notReady())
+	writeStatus(&b, status, s.notReady(), s.warnings())
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		text(w, b.String())
 		return
@@ -43,7 +43,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 }
 
 // writeStatus writes a status for people. Scripts use theriac status -o json.
-func writeStatus(w io.Writer, s kv.Status, notReady []string) {
+func writeStatus(w io.Writer, s kv.Status, notReady, warnings []string) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	defer t.Flush()
 	line := func(name string, value any) { fmt.Fprintf(t, "%s\t%v\n", name, value) }
@@ -51,6 +51,9 @@ func writeStatus(w io.Writer, s kv.Status, notReady []string) {
 	line("state", s.State)
 	for _, r := range notReady {
 		line("not ready", r)
+	}
+	for _, r := range warnings {
+		line("warning", r)
 	}
 	line("version", s.Version)
 	line("cluster", s.Cluster)

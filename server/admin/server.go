@@ -30,14 +30,17 @@ const (
 	WriteTimeout = MaxProfile + 30*time.Second
 )
 
-// Health says how the node is. Both methods are called on any goroutine, several at a time, and
+// Health says how the node is. Its methods are called on any goroutine, several at a time, and
 // answer from memory.
 type Health interface {
 	// Alive is nil while the process can work, or why it can't and should be replaced.
 	Alive() error
 	// NotReady lists, as sentences, why the node does not serve clients in full now: it recovers, it
-	// takes no writes, a peer's clock is ahead. Empty: it does.
+	// takes no writes, its disk has failed. Empty: it does.
 	NotReady() []string
+	// Warnings lists, as sentences, what is wrong with other regions and needs an operator: the node
+	// serves clients in full all the same, and passing over it would only make matters worse.
+	Warnings() []string
 }
 
 // Status gives what the page / shows. It is called on any goroutine and answers from memory; ctx

@@ -42,19 +42,24 @@ func TestReadinessListsItsReasons(t *testing.T) {
 	h := newServer(n).Handler()
 	require.Equal(t, 200, get(t, h, "/readyz").Code)
 
-	n.reasons, n.alive = []string{"recovering:\n3 regions to ask", "us is 900 ms ahead"}, errBroken
+	n.warns = []string{"us:\nanother cluster"}
 	w := get(t, h, "/readyz")
+	require.Equal(t, 200, w.Code, "a fault elsewhere drains no healthy region")
+	require.Equal(t, "ready\nwarning: us: another cluster\n", w.Body.String())
+
+	n.reasons, n.alive = []string{"recovering:\n3 regions to ask", "no writes are taken"}, errBroken
+	w = get(t, h, "/readyz")
 	require.Equal(t, 503, w.Code)
-	require.Equal(t, "the disk is full\nrecovering: 3 regions to ask\nus is 900 ms ahead\n", w.Body.String())
+	require.Equal(t, "the disk is full\nrecovering: 3 regions to ask\nno writes are taken\nwarning: us: another cluster\n", w.Body.String())
 }
 
 func TestIndexIsTextForScriptsAndAPageForBrowsers(t *testing.T) {
-	n := &fakeNode{status: sampleStatus(), reasons: []string{"recovering"}}
+	n := &fakeNode{status: sampleStatus(), reasons: []string{"recovering"}, warns: []string{"another cluster"}}
 	h := newServer(n).Handler()
 	w := get(t, h, "/")
 	require.Equal(t, 200, w.Code)
 	require.Equal(t, "text/plain; charset=utf-8", w.Header().Get("Content-Type"))
-	for _, want := range []string{"region", "eu", "serving", "not ready", "log bytes", "77", "2023-11-14T22:13:20Z", "1.5s", "down", "us<script>"} {
+	for _, want := range []string{"region", "eu", "serving", "not ready", "another cluster", "log bytes", "77", "2023-11-14T22:13:20Z", "1.5s", "down", "us<script>"} {
 		require.Contains(t, w.Body.String(), want)
 	}
 

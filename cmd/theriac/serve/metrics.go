@@ -10,7 +10,7 @@ import (
 // snapshot translates what the node counts into what the admin port shows.
 func snapshot(s node.Stats, writable bool) admin.Snapshot {
 	out := admin.Snapshot{
-		Region: s.Region, Cluster: s.Cluster.String(), Version: node.Version, Ready: s.Ready, Writable: writable, Behind: s.Behind, Renewing: s.Renewing,
+		Region: s.Region, Cluster: s.Cluster.String(), Version: node.Version, Ready: s.Ready, Warnings: s.Warnings, Writable: writable, Behind: s.Behind, Renewing: s.Renewing,
 		LogBytes: s.LogBytes, StoreBytes: int64(s.Store.DiskBytes), PendingRemovals: s.Store.PendingRemoval,
 		OpenTransactions: s.OpenTxns, TransactionAge: s.OldestTxn.Seconds(),
 		Commits: s.Txn.Commits, Groups: s.Txn.Groups, Searches: s.Txn.Searches, GroupSize: groupSizes(s.Txn), Sync: syncs(s.Store),

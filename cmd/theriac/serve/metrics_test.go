@@ -147,6 +147,7 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 		looked[regexp.MustCompile(`(_bucket|_sum|_count)?(\{.*)?$`).ReplaceAllString(name, "")] = true
 	}
 	expect(eu, "theriac_ready", is(1))
+	expect(eu, "theriac_warnings", is(0))
 	expect(eu, "theriac_writable", is(1))
 	expect(eu, "theriac_commits_total", is(before["theriac_commits_total"]+adds+1))
 	expect(eu, "theriac_groups_total", above(before["theriac_groups_total"]))
