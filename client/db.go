@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"math/rand/v2"
 	"time"
 
@@ -177,17 +178,29 @@ func (h *home) Digest(ctx context.Context, bucket string, opts ...CallOption) (D
 // Status asks the node that serves this client for its view of itself and the cluster.
 func (h *home) Status(ctx context.Context) (Status, error) { return h.svc.Status(ctx) }
 
-// Buckets lists the names of the buckets that exist: those that were written to.
-func (h *home) Buckets(ctx context.Context) ([]string, error) {
-	buckets, err := h.svc.Buckets(ctx)
-	if err != nil {
-		return nil, err
+// Buckets goes through the names of the buckets that exist, those that were written to, in byte order, a
+// page at a time. The pages are of no one snapshot: a bucket that appears meanwhile may be missed. An
+// error ends it.
+func (h *home) Buckets(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		req := kv.BucketsRequest{Limit: pageSize}
+		for {
+			page, err := h.svc.Buckets(ctx, req)
+			if err != nil {
+				yield("", h.failed(err))
+				return
+			}
+			for _, b := range page.Buckets {
+				if !yield(string(b), nil) {
+					return
+				}
+			}
+			if len(page.Next) == 0 {
+				return
+			}
+			req.After = page.Next
+		}
 	}
-	names := make([]string, len(buckets))
-	for i, b := range buckets {
-		names[i] = string(b)
-	}
-	return names, nil
 }
 
 // Limits and pace of retries.

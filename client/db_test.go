@@ -178,9 +178,54 @@ func TestDoAnswersEachQuery(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, values, 1)
 	require.Zero(t, values[0].Int, "queries read the snapshot, before the operations")
-	buckets, err := db.Buckets(ctx)
+	require.Equal(t, []string{"b"}, buckets(t, db))
+}
+
+func buckets(t *testing.T, db *DB) []string {
+	t.Helper()
+	var names []string
+	for name, err := range db.Buckets(ctx) {
+		require.NoError(t, err)
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestBucketsGoesThroughAllPages(t *testing.T) {
+	db, f, _ := newTestDB()
+	require.Empty(t, buckets(t, db))
+	var ops []Op
+	var want []string
+	for i := range 2*pageSize + 1 {
+		want = append(want, fmt.Sprintf("b%05d", i))
+		ops = append(ops, Op{Object: Object{Bucket: kv.Bucket(want[i]), Key: "k", Type: TypeCounter}, Verb: kv.VerbIncrement, Int: 1})
+	}
+	_, err := db.Do(ctx, ops, nil)
 	require.NoError(t, err)
-	require.Equal(t, []string{"b"}, buckets)
+	f.counts["Buckets"] = 0
+	require.Equal(t, want, buckets(t, db))
+	require.Equal(t, 3, f.count("Buckets"))
+
+	f.counts["Buckets"] = 0
+	for range db.Buckets(ctx) {
+		break
+	}
+	require.Equal(t, 1, f.count("Buckets"), "no page is asked for that nobody wants")
+	f.before = func(_ string, n int) error {
+		if n == 3 {
+			return down()
+		}
+		return nil
+	}
+	var got []string
+	for name, err := range db.Buckets(ctx) {
+		if err != nil {
+			require.ErrorIs(t, err, ErrUnavailable)
+			break
+		}
+		got = append(got, name)
+	}
+	require.Equal(t, want[:pageSize], got, "what came before an error was handed out")
 }
 
 func TestStatusAndDigest(t *testing.T) {
@@ -218,7 +263,7 @@ func TestEveryCallReturnsTheServicesError(t *testing.T) {
 		"do":       func() error { _, err := db.Do(ctx, nil, []Query{{Object: o}}); return err },
 		"status":   func() error { _, err := db.Status(ctx); return err },
 		"digest":   func() error { _, err := db.Digest(ctx, ""); return err },
-		"buckets":  func() error { _, err := db.Buckets(ctx); return err },
+		"buckets":  func() error { return first(db.Buckets(ctx)) },
 		"outcome":  func() error { _, err := db.Outcome(ctx, NewOpID()); return err },
 		"opid":     func() error { return db.Counter("c").Add(ctx, 1, WithOpID(NewOpID())) },
 		"update":   func() error { return db.Update(ctx, func(tx *Tx) error { return tx.Counter("c").Add(ctx, 1) }) },

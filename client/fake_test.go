@@ -141,12 +141,12 @@ func (f *faulty) Status(ctx context.Context) (kv.Status, error) {
 	return s, f.leave("Status", n, err)
 }
 
-func (f *faulty) Buckets(ctx context.Context) ([]kv.Bucket, error) {
+func (f *faulty) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
 	n, err := f.enter("Buckets")
 	if err != nil {
-		return nil, err
+		return kv.BucketsPage{}, err
 	}
-	b, err := f.Service.Buckets(ctx)
+	b, err := f.Service.Buckets(ctx, req)
 	return b, f.leave("Buckets", n, err)
 }
 

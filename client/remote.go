@@ -343,15 +343,15 @@ func (r *remote) Status(ctx context.Context) (kv.Status, error) {
 	return s, nil
 }
 
-func (r *remote) Buckets(ctx context.Context) ([]kv.Bucket, error) {
-	c := rpc{remote: r, name: "Buckets"}
-	answer, err := r.api.Buckets(ctx, &pb.BucketsRequest{})
+func (r *remote) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
+	m, err := convert.EncodeBucketsRequest(req)
 	if err != nil {
-		return nil, c.failed(ctx, err, true)
+		return kv.BucketsPage{}, err
 	}
-	buckets := make([]kv.Bucket, len(answer.GetBuckets()))
-	for i, b := range answer.GetBuckets() {
-		buckets[i] = kv.Bucket(b)
+	c := rpc{remote: r, name: "Buckets"}
+	answer, err := r.api.Buckets(ctx, m)
+	if err != nil {
+		return kv.BucketsPage{}, c.failed(ctx, err, true)
 	}
-	return buckets, nil
+	return convert.DecodeBucketsPage(answer), nil
 }

@@ -246,10 +246,10 @@ func (r *router) Status(ctx context.Context) (s kv.Status, err error) {
 	return s, err
 }
 
-func (r *router) Buckets(ctx context.Context) (buckets []kv.Bucket, err error) {
+func (r *router) Buckets(ctx context.Context, req kv.BucketsRequest) (page kv.BucketsPage, err error) {
 	err = r.each(ctx, func(e *endpoint) error {
-		buckets, err = e.svc.Buckets(ctx)
+		page, err = e.svc.Buckets(ctx, req)
 		return err
 	})
-	return buckets, err
+	return page, err
 }

@@ -215,7 +215,7 @@ type Query struct {
 	Limit int    // QueryPage: elements at most, 1 to MaxPage
 }
 
-// MaxPage bounds a page of elements, fields or keys. A page also ends once it holds MaxPageBytes, or
+// MaxPage bounds a page of elements, fields, keys or buckets. A page also ends once it holds MaxPageBytes, or
 // MaxPage leaves: then a field that is itself a set or a map may be cut, and the next page begins
 // with its rest. No two fields of a map have one name and type, so a first field with those of the
 // last one before is always such a rest.

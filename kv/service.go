@@ -33,6 +33,19 @@ type KeysPage struct {
 	Receipt Receipt
 }
 
+// BucketsRequest lists the buckets that exist, in the order of their names.
+type BucketsRequest struct {
+	After []byte // Next of the page before; empty for the first
+	Limit int    // 1 to MaxPage
+}
+
+// BucketsPage is one page of them. Pages are of no one snapshot: a bucket that appears between two may
+// be missed. One that is there all the time is listed.
+type BucketsPage struct {
+	Buckets []Bucket
+	Next    []byte // cursor of the next page; empty when this was the last
+}
+
 // OutcomeRequest asks what became of an operation whose answer got lost.
 type OutcomeRequest struct {
 	Attempt Attempt // ID, Age and Lane are used
@@ -120,6 +133,6 @@ type Service interface {
 	Outcome(ctx context.Context, req OutcomeRequest) (OutcomeAnswer, error)
 	Digest(ctx context.Context, req DigestRequest) (Digest, error)
 	Status(ctx context.Context) (Status, error)
-	// Buckets lists the buckets that exist.
-	Buckets(ctx context.Context) ([]Bucket, error)
+	// Buckets lists the buckets that exist but for the reserved ones.
+	Buckets(ctx context.Context, req BucketsRequest) (BucketsPage, error)
 }

@@ -150,7 +150,7 @@ func TestCallsAreRefusedWhileTheDataIsTakenAnew(t *testing.T) {
 		"Keys":    func() error { _, err := n.Keys(t.Context(), kv.KeysRequest{}); return err },
 		"Outcome": func() error { _, err := n.Outcome(t.Context(), kv.OutcomeRequest{}); return err },
 		"Digest":  func() error { _, err := n.Digest(t.Context(), kv.DigestRequest{}); return err },
-		"Buckets": func() error { _, err := n.Buckets(t.Context()); return err },
+		"Buckets": func() error { _, err := n.Buckets(t.Context(), kv.BucketsRequest{Limit: 1}); return err },
 		"Abandon": func() error { return n.Abandon(t.Context(), "us") },
 	}
 	for name, call := range calls {

@@ -181,8 +181,8 @@ func (n *Node) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, err
 }
 
 // Buckets implements kv.Service.
-func (n *Node) Buckets(ctx context.Context) ([]kv.Bucket, error) {
-	return through(n, func(r *run) ([]kv.Bucket, error) { return r.Buckets(ctx) })
+func (n *Node) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
+	return through(n, func(r *run) (kv.BucketsPage, error) { return r.Buckets(ctx, req) })
 }
 
 // Status implements kv.Service. It answers also while nothing else does.

@@ -304,9 +304,9 @@ func TestScanGoesOnBehindACursor(t *testing.T) {
 	cancel()
 	err := s.Scan(ctx, setObject("s"), 0, nil, nil, func(_, _ []byte) (bool, error) { return true, nil })
 	require.ErrorIs(t, err, kv.ErrDeadline)
-	buckets, err := s.Buckets(context.Background())
+	buckets, err := s.Buckets(context.Background(), "", 10)
 	require.NoError(t, err)
-	require.Equal(t, map[kv.Bucket][]uint32{kv.DefaultBucket: {0}}, buckets)
+	require.Equal(t, []kv.Bucket{kv.DefaultBucket}, buckets)
 }
 
 // TestCacheStaysCurrentBesideReaders hammers few counters from all sides; a reader that saw the n-th

@@ -3,7 +3,6 @@ package storage
 import (
 	"bytes"
 	"context"
-	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
@@ -237,46 +236,4 @@ func (c *shardCursor) step(iter *iterator) (ok bool, err error) {
 		return iter.Next(), nil
 	}
 	return iter.SeekGE(successor(iter.Key()[:len(iter.Key())-len(l.Path)])), nil
-}
-
-// Buckets lists the buckets that hold a leaf, with their generations. One that has been
-// written to and whose objects were all removed may or may not be listed.
-func (s *Store) Buckets(ctx context.Context) (map[kv.Bucket][]uint32, error) {
-	out := make(map[kv.Bucket][]uint32)
-	for shard := range uint8(Shards) {
-		if err := ctx.Err(); err != nil {
-			return nil, kv.Errorf(kv.KindDeadline, "storage: list buckets: %w", err)
-		}
-		if err := s.shardBuckets(shard, out); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (s *Store) shardBuckets(shard uint8, out map[kv.Bucket][]uint32) (err error) {
-	prefix := []byte{spaceLeaf, shard}
-	iter, err := s.iterate(prefix, successor(prefix))
-	if err != nil {
-		return s.readFailed("buckets", err)
-	}
-	defer func() {
-		if e := iter.Close(); e != nil && err == nil {
-			err = s.readFailed("buckets", e)
-		}
-	}()
-	for ok := iter.First(); ok; {
-		l, err := parseLeaf(iter.Key())
-		if err != nil {
-			return s.readFailed("buckets", err)
-		}
-		if known := out[l.Bucket]; !slices.Contains(known, l.Generation) {
-			out[l.Bucket] = append(known, l.Generation)
-		}
-		ok = iter.SeekGE(successor(appendBucketKey(nil, shard, l.Bucket, l.Generation)))
-	}
-	if err := iter.Error(); err != nil {
-		return s.readFailed("buckets", err)
-	}
-	return nil
 }

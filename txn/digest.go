@@ -22,17 +22,15 @@ func (c *Coordinator) Digest(ctx context.Context, req kv.DigestRequest) (kv.Dige
 	}
 	defer s.Close()
 	v := c.viewAt(nonNil(s.At()))
-	buckets := []kv.Bucket{req.Bucket}
-	if req.Bucket == "" {
-		if buckets, err = c.Buckets(ctx); err != nil {
-			return kv.Digest{}, err
-		}
-	}
 	d := digester{view: v, hash: sha256.New()}
-	for _, b := range buckets {
-		if err := d.bucket(ctx, b); err != nil {
-			return kv.Digest{}, err
-		}
+	one := func(b kv.Bucket) error { return d.bucket(ctx, b) }
+	if req.Bucket != "" {
+		err = one(req.Bucket)
+	} else {
+		err = c.eachBucket(ctx, one)
+	}
+	if err != nil {
+		return kv.Digest{}, err
 	}
 	out := kv.Digest{Objects: d.objects, Receipt: c.receipt(&req.Options, v.at)}
 	copy(out.Sum[:], d.hash.Sum(nil))

@@ -2,7 +2,6 @@ package txn
 
 import (
 	"context"
-	"slices"
 
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
@@ -149,17 +148,53 @@ func (v *view) present(ctx context.Context, o kv.Object) (bool, error) {
 }
 
 // Buckets implements kv.Service. It leaves out reserved buckets, and so do digests of all.
-func (c *Coordinator) Buckets(ctx context.Context) ([]kv.Bucket, error) {
-	all, err := c.store.Buckets(ctx)
-	if err != nil {
-		return nil, err
+func (c *Coordinator) Buckets(ctx context.Context, req kv.BucketsRequest) (page kv.BucketsPage, err error) {
+	switch {
+	case req.Limit < 1 || req.Limit > kv.MaxPage:
+		return page, kv.Errorf(kv.KindInvalid, "page of %d buckets: ask for 1 to %d", req.Limit, kv.MaxPage)
+	case len(req.After) > kv.MaxBucket:
+		return page, kv.Errorf(kv.KindInvalid, "malformed page cursor: pass on the Next of the page before")
 	}
-	out := make([]kv.Bucket, 0, len(all))
-	for b := range all {
-		if !b.Reserved() {
-			out = append(out, b)
+	after, size := kv.Bucket(req.After), 0
+	for {
+		wanted := req.Limit - len(page.Buckets) + 1 // one more tells whether there is a next page
+		names, err := c.store.Buckets(ctx, after, wanted)
+		if err != nil {
+			return kv.BucketsPage{}, err
+		}
+		for _, b := range names {
+			if after = b; b.Reserved() {
+				continue
+			}
+			if n := len(page.Buckets); n == req.Limit || size >= kv.MaxPageBytes {
+				page.Next = []byte(page.Buckets[n-1])
+				return page, nil
+			}
+			size += len(b) + perLeaf
+			page.Buckets = append(page.Buckets, b)
+		}
+		if len(names) < wanted {
+			return page, nil
 		}
 	}
-	slices.Sort(out)
-	return out, nil
+}
+
+// eachBucket calls fn with every bucket.
+func (c *Coordinator) eachBucket(ctx context.Context, fn func(kv.Bucket) error) error {
+	req := kv.BucketsRequest{Limit: kv.MaxPage}
+	for {
+		page, err := c.Buckets(ctx, req)
+		if err != nil {
+			return err
+		}
+		for _, b := range page.Buckets {
+			if err := fn(b); err != nil {
+				return err
+			}
+		}
+		if len(page.Next) == 0 {
+			return nil
+		}
+		req.After = page.Next
+	}
 }

@@ -26,6 +26,75 @@ func (r *region) keys(req kv.KeysRequest) []string {
 	}
 }
 
+// buckets lists all buckets, with so many on a page.
+func (r *region) buckets(limit int) (all []kv.Bucket) {
+	r.t.Helper()
+	req := kv.BucketsRequest{Limit: limit}
+	for {
+		page, err := r.Buckets(r.t.Context(), req)
+		require.NoError(r.t, err)
+		require.LessOrEqual(r.t, len(page.Buckets), limit)
+		if all = append(all, page.Buckets...); len(page.Next) == 0 {
+			return all
+		}
+		require.NotEmpty(r.t, page.Buckets)
+		req.After = page.Next
+	}
+}
+
+func TestBucketsComeInPages(t *testing.T) {
+	r := fresh(t)
+	require.Empty(t, r.buckets(1))
+	in := func(b kv.Bucket) kv.Op {
+		return kv.Op{Object: kv.Object{Bucket: b, Key: "k", Type: crdt.Counter}, Verb: kv.VerbIncrement, Int: 1}
+	}
+	// The reserved ones lie between others, and would end pages.
+	var ops []kv.Op
+	want := []kv.Bucket{"a", "b\x00", "b\x00c", "theria", "theriac", "theriac/x", "u"}
+	for _, b := range want {
+		ops = append(ops, in(b))
+	}
+	r.must(kv.Options{}, append(ops, in(kv.ImportBucket))...)
+	for limit := range len(want) + 2 {
+		require.Equal(t, want, r.buckets(limit+1))
+	}
+	d, err := r.Digest(t.Context(), kv.DigestRequest{})
+	require.NoError(t, err)
+	require.EqualValues(t, len(want), d.Objects)
+
+	page, err := r.Buckets(t.Context(), kv.BucketsRequest{After: []byte("theriac"), Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, []kv.Bucket{"theriac/x"}, page.Buckets)
+	for _, bad := range []kv.BucketsRequest{{}, {Limit: -1}, {Limit: kv.MaxPage + 1}, {Limit: 1, After: make([]byte, kv.MaxBucket+1)}} {
+		_, err := r.Buckets(t.Context(), bad)
+		require.ErrorIs(t, err, kv.ErrInvalid)
+	}
+}
+
+// Names of full length make more than a page may hold.
+func TestPagesOfBucketsAreBoundedInBytes(t *testing.T) {
+	r := fresh(t)
+	const count = kv.MaxPageBytes/kv.MaxBucket + 500
+	var ops []kv.Op
+	for i := range count {
+		name := kv.Bucket(fmt.Sprintf("%0*d", kv.MaxBucket, i))
+		ops = append(ops, kv.Op{Object: kv.Object{Bucket: name, Key: "k", Type: crdt.Counter}, Verb: kv.VerbIncrement, Int: 1})
+	}
+	r.must(kv.Options{}, ops...)
+	page, err := r.Buckets(t.Context(), kv.BucketsRequest{Limit: kv.MaxPage})
+	require.NoError(t, err)
+	require.NotEmpty(t, page.Next)
+	size := 0
+	for _, b := range page.Buckets {
+		size += len(b)
+	}
+	require.LessOrEqual(t, size, kv.MaxPageBytes)
+	require.Len(t, r.buckets(kv.MaxPage), count)
+	d, err := r.Digest(t.Context(), kv.DigestRequest{})
+	require.NoError(t, err)
+	require.EqualValues(t, count, d.Objects, "a digest of all is of all pages")
+}
+
 func TestKeysListsPresentObjectsInOrder(t *testing.T) {
 	r := fresh(t)
 	r.must(kv.Options{}, increment("b", 1), assign("b", "x"), increment("a", 1), element(kv.VerbAdd, "ab", "e"),
@@ -37,9 +106,7 @@ func TestKeysListsPresentObjectsInOrder(t *testing.T) {
 	}
 	require.Equal(t, []string{"a:counter", "ab:set-aw"}, r.keys(kv.KeysRequest{Bucket: kv.DefaultBucket, Prefix: "a", Limit: 1}))
 	require.Empty(t, r.keys(kv.KeysRequest{Bucket: "nothing", Limit: 1}))
-	buckets, err := r.Buckets(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, []kv.Bucket{"default", "other"}, buckets)
+	require.Equal(t, []kv.Bucket{"default", "other"}, r.buckets(1))
 }
 
 func TestKeysInATransactionSeesOwnWrites(t *testing.T) {

@@ -104,6 +104,6 @@ func (d *door) Status(ctx context.Context) (kv.Status, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) (kv.Status, error) { return s.Status(ctx) })
 }
 
-func (d *door) Buckets(ctx context.Context) ([]kv.Bucket, error) {
-	return through(d, kv.NotApplied, func(s kv.Service) ([]kv.Bucket, error) { return s.Buckets(ctx) })
+func (d *door) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
+	return through(d, kv.NotApplied, func(s kv.Service) (kv.BucketsPage, error) { return s.Buckets(ctx, req) })
 }

@@ -364,8 +364,22 @@ func (n *Node) Status(ctx context.Context) (kv.Status, error) {
 }
 
 // Buckets implements kv.Service.
-func (n *Node) Buckets(context.Context) ([]kv.Bucket, error) {
+func (n *Node) Buckets(_ context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
 	n.store.mu.Lock()
 	defer n.store.mu.Unlock()
-	return slices.Sorted(maps.Keys(n.store.buckets)), nil
+	if req.Limit < 1 || req.Limit > kv.MaxPage {
+		return kv.BucketsPage{}, kv.Errorf(kv.KindInvalid, "page limit %d", req.Limit)
+	}
+	var page kv.BucketsPage
+	for _, b := range slices.Sorted(maps.Keys(n.store.buckets)) {
+		switch {
+		case b.Reserved() || string(b) <= string(req.After):
+		case len(page.Buckets) == req.Limit:
+			page.Next = []byte(page.Buckets[req.Limit-1])
+			return page, nil
+		default:
+			page.Buckets = append(page.Buckets, b)
+		}
+	}
+	return page, nil
 }

@@ -230,17 +230,17 @@ func (d *door) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusRespo
 	return convert.EncodeStatus(status), nil
 }
 
-func (d *door) Buckets(ctx context.Context, _ *pb.BucketsRequest) (*pb.BucketsResponse, error) {
-	if err := d.admit(ctx, 0, ""); err != nil {
-		return nil, convert.EncodeError(err)
-	}
-	buckets, err := d.cfg.Service.Buckets(ctx)
+func (d *door) Buckets(ctx context.Context, m *pb.BucketsRequest) (*pb.BucketsResponse, error) {
+	req, err := convert.DecodeBucketsRequest(m)
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}
-	m := &pb.BucketsResponse{Buckets: make([]string, len(buckets))}
-	for i, b := range buckets {
-		m.Buckets[i] = string(b)
+	if err := d.admit(ctx, 0, ""); err != nil {
+		return nil, convert.EncodeError(err)
 	}
-	return m, nil
+	page, err := d.cfg.Service.Buckets(ctx, req)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return convert.EncodeBucketsPage(page), nil
 }

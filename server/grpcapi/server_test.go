@@ -112,9 +112,10 @@ func TestEveryMethodPassesTheDoor(t *testing.T) {
 	d, err := s.Digest(ctx, "default")
 	require.NoError(t, err)
 	require.EqualValues(t, 4, d.Objects)
-	buckets, err := db.Buckets(ctx)
+	page, err := db.Service().Buckets(ctx, kv.BucketsRequest{Limit: 1})
 	require.NoError(t, err)
-	require.Equal(t, []string{"default"}, buckets)
+	require.Equal(t, []kv.Bucket{"default"}, page.Buckets)
+	require.Empty(t, page.Next)
 	st, err := db.Status(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "eu", st.Region)
@@ -146,7 +147,9 @@ func (f failing) Outcome(context.Context, kv.OutcomeRequest) (kv.OutcomeAnswer, 
 func (f failing) Digest(context.Context, kv.DigestRequest) (kv.Digest, error) {
 	return kv.Digest{}, f.err
 }
-func (f failing) Buckets(context.Context) ([]kv.Bucket, error) { return nil, f.err }
+func (f failing) Buckets(context.Context, kv.BucketsRequest) (kv.BucketsPage, error) {
+	return kv.BucketsPage{}, f.err
+}
 
 func TestErrorsPassTheDoorWhole(t *testing.T) {
 	want := &kv.Error{Kind: kv.KindBound, Outcome: kv.NotApplied, Message: "stock of \"pears\" would fall below 0", RetryAfter: time.Second}
@@ -158,7 +161,7 @@ func TestErrorsPassTheDoorWhole(t *testing.T) {
 		},
 		"keys":    func() error { _, err := db.Service().Keys(ctx, kv.KeysRequest{Bucket: "b", Limit: 1}); return err },
 		"digest":  func() error { _, err := db.Digest(ctx, ""); return err },
-		"buckets": func() error { _, err := db.Buckets(ctx); return err },
+		"buckets": func() error { _, err := db.Service().Buckets(ctx, kv.BucketsRequest{Limit: 1}); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var e *client.Error
@@ -259,10 +262,13 @@ func TestEveryCallPassesTheAuthorizationPoint(t *testing.T) {
 			_, err := db.Service().Keys(ctx, kv.KeysRequest{Bucket: "b", Limit: 1})
 			return err
 		},
-		"digest":  func(ctx context.Context) error { _, err := db.Digest(ctx, ""); return err },
-		"status":  func(ctx context.Context) error { _, err := db.Status(ctx); return err },
-		"buckets": func(ctx context.Context) error { _, err := db.Buckets(ctx); return err },
-		"begin":   func(ctx context.Context) error { _, _, err := db.Service().Begin(ctx, kv.Begin{}); return err },
+		"digest": func(ctx context.Context) error { _, err := db.Digest(ctx, ""); return err },
+		"status": func(ctx context.Context) error { _, err := db.Status(ctx); return err },
+		"buckets": func(ctx context.Context) error {
+			_, err := db.Service().Buckets(ctx, kv.BucketsRequest{Limit: 1})
+			return err
+		},
+		"begin": func(ctx context.Context) error { _, _, err := db.Service().Begin(ctx, kv.Begin{}); return err },
 	} {
 		require.ErrorIs(t, call(as("nobody")), client.ErrDenied, name)
 	}
@@ -309,6 +315,7 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 		"keys":    func() error { _, err := api.Keys(ctx, &pb.KeysRequest{}); return err },
 		"outcome": func() error { _, err := api.Outcome(ctx, &pb.OutcomeRequest{Attempt: id}); return err },
 		"digest":  func() error { _, err := api.Digest(ctx, &pb.DigestRequest{Options: junk}); return err },
+		"buckets": func() error { _, err := api.Buckets(ctx, &pb.BucketsRequest{Limit: kv.MaxPage + 1}); return err },
 	} {
 		err := call()
 		require.Equal(t, codes.InvalidArgument, status.Code(err), name)

@@ -2790,9 +2790,11 @@ func (x *RegionStatus) GetReported() *Vector {
 	return nil
 }
 
-// BucketsRequest asks for the buckets.
+// BucketsRequest asks for a page of the buckets.
 type BucketsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`  // BucketsResponse.next of the page before; default: from the beginning
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // buckets at most; range 1 to 10000; default 0: 10000. A page also ends once it holds 1 MiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2827,10 +2829,25 @@ func (*BucketsRequest) Descriptor() ([]byte, []int) {
 	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{37}
 }
 
-// BucketsResponse lists them.
+func (x *BucketsRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *BucketsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// BucketsResponse is a page of them. Pages are of no one snapshot: a bucket that appears between two may be missed.
 type BucketsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Buckets       []string               `protobuf:"bytes,1,rep,name=buckets,proto3" json:"buckets,omitempty"` // names, in byte order
+	Next          []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`       // cursor of the next page; empty when this was the last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2868,6 +2885,13 @@ func (*BucketsResponse) Descriptor() ([]byte, []int) {
 func (x *BucketsResponse) GetBuckets() []string {
 	if x != nil {
 		return x.Buckets
+	}
+	return nil
+}
+
+func (x *BucketsResponse) GetNext() []byte {
+	if x != nil {
+		return x.Next
 	}
 	return nil
 }
@@ -3374,10 +3398,13 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\aexposed\x18\x05 \x01(\x06R\aexposed\x12\x1d\n" +
 	"\n" +
 	"lag_micros\x18\x06 \x01(\x03R\tlagMicros\x12.\n" +
-	"\breported\x18\a \x01(\v2\x12.theriac.v1.VectorR\breported\"\x10\n" +
-	"\x0eBucketsRequest\"+\n" +
+	"\breported\x18\a \x01(\v2\x12.theriac.v1.VectorR\breported\"<\n" +
+	"\x0eBucketsRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"?\n" +
 	"\x0fBucketsResponse\x12\x18\n" +
-	"\abuckets\x18\x01 \x03(\tR\abuckets\"W\n" +
+	"\abuckets\x18\x01 \x03(\tR\abuckets\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\"W\n" +
 	"\vPipeRequest\x12*\n" +
 	"\x05calls\x18\x01 \x03(\v2\x14.theriac.v1.PipeCallR\x05calls\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x03(\x04R\tcancelled\"\x94\x01\n" +

@@ -77,7 +77,7 @@ type DatabaseClient interface {
 	Digest(ctx context.Context, in *DigestRequest, opts ...grpc.CallOption) (*DigestResponse, error)
 	// Status says what the node knows of itself and the cluster.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
-	// Buckets lists the buckets that exist.
+	// Buckets lists the buckets that exist but for the reserved ones, a page at a time.
 	Buckets(ctx context.Context, in *BucketsRequest, opts ...grpc.CallOption) (*BucketsResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
 	// at the same time and are answered in any order. At most 1024 are under way on a stream; one
@@ -236,7 +236,7 @@ type DatabaseServer interface {
 	Digest(context.Context, *DigestRequest) (*DigestResponse, error)
 	// Status says what the node knows of itself and the cluster.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
-	// Buckets lists the buckets that exist.
+	// Buckets lists the buckets that exist but for the reserved ones, a page at a time.
 	Buckets(context.Context, *BucketsRequest) (*BucketsResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
 	// at the same time and are answered in any order. At most 1024 are under way on a stream; one

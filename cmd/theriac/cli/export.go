@@ -70,36 +70,41 @@ func (c *conn) export(ctx context.Context, out *bufio.Writer) error {
 	e := exporter{out: out, progress: progress, batch: exportBatch}
 	return c.view(ctx, func(t *tx) error {
 		e.t = t
-		buckets, err := c.exported(ctx)
-		if err != nil {
-			return err
-		}
-		for _, b := range buckets {
-			err := t.keys(ctx, b, "", func(page []kv.Object) (bool, error) { return true, e.objects(ctx, page) })
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return c.exported(ctx, func(b kv.Bucket) error {
+			return t.keys(ctx, b, "", func(page []kv.Object) (bool, error) { return true, e.objects(ctx, page) })
+		})
 	})
 }
 
-// exported lists the buckets to export. The list is taken once the snapshot is open, so it holds
-// every bucket of the snapshot.
-func (c *conn) exported(ctx context.Context) ([]kv.Bucket, error) {
+// exported calls fn with the buckets to export. They are listed once the snapshot is open, so every
+// bucket of the snapshot is among them.
+func (c *conn) exported(ctx context.Context, fn func(kv.Bucket) error) error {
 	if c.r.client.Bucket != "" {
-		return []kv.Bucket{c.r.client.BucketOrDefault()}, nil
+		return fn(c.r.client.BucketOrDefault())
 	}
+	req := kv.BucketsRequest{Limit: keysPage}
+	for {
+		page, err := c.buckets(ctx, req)
+		if err != nil {
+			return err
+		}
+		for _, b := range page.Buckets {
+			if err := fn(b); err != nil {
+				return err
+			}
+		}
+		if len(page.Next) == 0 {
+			return nil
+		}
+		req.After = page.Next
+	}
+}
+
+func (c *conn) buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	all, err := c.svc.Buckets(ctx)
-	var out []kv.Bucket
-	for _, b := range all {
-		if !b.Reserved() {
-			out = append(out, b)
-		}
-	}
-	return out, err
+	page, err := c.svc.Buckets(ctx, req)
+	return page, c.failed(err)
 }
 
 // exporter writes lines. It asks for several objects at once, and for fewer when an answer would

@@ -97,11 +97,11 @@ func (f *faulty) Status(ctx context.Context) (kv.Status, error) {
 	return f.Service.Status(ctx)
 }
 
-func (f *faulty) Buckets(ctx context.Context) ([]kv.Bucket, error) {
+func (f *faulty) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
 	if err := f.enter("buckets"); err != nil {
-		return nil, err
+		return kv.BucketsPage{}, err
 	}
-	return f.Service.Buckets(ctx)
+	return f.Service.Buckets(ctx, req)
 }
 
 func (f *faulty) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {

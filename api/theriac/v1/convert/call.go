@@ -70,6 +70,42 @@ func DecodeKeysPage(m *pb.KeysResponse, bucket kv.Bucket) (kv.KeysPage, error) {
 	return p, err
 }
 
+// EncodeBucketsRequest makes the message of a listing of buckets.
+func EncodeBucketsRequest(r kv.BucketsRequest) (*pb.BucketsRequest, error) {
+	limit, err := encodeLimit(r.Limit)
+	return &pb.BucketsRequest{After: r.After, Limit: limit}, err
+}
+
+// DecodeBucketsRequest reads the message of a listing of buckets. Without a limit it asks for as many as
+// a page may hold.
+func DecodeBucketsRequest(m *pb.BucketsRequest) (kv.BucketsRequest, error) {
+	r := kv.BucketsRequest{After: m.GetAfter(), Limit: kv.MaxPage}
+	if m.GetLimit() == 0 {
+		return r, nil
+	}
+	var err error
+	r.Limit, err = decodeLimit(m.GetLimit())
+	return r, err
+}
+
+// EncodeBucketsPage makes the message of a page of buckets.
+func EncodeBucketsPage(p kv.BucketsPage) *pb.BucketsResponse {
+	m := &pb.BucketsResponse{Next: p.Next, Buckets: make([]string, len(p.Buckets))}
+	for i, b := range p.Buckets {
+		m.Buckets[i] = string(b)
+	}
+	return m
+}
+
+// DecodeBucketsPage reads a page of buckets.
+func DecodeBucketsPage(m *pb.BucketsResponse) kv.BucketsPage {
+	p := kv.BucketsPage{Next: m.GetNext(), Buckets: make([]kv.Bucket, len(m.GetBuckets()))}
+	for i, b := range m.GetBuckets() {
+		p.Buckets[i] = kv.Bucket(b)
+	}
+	return p
+}
+
 // EncodeOutcome makes the message of an outcome.
 func EncodeOutcome(a kv.OutcomeAnswer) *pb.OutcomeResponse {
 	return &pb.OutcomeResponse{
