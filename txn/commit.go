@@ -59,6 +59,10 @@ type Committer struct {
 	incarnation uint64        // of this process
 	named       atomic.Uint64 // what first tries name: incarnation, and two more after each turn
 
+	// answers keeps channels for reuse: each gets one result, and its caller takes it. It is no global,
+	// since a channel of a testing/synctest bubble must not get into another.
+	answers sync.Pool
+
 	stats   stats
 	refused atomic.Pointer[kv.Error] // why writes are refused; nil: they are not
 
@@ -109,6 +113,7 @@ func NewCommitter(c CommitterConfig) *Committer {
 		publish: c.Publish,
 		store:   c.Store, exposure: c.Exposure, lane: c.Lane, wall: c.Wall, mono: c.Mono, span: c.Skew / 4, incarnation: c.Incarnation,
 		started: c.Mono(), ids: newOpTable(),
+		answers: sync.Pool{New: func() any { return make(chan result, 1) }},
 	}
 	out.named.Store(c.Incarnation)
 	return out
@@ -131,7 +136,7 @@ type commit struct {
 	attempt    kv.Attempt
 	durability kv.Durability
 
-	answer  chan result   // buffered; gets one result; from answers
+	answer  chan result   // buffered; gets one result; from Committer.answers
 	decided chan struct{} // closed when durable or failed; nil without an operation id
 	result  result        // valid once decided is closed
 	judged  clock.Vector  // by what, if a condition of it does not hold; set before its answer
@@ -152,9 +157,6 @@ func newCommit(a kv.Attempt, d kv.Durability) *commit {
 	return w
 }
 
-// answers keeps channels for reuse: each gets one result, and its caller takes it.
-var answers = sync.Pool{New: func() any { return make(chan result, 1) }}
-
 // Refuse makes every later commit fail with err; nil lifts it.
 func (c *Committer) Refuse(err *kv.Error) { c.refused.Store(err) }
 
@@ -163,14 +165,14 @@ func (c *Committer) Refused() *kv.Error { return c.refused.Load() }
 
 // commit hands a transaction to the group committer and waits for its answer.
 func (c *Committer) commit(ctx context.Context, w *commit) result {
-	w.answer = answers.Get().(chan result)
+	w.answer = c.answers.Get().(chan result)
 	if r, queued := c.queueUp(ctx, w); !queued {
 		w.let()
 		return r
 	}
 	select {
 	case r := <-w.answer:
-		answers.Put(w.answer)
+		c.answers.Put(w.answer)
 		return r
 	case <-ctx.Done():
 		return c.giveUp(ctx, w)
