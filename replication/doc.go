@@ -19,8 +19,11 @@
 // # Goroutines
 //
 // Run starts one that plans (whom to dial, which lanes to ask of whom: plan.go), one that hands
-// records to the store (inbound.go), one a region that dials or announces (connect.go), and two a
-// stream, of which one always reads and one writes (stream.go). It returns when all have ended.
+// records to the store (inbound.go), one that writes down what streams bring of the set of regions
+// (news.go), one that compares with the log what came again (fork.go), one a region that dials or
+// announces (connect.go), and two a stream, of which one always reads and one writes (stream.go). It
+// returns when all have ended. Who reads a stream never waits for the disk, but to say at the end of a
+// forked or short node why it ends.
 //
 // Locks, each taken only while those to its left are held or none: Replicator.joining,
 // registry.change, Replicator.attaching[region], Replicator.mu, registry.mu, holds.mu, stream.mu, outLane.mu, and Exposure's own. The Store is never called under

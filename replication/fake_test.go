@@ -36,6 +36,8 @@ type fakeStore struct {
 	refuse      func(*kv.Record) error // what its writer says to a record; nil: nothing
 	attempts    int                    // refused so far
 	logReads    int
+	metaHeld    chan struct{} // what SetMeta waits for; nil: nothing
+	metaFails   error         // what SetMeta says; nil: nothing
 	unreadable  error         // what Log says; nil: nothing
 	syncDelay   time.Duration // batches applied wait that long for their sync; what is refused is told at once
 
@@ -191,7 +193,20 @@ func (s *fakeStore) Meta(key string) ([]byte, error) {
 	return slices.Clone(s.meta[key]), nil
 }
 
-func (s *fakeStore) SetMeta(_ context.Context, key string, value []byte) error {
+func (s *fakeStore) SetMeta(ctx context.Context, key string, value []byte) error {
+	s.mu.Lock()
+	held, err := s.metaHeld, s.metaFails
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.meta[key] = slices.Clone(value)

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -166,19 +167,28 @@ func (s *stream) subscribe(m *peerv1.Subscribe) error {
 		return err
 	}
 	out := s.r.outLane(lane)
+	if out == nil { // this node has not been told of the region, or is still writing that down
+		s.answerLater(m.GetId(), lane)
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.out[lane]; old != nil {
 		s.dropOut(old)
-	}
-	if out == nil {
-		return nil // a region that this node has not been told of yet: the peer asks again
 	}
 	o := &outSub{id: m.GetId(), lane: lane, out: out, after: clock.Timestamp(m.GetAfter()), credit: m.GetCredit(), sum: m.GetSum()}
 	s.out[lane] = o
 	out.join(s)
 	s.poke()
 	return nil
+}
+
+// answerLater has a peer ask for a lane again.
+func (s *stream) answerLater(id uint32, lane clock.Lane) {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	e := &peerv1.LaneError{Id: id, Kind: uint32(kv.KindUnavailable), Message: fmt.Sprintf("lane %s is not known here yet", lane)}
+	s.queue(&peerv1.Message{Body: &peerv1.Message_LaneError{LaneError: e}})
 }
 
 func (s *stream) unsubscribe(m *peerv1.Unsubscribe) {

@@ -36,9 +36,10 @@ type stream struct {
 	hears   map[clock.Region]bool // regions that the peer hears directly
 	members uint64                // version of the list of regions that the peer counts by
 	told    uint64                // version of the list last sent to it
-	ahead   bool                  // the peer finds this node's clock too far ahead
-	echo    int64                 // the peer's monotonic reading to send back
-	offset  time.Duration         // the peer's wall clock less this node's, when a heartbeat came
+	news    news
+	ahead   bool          // the peer finds this node's clock too far ahead
+	echo    int64         // the peer's monotonic reading to send back
+	offset  time.Duration // the peer's wall clock less this node's, when a heartbeat came
 
 	// Guarded by mu. Replicator.mu may be held when it is taken, not the other way round.
 	mu  sync.Mutex
@@ -119,9 +120,9 @@ func (s *stream) handle(m *peerv1.Message) error {
 	case *peerv1.Message_LaneError:
 		s.r.fork(s.peer, s.r.laneRefused(s, b.LaneError))
 	case *peerv1.Message_Members:
-		return s.r.adoptMembers(b.Members)
+		s.heedLater(news{members: b.Members})
 	case *peerv1.Message_Joined:
-		return s.r.joined(s)
+		s.heedLater(news{caughtUp: true})
 	case *peerv1.Message_Refused:
 		return s.r.faulty(s.peer, fmt.Errorf("region %d (%s): %w", s.peer, s.name, refusal(b.Refused)))
 	default:
