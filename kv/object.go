@@ -51,6 +51,17 @@ type Key string
 // Type is a data type's number, as stored. Package crdt registers types under names.
 type Type uint8
 
+// typeNames are the names under which package crdt registers its types; a test holds them to that.
+var typeNames = [...]string{"", "counter", "register-lww", "register-mv", "flag-ew", "flag-dw", "set-aw", "set-rw", "set-go",
+	"map", "map-go"}
+
+func (t Type) String() string {
+	if int(t) < len(typeNames) && t > 0 {
+		return typeNames[t]
+	}
+	return fmt.Sprintf("type(%d)", uint8(t))
+}
+
 // Object is what a client addresses. The type is part of the identity, so no two regions can
 // create one object under two types.
 type Object struct {

@@ -139,13 +139,13 @@ func (r *run) addCommands(root *cobra.Command) {
 	if r.app.Serve != nil {
 		in(groupNode, r.serveCommand())
 	}
-	root.AddCommand(r.versionCommand())
+	root.AddCommand(withoutData(r.versionCommand()))
 	if r.app.Commands == nil {
 		return
 	}
 	for _, c := range r.app.Commands() {
 		c.RunE = r.foreign(c.RunE)
-		root.AddCommand(c)
+		root.AddCommand(withoutData(c))
 	}
 }
 

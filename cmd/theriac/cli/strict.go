@@ -27,6 +27,26 @@ func strictHelp(root *cobra.Command) {
 	}
 }
 
+// withoutData makes a command one that reaches no database: its help leaves out the flags of those that
+// do, and it refuses them rather than ignore what somebody meant by them.
+func withoutData(cmd *cobra.Command) *cobra.Command {
+	cmd.SetUsageTemplate(withoutInherited(cmd.UsageTemplate()))
+	work := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var refused error
+		cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Changed && refused == nil {
+				refused = kv.Errorf(kv.KindInvalid, "%s takes no --%s, which is for commands on data", cmd.Name(), f.Name)
+			}
+		})
+		if refused != nil {
+			return refused
+		}
+		return work(cmd, args)
+	}
+	return cmd
+}
+
 // unknownFlag names a flag before the command that no command has. Cobra takes the command for such
 // a flag's value, and complains about the words behind it.
 func unknownFlag(root *cobra.Command, args []string) error {

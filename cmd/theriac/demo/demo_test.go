@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,12 @@ func TestExitCodeOfMistakesAndInterruptions(t *testing.T) {
 	code, stderr := exitCode(t.Context(), Options{Out: &bytes.Buffer{}}, "--no-such-flag")
 	require.Equal(t, cli.ExitUsage, code)
 	require.Contains(t, stderr, "unknown flag")
+	for _, flag := range []string{"--bucket=b", "--consistency=eventual", "--durability=applied", "--config=x"} {
+		code, stderr = exitCode(t.Context(), Options{Out: &bytes.Buffer{}}, flag)
+		require.Equal(t, cli.ExitUsage, code)
+		name, _, _ := strings.Cut(flag, "=")
+		require.Contains(t, stderr, "demo takes no "+name+", which is for commands on data")
+	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	code, stderr = exitCode(ctx, Options{Out: &bytes.Buffer{}, Spoil: func(*embedded.Cluster) { cancel() }})
