@@ -171,7 +171,9 @@ func (v *view) queries(ctx context.Context, qs []kv.Query) ([]kv.Value, error) {
 	out := make([]kv.Value, len(qs))
 	for i := range qs {
 		var err error
-		if out[i], err = v.query(ctx, &qs[i]); err != nil {
+		if out[i], err = v.query(ctx, &qs[i]); kv.KindOf(err) == kv.KindBound { // a counter beyond 64 bits
+			return nil, kv.Errorf(kv.KindBound, "key %q in %q: %w", qs[i].Key, qs[i].Bucket, err)
+		} else if err != nil {
 			return nil, err
 		}
 	}

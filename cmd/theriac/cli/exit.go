@@ -156,6 +156,15 @@ func (r *run) hint(cmd *cobra.Command, e *kv.Error) string {
 		return "wait, or read without waiting: --consistency eventual"
 	case kv.KindAborted:
 		return "read the value again and decide anew"
+	case kv.KindBound:
+		if r.writes { // the message says what to do
+			return ""
+		}
+		hint := "correct it by increments the other way (counter add, map set), or reset it: theriac del KEY --type counter, theriac map remove KEY FIELD:counter"
+		if cmd.Flags().Lookup(skipFlag) != nil {
+			hint += "; --" + skipFlag + " exports the rest"
+		}
+		return hint
 	case kv.KindReadOnly:
 		return "theriac status says why the node refuses writes"
 	case kv.KindOverloaded:

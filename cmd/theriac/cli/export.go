@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -20,25 +21,41 @@ const exportBatch = 256
 
 func (r *run) exportCommand() *cobra.Command {
 	var file string
+	var skip bool
 	cmd := &cobra.Command{
 		Use: "export", Short: "write all objects as JSON Lines, at one snapshot", Args: wantArgs(0, 0),
 		Long: `Writes the objects of all buckets, or of the one that --bucket names, one a line, in byte order: the same
 content gives the same bytes. Buckets whose names start with "theriac." are the database's own and left out. Large
 sets and maps take several lines, so an object may be larger than memory. docs/formats/jsonl.md describes the lines, and theriac import reads them. With
---file the file appears once it is complete; an interrupted export is begun anew, since it is one snapshot.`,
+--file the file appears once it is complete; an interrupted export is begun anew, since it is one snapshot.
+
+A counter beyond 64 bits can't be exported: it is to be corrected first, by increments the other way, or reset. Until
+then --skip-unreadable exports everything else.`,
 		Example: indent("theriac export --file backup.jsonl\ntheriac export --bucket default"),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "write to this `FILE` instead of standard output")
+	cmd.Flags().BoolVar(&skip, skipFlag, false, "leave out objects with a counter beyond 64 bits, of a large map what comes from about there on, and name them on stderr; the exit code is then 6")
 	cmd.RunE = r.data(func([]string) (func(context.Context, *conn) error, error) {
 		return func(ctx context.Context, c *conn) error {
+			e := exporter{c: c, batch: exportBatch, skip: skip}
+			write := func(out *bufio.Writer) error { e.out = out; return e.run(ctx) }
+			var err error
 			if file == "" {
-				return c.export(ctx, r.out)
+				err = write(r.out)
+			} else {
+				err = toFile(file, write)
 			}
-			return toFile(file, func(out *bufio.Writer) error { return c.export(ctx, out) })
+			if err == nil && e.skipped > 0 {
+				err = kv.Errorf(kv.KindBound, "exported, but for %d objects that can't be read, in whole or in part: see above", e.skipped)
+			}
+			return err
 		}, nil
 	})
 	return cmd
 }
+
+// skipFlag lets an export go on past what can't be read.
+const skipFlag = "skip-unreadable"
 
 // toFile lets write fill a new file, which takes its name once it is complete.
 func toFile(name string, write func(out *bufio.Writer) error) (err error) {
@@ -64,13 +81,13 @@ func toFile(name string, write func(out *bufio.Writer) error) (err error) {
 	return os.Rename(f.Name(), name)
 }
 
-func (c *conn) export(ctx context.Context, out *bufio.Writer) error {
-	progress := c.r.progress("exported", -1)
-	defer progress.end()
-	e := exporter{out: out, progress: progress, batch: exportBatch}
-	return c.view(ctx, func(t *tx) error {
+// run writes all objects at one snapshot.
+func (e *exporter) run(ctx context.Context) error {
+	e.progress = e.c.r.progress("exported", -1)
+	defer e.progress.end()
+	return e.c.view(ctx, func(t *tx) error {
 		e.t = t
-		return c.exported(ctx, func(b kv.Bucket) error {
+		return e.c.exported(ctx, func(b kv.Bucket) error {
 			return t.keys(ctx, b, "", func(page []kv.Object) (bool, error) { return true, e.objects(ctx, page) })
 		})
 	})
@@ -110,10 +127,13 @@ func (c *conn) buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPa
 // exporter writes lines. It asks for several objects at once, and for fewer when an answer would
 // be too large.
 type exporter struct {
+	c        *conn
 	t        *tx
 	out      *bufio.Writer
 	progress *progress
 	batch    int
+	skip     bool // go on past objects that can't be read
+	skipped  int  // how many there were
 }
 
 func (e *exporter) objects(ctx context.Context, objects []kv.Object) error {
@@ -128,10 +148,16 @@ func (e *exporter) objects(ctx context.Context, objects []kv.Object) error {
 			e.batch = n / 2
 			continue
 		}
-		if err != nil {
-			return naming(objects[0], n, err)
+		switch {
+		case err == nil:
+			err = e.values(ctx, queries, values)
+		case errors.Is(err, kv.ErrBound) && n > 1:
+			err = e.alone(ctx, objects[:n])
+		case n > 1:
+		default:
+			err = e.unreadable(objects[0], err)
 		}
-		if err := e.values(ctx, queries, values); err != nil {
+		if err != nil {
 			return err
 		}
 		objects = objects[n:]
@@ -139,34 +165,55 @@ func (e *exporter) objects(ctx context.Context, objects []kv.Object) error {
 	return nil
 }
 
-// naming says of which object an error is, where it is of one.
-func naming(o kv.Object, n int, err error) error {
-	if n > 1 {
-		return err
+// alone reads objects one by one, since one of them can't be read.
+func (e *exporter) alone(ctx context.Context, objects []kv.Object) error {
+	for i := range objects {
+		if err := e.objects(ctx, objects[i:i+1]); err != nil {
+			return err
+		}
 	}
-	out := kv.Errorf(kv.KindOf(err), "reading %s %s of bucket %s: %w", crdt.Name(o.Type), words.Quote(string(o.Key)), words.Quote(string(o.Bucket)), err)
-	return out.WithOutcome(kv.NotApplied)
+	return nil
+}
+
+// unreadable says of which object an error is, and passes the object by if it is to be left out.
+func (e *exporter) unreadable(o kv.Object, err error) error {
+	named := kv.Errorf(kv.KindOf(err), "reading %s %s of bucket %s: %w", crdt.Name(o.Type), words.Quote(string(o.Key)), words.Quote(string(o.Bucket)), err)
+	if !e.skip || !errors.Is(err, kv.ErrBound) {
+		return named
+	}
+	e.skipped++
+	if _, err := fmt.Fprintf(e.c.r.app.Stderr, "left out: %s\n", named.Message); err != nil {
+		return e.c.r.after(err)
+	}
+	return nil
 }
 
 // values writes the first page of each object, and of those that have more the rest.
 func (e *exporter) values(ctx context.Context, queries []kv.Query, values []kv.Value) error {
 	for i, v := range values {
-		for {
-			if err := e.line(queries[i].Object, v); err != nil {
-				return err
-			}
-			if len(v.Next) == 0 {
-				break
-			}
-			queries[i].After = v.Next
-			more, err := e.t.execute(ctx, nil, queries[i:i+1])
-			if err != nil {
-				return naming(queries[i].Object, 1, err)
-			}
-			v = more[0]
+		if err := e.value(ctx, queries[i:i+1], v); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// value writes an object of which a first page is read.
+func (e *exporter) value(ctx context.Context, query []kv.Query, v kv.Value) error {
+	for {
+		if err := e.line(query[0].Object, v); err != nil {
+			return err
+		}
+		if len(v.Next) == 0 {
+			return nil
+		}
+		query[0].After = v.Next
+		more, err := e.t.execute(ctx, nil, query)
+		if err != nil {
+			return e.unreadable(query[0].Object, err)
+		}
+		v = more[0]
+	}
 }
 
 func (e *exporter) line(o kv.Object, v kv.Value) error {
