@@ -24,7 +24,7 @@ import (
 //
 // Range: -CounterLimit to CounterLimit. An increment of more than CounterUnchecked either way is
 // checked against the value where it commits (Check); smaller ones are not, so that they stay blind
-// writes. Folds add up in 128 bits: a sum outside of int64 is an error to the reader, never a wrap.
+// writes. What is restored (CheckRestored) may be anything in 64 bits. Folds add up in 128 bits: a sum outside of int64 is an error to the reader, never a wrap.
 //
 // Source: Shapiro et al., A comprehensive study of Convergent and Commutative Replicated Data Types
 // (INRIA RR-7506, 2011), specification 5; in the form of Baquero et al., arXiv 1710.04469. We differ
@@ -274,8 +274,9 @@ func incrementNeedsCheck(op []byte) bool {
 }
 
 // checkIncrement lets through what ends within the range, and what brings a counter that is out of it
-// nearer to 0, however far it is out.
-func checkIncrement(items []byte, at clock.Vector, op []byte) error {
+// nearer to 0, however far it is out. Restored values end within 64 bits: small increments, and
+// concurrent ones, may have taken the counter that far where they come from.
+func checkIncrement(items []byte, at clock.Vector, op []byte, restored bool) error {
 	current, _, err := sumCounter(items, at)
 	if err != nil {
 		return err
@@ -284,6 +285,12 @@ func checkIncrement(items []byte, at clock.Vector, op []byte) error {
 	total := current.plus(n)
 	if limit := sumOf(CounterLimit); !limit.less(total.abs()) || total.abs().less(current.abs()) {
 		return nil
+	}
+	if restored {
+		if _, fits := total.int64(); fits {
+			return nil
+		}
+		return kv.Errorf(kv.KindBound, "adding %s to the counter's %s takes it beyond 64 bits", n, current)
 	}
 	return kv.Errorf(kv.KindBound, "an increment by %s takes the counter from %s out of its range of %d to %d: use a smaller one",
 		n, current, int64(-CounterLimit), int64(CounterLimit))

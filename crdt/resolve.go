@@ -243,6 +243,16 @@ func NeedsCheck(leaf kv.Type, op []byte) bool {
 // Check says whether an operation may commit on top of a leaf's items at a snapshot. Errors match
 // kv.ErrBound, or kv.ErrCorrupt when the items do not say.
 func Check(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
+	return check(leaf, items, at, op, false)
+}
+
+// CheckRestored is Check for an operation that brings back what was read elsewhere. Others could have
+// made of the leaf what a single operation may not, and it is let through too if it can be read.
+func CheckRestored(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
+	return check(leaf, items, at, op, true)
+}
+
+func check(leaf kv.Type, items []byte, at clock.Vector, op []byte, restored bool) error {
 	r, err := rulesOf(leaf)
 	switch {
 	case err != nil:
@@ -250,7 +260,7 @@ func Check(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
 	case r.check == nil || r.class(op) != add:
 		return nil
 	}
-	return r.check(items, at, op)
+	return r.check(items, at, op, restored)
 }
 
 func unknownType(t kv.Type, where string) error {

@@ -216,6 +216,22 @@ func TestCounterChecksLargeIncrementsAgainstItsRange(t *testing.T) {
 			require.ErrorIs(t, err, kv.ErrBound, "%d on %d", c.n, c.current)
 		}
 	}
+	for _, c := range []struct {
+		current, n int64
+		ok         bool
+	}{
+		{0, math.MaxInt64, true}, {0, math.MinInt64, true}, {1, math.MaxInt64, false}, {-1, math.MinInt64, false},
+		{1 << 62, 1<<62 - 1, true}, {1 << 62, 1 << 62, false}, {math.MaxInt64, math.MinInt64, true},
+	} {
+		items := crdt.AppendItem(nil, dot(1, 10), nil, increment(t, c.current))
+		err := crdt.CheckRestored(crdt.Counter, items, cut(10), increment(t, c.n))
+		if c.ok {
+			require.NoError(t, err, "%d on %d", c.n, c.current)
+		} else {
+			require.ErrorIs(t, err, kv.ErrBound, "%d on %d", c.n, c.current)
+			require.ErrorContains(t, err, "beyond 64 bits")
+		}
+	}
 	require.False(t, crdt.NeedsCheck(crdt.Counter, []byte{0}))
 	require.NoError(t, crdt.Check(crdt.Counter, nil, nil, []byte{0}))
 	require.NoError(t, crdt.Check(crdt.FlagEW, nil, nil, []byte{1}))

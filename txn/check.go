@@ -51,7 +51,7 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 		items, err := v.items(e.place)
 		e.dead = false
 		if err == nil {
-			err = crdt.Check(e.target.Leaf, items, applied, e.target.Op)
+			err = w.writes.guard()(e.target.Leaf, items, applied, e.target.Op)
 		}
 		if kv.KindOf(err) == kv.KindBound {
 			return kv.Errorf(kv.KindBound, "key %q in %q: %w", e.object.Key, e.object.Bucket, err), nil
@@ -61,6 +61,16 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 		}
 	}
 	return nil, nil
+}
+
+// guard is what large increments are held to. A transaction that keeps the progress of an import writes
+// what was read elsewhere; were it held to the range of single increments, a counter that many had taken
+// past that could be exported and never imported.
+func (s *writeSet) guard() func(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
+	if s.imports {
+		return crdt.CheckRestored
+	}
+	return crdt.Check
 }
 
 // compare evaluates a compare-and-set. The assignment covers what its transaction's snapshot sees, and

@@ -136,3 +136,18 @@ func TestACounterBeyond64BitsCanBeCorrected(t *testing.T) {
 	r.must(kv.Options{}, increment("n", -1<<63))
 	require.Equal(t, int64(-1<<40), r.counter("n"))
 }
+
+// What an import restores may be past the range of a counter, within 64 bits: where it comes from others
+// made it so.
+func TestImportsRestoreCountersPastTheirRange(t *testing.T) {
+	r := fresh(t)
+	progress := kv.Op{Object: kv.Object{Bucket: kv.ImportBucket, Key: "id", Type: crdt.RegisterLWW}, Verb: kv.VerbAssign, Data: []byte("1+0")}
+	_, err := r.Do(t.Context(), kv.Request{Ops: []kv.Op{increment("n", 1<<62+1)}})
+	require.ErrorIs(t, err, kv.ErrBound)
+	r.must(kv.Options{}, increment("n", 1<<63-1), counterField("m", -1<<63), progress)
+	require.Equal(t, int64(1<<63-1), r.counter("n"))
+	_, err = r.Do(t.Context(), kv.Request{Ops: []kv.Op{progress, increment("other", 1<<40), increment("n", 1<<40)}})
+	require.ErrorIs(t, err, kv.ErrBound)
+	require.ErrorContains(t, err, `key "n"`)
+	require.Zero(t, r.counter("other"))
+}

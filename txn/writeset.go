@@ -39,6 +39,7 @@ type writeSet struct {
 	bytes     int
 	overrides bool // some write needs the transaction's snapshot
 	checked   bool // some write, perhaps a dead one, is checked against the leaf's value
+	imports   bool // some write, perhaps a dead one, keeps an import's progress
 	// conditions outlive the writes that they came with: a later write does not lift them.
 	conditions []condition
 }
@@ -160,6 +161,7 @@ func (s *writeSet) addNext() {
 	s.live++
 	s.bytes += w.size()
 	s.overrides = s.overrides || w.target.Override
+	s.imports = s.imports || w.object.Bucket == kv.ImportBucket
 	s.checked = s.checked || !w.target.Below && crdt.NeedsCheck(w.target.Leaf, w.target.Op)
 	if w.target.Below {
 		s.removals = append(s.removals, len(s.writes)-1)
