@@ -29,12 +29,13 @@ content gives the same bytes. Buckets whose names start with "theriac." are the 
 sets and maps take several lines, so an object may be larger than memory. docs/formats/jsonl.md describes the lines, and theriac import reads them. With
 --file the file appears once it is complete; an interrupted export is begun anew, since it is one snapshot.
 
-A counter beyond 64 bits can't be exported: it is to be corrected first, by increments the other way, or reset. Until
-then --skip-unreadable exports everything else.`,
+A counter beyond 64 bits can't be exported: it is to be corrected first, by increments the other way, or reset. Nor can
+a register-mv whose concurrent values are together larger than an answer, 16 MiB, before one is assigned in their place.
+Until then --skip-unreadable exports everything else.`,
 		Example: indent("theriac export --file backup.jsonl\ntheriac export --bucket default"),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "write to this `FILE` instead of standard output")
-	cmd.Flags().BoolVar(&skip, skipFlag, false, "leave out objects with a counter beyond 64 bits, of a large map what comes from about there on, and name them on stderr; the exit code is then 6")
+	cmd.Flags().BoolVar(&skip, skipFlag, false, "leave out what can't be read, a counter beyond 64 bits or a leaf larger than an answer: its object, of a large map what comes from about there on, and name them on stderr; the exit code is then 6")
 	cmd.RunE = r.data(func([]string) (func(context.Context, *conn) error, error) {
 		return func(ctx context.Context, c *conn) error {
 			e := exporter{c: c, batch: exportBatch, skip: skip}
@@ -178,10 +179,11 @@ func (e *exporter) alone(ctx context.Context, objects []kv.Object) error {
 // unreadable says of which object an error is, and passes the object by if it is to be left out.
 func (e *exporter) unreadable(o kv.Object, err error) error {
 	named := kv.Errorf(kv.KindOf(err), "reading %s %s of bucket %s: %w", crdt.Name(o.Type), words.Quote(string(o.Key)), words.Quote(string(o.Bucket)), err)
-	if !e.skip || !errors.Is(err, kv.ErrBound) {
+	if !e.skip || !errors.Is(err, kv.ErrBound) && !errors.Is(err, kv.ErrTooLarge) {
 		return named
 	}
 	e.skipped++
+	e.batch = exportBatch // which that object may have brought down to one
 	if _, err := fmt.Fprintf(e.c.r.app.Stderr, "left out: %s\n", named.Message); err != nil {
 		return e.c.r.after(err)
 	}

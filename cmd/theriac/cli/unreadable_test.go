@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/client/embedded"
+	"github.com/theriac-db/theriac/client/memkv"
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
 )
 
 // wideCounters is a cluster whose regions have added to counters, concurrently, more than 64 bits hold:
@@ -97,4 +101,39 @@ func TestUnreadableCountersKeepNobodyFromTheRest(t *testing.T) {
 	for _, field := range []string{"00000", "01499", "01500", "02999"} {
 		require.Contains(t, stdout, field)
 	}
+}
+
+// oversized is a database in which one object is larger than any answer.
+type oversized struct {
+	kv.Service
+	key kv.Key
+}
+
+func (o oversized) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	for _, q := range queries {
+		if q.Key == o.key {
+			return nil, kv.Errorf(kv.KindTooLarge, "an answer of more than %d bytes", kv.MaxAnswerBytes)
+		}
+	}
+	return o.Service.Execute(ctx, id, ops, queries)
+}
+
+func TestOversizedObjectsKeepNobodyFromTheRest(t *testing.T) {
+	svc := oversized{memkv.New().Node(1, "eu"), "k1"}
+	var ops []kv.Op
+	for i := range 3 {
+		o := kv.Object{Bucket: kv.DefaultBucket, Key: kv.Key(fmt.Sprintf("k%d", i)), Type: crdt.RegisterMV}
+		ops = append(ops, kv.Op{Object: o, Verb: kv.VerbAssign, Data: []byte("x")})
+	}
+	_, err := svc.Do(t.Context(), kv.Request{Ops: ops})
+	require.NoError(t, err)
+	app, _, stderr := newTestApp(svc, "")
+	require.Equal(t, ExitUsage, app.Run(t.Context(), []string{"export"}))
+	require.Contains(t, stderr.String(), "reading register-mv k1 of bucket default: an answer of more than")
+	app, stdout, stderr := newTestApp(svc, "")
+	require.Equal(t, ExitCondition, app.Run(t.Context(), []string{"export", "--skip-unreadable"}))
+	require.Contains(t, stderr.String(), "left out: reading register-mv k1")
+	require.Contains(t, stdout.String(), `"key":"k0"`)
+	require.NotContains(t, stdout.String(), `"key":"k1"`)
+	require.Contains(t, stdout.String(), `"key":"k2"`)
 }
