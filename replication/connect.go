@@ -130,8 +130,11 @@ func (r *Replicator) dialOnce(ctx context.Context, m Member) error {
 		}
 		return answer, conn.Send(helloMessage(h))
 	})
-	if isFork(err) {
+	switch {
+	case isFork(err):
 		r.tellFork(conn, err)
+	case isRival(err):
+		refuse(conn, err)
 	}
 	return err
 }
@@ -388,7 +391,9 @@ func (r *Replicator) accept(conn Conn) {
 	}
 	if err != nil {
 		r.meetCluster(h)
-		r.c.Hooks.logf("connection from %s (region %d, %s): %v", conn.Remote(), h.GetRegion(), h.GetName(), err)
+		if !isRival(err) { // that is told already, and comes again and again
+			r.c.Hooks.logf("connection from %s (region %d, %s): %v", conn.Remote(), h.GetRegion(), h.GetName(), err)
+		}
 		if isFork(err) {
 			r.tellFork(conn, err)
 			return
@@ -436,7 +441,7 @@ func (r *Replicator) acceptStream(conn Conn, h *peerv1.Hello, stop func()) error
 		}
 		return greet(conn, held)
 	})
-	if isFork(err) {
+	if isFork(err) || isRival(err) {
 		return err // the peer must hear of it
 	}
 	r.c.Hooks.logf("region %d (%s): %v", m.Region, m.Name, err)
@@ -453,7 +458,7 @@ func (r *Replicator) attach(ctx context.Context, conn Conn, m Member, h *peerv1.
 	s := newStream(r, conn, m, h.GetIncarnation())
 	ctx, s.cancel = context.WithCancelCause(ctx)
 	defer s.cancel(nil)
-	if err := r.begin(s, finish); err != nil {
+	if err := r.begin(s, m, finish); err != nil {
 		close(s.done)
 		return r.faulty(m.Region, err)
 	}
@@ -465,7 +470,7 @@ func (r *Replicator) attach(ctx context.Context, conn Conn, m Member, h *peerv1.
 	return fmt.Errorf("stream ended: %w", err)
 }
 
-func (r *Replicator) begin(s *stream, finish func(*stream) (*peerv1.Hello, error)) error {
+func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.Hello, error)) error {
 	r.mu.Lock()
 	attaching := r.attaching[s.peer]
 	if attaching == nil {
@@ -477,10 +482,9 @@ func (r *Replicator) begin(s *stream, finish func(*stream) (*peerv1.Hello, error
 	defer attaching.Unlock()
 	r.mu.Lock()
 	old := r.streams[s.peer]
-	other := old != nil && old.incarnation != s.incarnation && old.live(r.c.Time.Monotonic())
 	r.mu.Unlock()
-	if other { // who is not heard any more gives way
-		return kv.Errorf(kv.KindUnavailable, "another node of region %d (%s), with another store, is connected: stop one of the two", s.peer, s.name)
+	if err := r.rival(m, s.incarnation); err != nil {
+		return err // who is not heard any more gives way
 	}
 	if old != nil {
 		old.fail(errors.New("replaced by a new connection"))

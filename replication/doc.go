@@ -52,7 +52,11 @@
 //  9. An inLane keeps applied <= taken <= tail.
 //  10. A region writes nothing before the founder counts it as serving, and the founder decides once
 //     between that and abandoning it: an abandoned region's lane is empty everywhere, for good.
-//  11. No two histories of one lane meet unnoticed: where a lane ends or resumes is said with the sum of
+//  11. Of two nodes that claim one region with different stores, regions in reach of each other hear one
+//     and the same (rivals.go). A store that is new to its region writes nothing before every other region
+//     that its operator doesn't name as gone has met it, and heard no other then. What this leaves, two
+//     that write while nobody in reach of one is in reach of the other, is for the next invariant.
+//  12. No two histories of one lane meet unnoticed: where a lane ends or resumes is said with the sum of
 //     that record, and who holds another one there says so. A node whose own lane is forked never
 //     serves again (fork.go).
 package replication

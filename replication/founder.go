@@ -195,6 +195,9 @@ func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
 	if err != nil {
 		return err
 	}
+	if err := r.rival(m, h.GetIncarnation()); err != nil {
+		return err
+	}
 	r.c.Exposure.Incarnated(m.Region, h.GetIncarnation())
 	defer r.parted(m.Region)
 	if r.recovery.running() {

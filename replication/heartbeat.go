@@ -21,6 +21,7 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 	}
 	h.Reports = []*peerv1.RegionReport{r.ownReport()}
 	h.Hears = r.joiningFrom()
+	h.Stores = make([]uint64, len(h.Hears))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.Members = r.counted
@@ -31,7 +32,7 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 			continue
 		}
 		if o.live(now) {
-			h.Hears = append(h.Hears, uint32(region))
+			h.Hears, h.Stores = append(h.Hears, uint32(region)), append(h.Stores, o.incarnation)
 		}
 	}
 	for _, l := range r.order {
@@ -125,10 +126,14 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 	defer r.mu.Unlock()
 	r.setBeatSkew(s.peer, ahead)
 	s.ahead, s.members, s.echo, s.offset = h.GetAhead(), h.GetMembers(), h.GetSent(), offset
-	s.hears = make(map[clock.Region]bool, len(h.GetHears()))
-	for _, region := range h.GetHears() {
+	s.hears, s.stores = make(map[clock.Region]bool, len(h.GetHears())), make(map[clock.Region]uint64, len(h.GetHears()))
+	for i, region := range h.GetHears() {
 		s.hears[clock.Region(region)] = true
+		if i < len(h.GetStores()) {
+			s.stores[clock.Region(region)] = h.GetStores()[i]
+		}
 	}
+	r.judgeRivals(s)
 	r.judgeOwnClock()
 	// The list may have changed after the hello was sent and before this stream was there to be told.
 	r.tellMembers(s)

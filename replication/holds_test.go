@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/replication"
 	"github.com/theriac-db/theriac/replication/causal"
 )
 
@@ -35,6 +36,7 @@ func TestBootstrapsThatFailHoldOneCutOnly(t *testing.T) {
 		c, eu, us, ap := three(t)
 		defer stopAll(eu, us)
 		ap.crash()
+		wait(t, 2*replication.SilenceAfter) // nobody hears the store that it had
 		for range causal.MaxHolds + 1 {
 			c.bootstrap(eu, 3, "ap")
 		}

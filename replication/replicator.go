@@ -72,6 +72,7 @@ type Replicator struct {
 	incarnated map[clock.Region]uint64
 	skewed     map[clock.Region]skew
 	joiners    map[clock.Region]time.Duration // monotonic, when the founder last heard of who joins
+	rivals     map[clock.Region]*rivalry
 	clockAhead bool
 	strangers  faults // callers of another cluster
 	running    sync.WaitGroup
@@ -96,7 +97,7 @@ func New(c Config) (*Replicator, error) {
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
 		attaching: map[clock.Region]*sync.Mutex{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
-		joiners: map[clock.Region]time.Duration{}, strangers: faults{time: c.Time},
+		joiners: map[clock.Region]time.Duration{}, rivals: map[clock.Region]*rivalry{}, strangers: faults{time: c.Time},
 	}
 	r.recovery.init(r)
 	r.behind.found = make(chan Behind, 1)

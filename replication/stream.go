@@ -33,9 +33,10 @@ type stream struct {
 	refused map[clock.Lane]time.Duration   // lanes that the peer can't serve, until then
 	tooOld  map[clock.Lane]clock.Timestamp // lanes that it has truncated beyond that
 	control []*peerv1.Message
-	hears   map[clock.Region]bool // regions that the peer hears directly
-	members uint64                // version of the list of regions that the peer counts by
-	told    uint64                // version of the list last sent to it
+	hears   map[clock.Region]bool   // regions that the peer hears directly
+	stores  map[clock.Region]uint64 // and which stores of theirs; 0: not known
+	members uint64                  // version of the list of regions that the peer counts by
+	told    uint64                  // version of the list last sent to it
 	news    news
 	ahead   bool          // the peer finds this node's clock too far ahead
 	echo    int64         // the peer's monotonic reading to send back

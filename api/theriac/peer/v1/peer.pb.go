@@ -1418,7 +1418,9 @@ type Heartbeat struct {
 	// The sender finds the receiver's clock further ahead than the bound.
 	Ahead bool `protobuf:"varint,7,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	// The version of Members that the sender has on disk and counts reports by.
-	Members       uint64 `protobuf:"varint,8,opt,name=members,proto3" json:"members,omitempty"`
+	Members uint64 `protobuf:"varint,8,opt,name=members,proto3" json:"members,omitempty"`
+	// The stores of the regions in hears, in the same order; 0: not known.
+	Stores        []uint64 `protobuf:"fixed64,9,rep,packed,name=stores,proto3" json:"stores,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1507,6 +1509,13 @@ func (x *Heartbeat) GetMembers() uint64 {
 		return x.Members
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetStores() []uint64 {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
 }
 
 // RegionReport is what a region says of itself (causal.Report). It stays true for good.
@@ -2093,7 +2102,7 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\x06R\x04last\x12\x12\n" +
-	"\x04safe\x18\x04 \x01(\x06R\x04safe\"\xfc\x01\n" +
+	"\x04safe\x18\x04 \x01(\x06R\x04safe\"\x94\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x03R\x04sent\x12\x12\n" +
@@ -2102,7 +2111,8 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\areports\x18\x05 \x03(\v2\x1d.theriac.peer.v1.RegionReportR\areports\x12\x14\n" +
 	"\x05hears\x18\x06 \x03(\rR\x05hears\x12\x14\n" +
 	"\x05ahead\x18\a \x01(\bR\x05ahead\x12\x18\n" +
-	"\amembers\x18\b \x01(\x04R\amembers\"\xb8\x01\n" +
+	"\amembers\x18\b \x01(\x04R\amembers\x12\x16\n" +
+	"\x06stores\x18\t \x03(\x06R\x06stores\"\xb8\x01\n" +
 	"\fRegionReport\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
