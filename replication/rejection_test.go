@@ -58,9 +58,7 @@ func TestARecordThatTheStoreRefusesWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, eu, us, ap := three(t)
 		defer stopAll(eu, us, ap)
-		c.net.CutBoth("eu", "us")
-		c.net.CutBoth("ap", "us")
-		wait(t, 10*time.Second)
+		c.isolate("us")
 		var before, last clock.Stamp
 		for range 20 {
 			before = eu.commit()
@@ -72,8 +70,7 @@ func TestARecordThatTheStoreRefusesWaits(t *testing.T) {
 		}
 		ap.sees(last)
 		dependent := ap.commit()
-		c.net.HealBoth("eu", "us")
-		c.net.HealBoth("ap", "us")
+		c.rejoin("us")
 
 		us.sees(before)
 		own := us.commit()
@@ -108,9 +105,7 @@ func TestRefusalsOfOneLaneLeaveOthersAlone(t *testing.T) {
 		c, eu, us, ap := three(t)
 		defer stopAll(eu, us, ap)
 		// ap has not seen the record, so that what it writes does not depend on it.
-		c.net.CutBoth("eu", "ap")
-		c.net.CutBoth("us", "ap")
-		wait(t, 10*time.Second)
+		c.isolate("ap")
 		us.store.refuseLane(eu.lane())
 		eu.commit()
 		eventually(t, "it is stuck", func() bool { return us.store.refusals() > 5 })

@@ -127,8 +127,7 @@ func TestAShortCutLosesNothing(t *testing.T) {
 			}
 			wait(t, d)
 			require.Less(t, us.x.Exposed().At(1), s.Time)
-			c.net.HealBoth("eu", "us")
-			c.net.HealBoth("eu", "ap")
+			c.rejoin("eu")
 			us.sees(s)
 			ap.sees(s)
 		}
@@ -142,6 +141,25 @@ func wait(t *testing.T, d time.Duration) {
 	c, _ := replication.SystemTime().NewTimer(d)
 	<-c
 	synctest.Wait()
+}
+
+// isolate cuts a region of three off from the others, until they have noticed.
+func (c *cluster) isolate(name string) {
+	for _, other := range []string{"eu", "us", "ap"} {
+		if other != name {
+			c.net.CutBoth(other, name)
+		}
+	}
+	wait(c.t, 10*time.Second)
+}
+
+// rejoin heals what isolate cut.
+func (c *cluster) rejoin(name string) {
+	for _, other := range []string{"eu", "us", "ap"} {
+		if other != name {
+			c.net.HealBoth(other, name)
+		}
+	}
 }
 
 func TestASilentRegionIsHeardThroughAnother(t *testing.T) {
@@ -402,9 +420,7 @@ func TestAJoinWaitsForEveryRegionToBeTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, eu, us, ap := three(t)
 		defer stopAll(eu, us, ap)
-		c.net.CutBoth("eu", "us")
-		c.net.CutBoth("ap", "us")
-		wait(t, 10*time.Second)
+		c.isolate("us")
 		joined := make(chan *node, 1)
 		go func() {
 			n, _ := c.tryStart(t.Context(), "sa", newFakeStore(4), []string{"ap"})
@@ -534,18 +550,5 @@ func TestAStoreThatRefusesEndsTheRun(t *testing.T) {
 		eu.commit()
 		<-us.ended
 		require.ErrorIs(t, us.err, broken)
-	})
-}
-
-func TestAMovedNodeIsFound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, eu, us, ap := three(t)
-		defer stopAll(eu, us)
-		ap.crash()
-		ap = c.startAt("ap", "ap.new", ap.store)
-		defer stopAll(ap)
-		s := ap.commit()
-		eu.sees(s)
-		us.sees(s)
 	})
 }
