@@ -215,7 +215,10 @@ func (b *Batch) land(r *removal) (next []byte, err error) {
 			return nil, b.s.readFailed("leaves", err)
 		}
 	}
-	return nil, iter.Error()
+	if err := iter.Error(); err != nil {
+		return nil, b.s.readFailed("leaves", err)
+	}
+	return nil, nil
 }
 
 // landOn adds the override to one leaf, if it covers something there.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,6 +23,7 @@ type Store struct {
 	start   Start
 	failed  atomic.Pointer[failure]
 	running atomic.Bool // opened: errors are for fail, not for who opens
+	faulty  fault
 	guard   lifeguard
 	cuts    atomic.Pointer[cuts]
 	cache   *leafCache
@@ -82,11 +84,55 @@ func Open(c Config) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(c, lock)
-	if err := s.open(); err != nil {
-		return nil, s.giveUp(err)
+	opened := make(chan error, 1)
+	go func() {
+		err := s.open()
+		if err != nil {
+			err = s.giveUp(err)
+		}
+		opened <- err
+	}()
+	select {
+	case err = <-opened:
+	case <-s.faulty.found: // it may never end
+		return nil, s.openFailed(fmt.Errorf("%w. Only the end of the process frees the folder", s.faulty.err))
+	}
+	if err != nil {
+		return nil, err
 	}
 	s.run()
 	return s, nil
+}
+
+// fault is what Pebble met in the background, or gave up for, while the store was being opened. Pebble would try again for
+// ever, with Open waiting for it. So it begins nothing any more, and Open gives up in its place: what it
+// was at is left where it is, and only the end of the process frees the folder.
+type fault struct {
+	once  sync.Once
+	err   error
+	found chan struct{}
+}
+
+// backgroundFailed takes a failure that nobody who calls Pebble is told.
+func (s *Store) backgroundFailed(err error) {
+	if s.running.Load() {
+		s.fail(err)
+		return
+	}
+	s.faulty.once.Do(func() {
+		s.faulty.err = err
+		close(s.faulty.found)
+	})
+}
+
+// isFaulty reports whether a background write failed before the store ran.
+func (s *Store) isFaulty() bool {
+	select {
+	case <-s.faulty.found:
+		return true
+	default:
+		return false
+	}
 }
 
 func newStore(c Config, lock *pebble.Lock) *Store {
@@ -96,7 +142,8 @@ func newStore(c Config, lock *pebble.Lock) *Store {
 		syncDue: make(chan struct{}, 1), tidyDue: make(chan struct{}, 1),
 		readers: readers{gone: make(chan struct{}, 1)},
 		written: make(chan struct{}), drain: make(chan struct{}),
-		guard: lifeguard{stranded: make(chan struct{}), rescued: make(chan struct{})},
+		faulty: fault{found: make(chan struct{})},
+		guard:  lifeguard{stranded: make(chan struct{}), rescued: make(chan struct{})},
 	}
 	s.cuts.Store(&cuts{})
 	s.stopped, s.stop = context.WithCancel(context.Background())
@@ -147,7 +194,11 @@ func (s *Store) open() error {
 func (s *Store) openPebble(mustExist bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // Pebble panics on some damaged files
-			err = kv.Errorf(kv.KindCorrupt, "storage: open %s: %v. %s", s.cfg.dataDir(), p, remedy)
+			cause, ok := p.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", p)
+			}
+			err = s.openFailed(cause)
 		}
 	}()
 	o := s.options(s.lock)
@@ -159,6 +210,16 @@ func (s *Store) openPebble(mustExist bool) (err error) {
 	s.db = nil
 	if errors.Is(err, pebble.ErrDBDoesNotExist) {
 		return kv.Errorf(kv.KindCorrupt, "storage: %s is gone, but %s says that it held data: %w. %s", s.cfg.dataDir(), witnessName, err, remedy)
+	}
+	return s.openFailed(err)
+}
+
+// openFailed tells a disk that refuses, which may be full or not readable for now, from damage: only for
+// that is the remedy to give the folder up.
+func (s *Store) openFailed(err error) error {
+	var refused syscall.Errno
+	if errors.As(err, &refused) && refused != syscall.ENOENT { // a missing file is damage
+		return kv.Errorf(kv.KindUnavailable, "storage: open %s: %w", s.cfg.dataDir(), err)
 	}
 	return kv.Errorf(kv.KindCorrupt, "storage: open %s: %w. %s", s.cfg.dataDir(), err, remedy)
 }
@@ -296,6 +357,9 @@ func (s *Store) run() {
 	go s.sync()
 	s.keeper.Add(1)
 	go s.keep()
+	if s.isFaulty() { // at the last moment
+		go s.strand(s.faulty.err)
+	}
 }
 
 // Close ends the background work, writes and syncs what was submitted before, and closes the store.

@@ -53,7 +53,7 @@ func (s *Store) options(lock *pebble.Lock) *pebble.Options {
 // sync of a table means that the next commit may find no room, and that must be said, not retried.
 func (s *Store) events() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { s.fail(fmt.Errorf("background write: %w", err)) },
+		BackgroundError: func(err error) { s.backgroundFailed(fmt.Errorf("background write: %w", err)) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			s.fail(fmt.Errorf("damaged file %s: %w", info.Path, info.Details))
 		},
@@ -67,9 +67,26 @@ func (l pebbleLogger) Infof(string, ...any) {}
 
 func (l pebbleLogger) Errorf(format string, args ...any) { l.s.cfg.Logf("pebble: "+format, args...) }
 
-// Fatalf must not return; Pebble is not usable any more. See watch.go for what becomes of the caller.
+// Fatalf must not return; Pebble is not usable any more. It may be called on any goroutine, so a panic
+// would end the process. See watch.go for what becomes of the caller.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	err := fmt.Errorf("pebble: "+format, args...)
-	l.s.strandIfRunning(err)
-	panic(err) // openPebble recovers it
+	err := &fatal{text: fmt.Sprintf("pebble: "+format, args...)}
+	for _, a := range args {
+		if cause, ok := a.(error); ok {
+			err.cause = cause
+		}
+	}
+	l.s.abandon(err)
 }
+
+// fatal is what Pebble would end the process for, with the error among what it says.
+type fatal struct {
+	text  string
+	cause error // nil: there is none
+}
+
+// Error implements error.
+func (f *fatal) Error() string { return f.text }
+
+// Unwrap gives errors.As the cause.
+func (f *fatal) Unwrap() error { return f.cause }

@@ -226,7 +226,10 @@ func (s *Store) shortenable(from, to []byte, n int) (keys [][]byte, next []byte,
 			keys = append(keys, bytes.Clone(iter.Key()))
 		}
 	}
-	return keys, nil, iter.Error()
+	if err := iter.Error(); err != nil {
+		return nil, nil, s.readFailed("leaves", err)
+	}
+	return keys, nil, nil
 }
 
 // rewriteNow has the writer rewrite some leaves and waits for it.

@@ -38,9 +38,15 @@ func (w watchedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 	if failed := w.s.Failed(); failed != nil && w.ours(name) {
 		w.s.strandIfRunning(failed)
 	}
+	if w.s.isFaulty() && w.ours(name) {
+		select {} // Open has given up
+	}
 	f, err := w.FS.Create(name, c)
 	if number, ok := manifestNumber(w.FS.PathBase(name)); ok && err == nil && w.ours(name) {
 		return &watchedManifest{File: f, s: w.s, mark: manifestMark{number: number}}, nil
+	}
+	if strings.HasSuffix(name, ".blob") && err == nil && w.ours(name) {
+		return &watchedBlob{f, w.s, name}, nil
 	}
 	return w.watch(name, f, err)
 }
@@ -57,6 +63,9 @@ func (w watchedFS) OpenDir(name string) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if name != w.s.cfg.dataDir() {
+		return f, nil
+	}
 	return &watchedDir{f, w.s, name}, nil
 }
 
@@ -65,13 +74,13 @@ func (w watchedFS) watch(name string, f vfs.File, err error) (vfs.File, error) {
 		return f, err
 	}
 	if err != nil {
-		w.s.strandIfRunning(fmt.Errorf("create %s: %w", name, err))
-		return nil, err
+		w.s.abandon(fmt.Errorf("create %s: %w", name, err))
 	}
 	return &watchedLog{File: f, s: w.s, name: name}, nil
 }
 
-// watchedDir is a folder; Pebble syncs it after it has created a log.
+// watchedDir is the store's folder. Pebble syncs it after it has created a log, and panics on whatever
+// goroutine that is when it can't after it has changed manifests.
 type watchedDir struct {
 	vfs.File
 	s    *Store
@@ -82,9 +91,9 @@ type watchedDir struct {
 func (d *watchedDir) Sync() error {
 	err := d.File.Sync()
 	if err != nil {
-		d.s.strandIfRunning(fmt.Errorf("sync the folder %s: %w", d.name, err))
+		d.s.abandon(fmt.Errorf("sync the folder %s: %w", d.name, err))
 	}
-	return err
+	return nil
 }
 
 // watchedLog is a file of the write-ahead log.
@@ -92,12 +101,15 @@ type watchedLog struct {
 	vfs.File
 	s      *Store
 	name   string
-	failed atomic.Bool
+	failed atomic.Pointer[error] // the first failure; nil: there was none
 }
 
 func (l *watchedLog) note(what string, err error) error {
-	if err != nil && !l.failed.Swap(true) && l.s.running.Load() {
-		l.s.fail(fmt.Errorf("%s %s: %w", what, l.name, err))
+	if err != nil {
+		first := fmt.Errorf("%s %s: %w", what, l.name, err)
+		if l.failed.CompareAndSwap(nil, &first) && l.s.running.Load() {
+			l.s.fail(first)
+		}
 	}
 	return err
 }
@@ -131,11 +143,42 @@ func (l *watchedLog) Preallocate(offset, length int64) error {
 // Close implements vfs.File. Pebble closes a log last thing before it would end the process.
 func (l *watchedLog) Close() error {
 	err := l.note("close", l.File.Close())
-	if l.failed.Load() {
-		l.s.strandIfRunning(fmt.Errorf("close %s after a failure", l.name))
+	if first := l.failed.Load(); first != nil {
+		l.s.abandon(fmt.Errorf("close %s after a failure: %w", l.name, *first))
 	}
 	return err
 }
+
+// watchedBlob is a blob file that is being written. When the last of it can't be written, synced or
+// closed, Pebble v2.1.7 aborts what it has already let go of, by a nil pointer, and the process ends. So
+// whoever writes it never hears of a failure.
+type watchedBlob struct {
+	vfs.File
+	s    *Store
+	name string
+}
+
+func (b *watchedBlob) note(what string, err error) error {
+	if err != nil {
+		b.s.abandon(fmt.Errorf("%s %s: %w", what, b.name, err))
+	}
+	return nil
+}
+
+// Write implements vfs.File.
+func (b *watchedBlob) Write(p []byte) (int, error) {
+	n, err := b.File.Write(p)
+	return n, b.note("write", err)
+}
+
+// Sync implements vfs.File.
+func (b *watchedBlob) Sync() error { return b.note("sync", b.File.Sync()) }
+
+// SyncData implements vfs.File.
+func (b *watchedBlob) SyncData() error { return b.note("sync", b.File.SyncData()) }
+
+// Close implements vfs.File.
+func (b *watchedBlob) Close() error { return b.note("close", b.File.Close()) }
 
 // lifeguard takes the writer's place once a goroutine of Pebble's is stranded.
 type lifeguard struct {
@@ -150,6 +193,13 @@ func (s *Store) strandIfRunning(err error) {
 	if s.running.Load() {
 		s.strand(err)
 	}
+}
+
+// abandon fails the store, or the Open that is under way, and never returns.
+func (s *Store) abandon(err error) {
+	s.backgroundFailed(err)
+	s.strandIfRunning(err)
+	select {}
 }
 
 // strand fails the store and never returns. The goroutine is lost, and with it the locks that Pebble
