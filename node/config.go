@@ -68,7 +68,7 @@ type Config struct {
 }
 
 // MaxRegionName bounds a region's name, in bytes.
-const MaxRegionName = 64
+const MaxRegionName = replication.MaxName
 
 // Defaults of Config.
 const (
@@ -80,7 +80,7 @@ const (
 )
 
 func (c Config) withDefaults() (Config, error) {
-	if err := checkRegion(c.Region); err != nil {
+	if err := replication.CheckName(c.Region); err != nil {
 		return c, err
 	}
 	if c.Dir == "" || c.Transport == nil {
@@ -116,17 +116,10 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-func checkRegion(name string) error {
-	bad := len(name) == 0 || len(name) > MaxRegionName
-	for _, r := range name {
-		bad = bad || r != '-' && (r < 'a' || r > 'z') && (r < '0' || r > '9')
-	}
-	if bad {
-		return kv.Errorf(kv.KindInvalid, "region name %q: want 1 to %d of a-z, 0-9 and \"-\"", name, MaxRegionName)
-	}
-	return nil
-}
+// maxLine bounds a line in the log, in bytes: a store's error may quote much, and peers have a hand in some.
+const maxLine = 8 << 10
 
 func (c *Config) logf(format string, args ...any) {
-	fmt.Fprintf(c.Log, c.Time.Wall().Time().Format("2006-01-02T15:04:05.000Z ")+c.Region+": "+format+"\n", args...)
+	line := replication.OneLine(fmt.Sprintf(format, args...), maxLine)
+	fmt.Fprintf(c.Log, "%s %s: %s\n", c.Time.Wall().Time().Format("2006-01-02T15:04:05.000Z"), c.Region, line)
 }

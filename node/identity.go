@@ -12,6 +12,12 @@ import (
 // Version is the version of the software.
 const Version = "0.1.0"
 
+// Signpost answers on a door that strangers may use: see replication.Signpost. It holds for as long as
+// the node lives.
+func (n *Node) Signpost() func(replication.Conn) {
+	return replication.Signpost(n.current.Load().identity, n.config.Addresses.Peer, n.config.Time)
+}
+
 // identify finds out who this node is, and joins its cluster if it is new.
 func (n *run) identify(ctx context.Context, first clock.Region) error {
 	id, err := replication.Identify(ctx, replication.JoinConfig{

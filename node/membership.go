@@ -19,8 +19,8 @@ type Peer struct {
 type Membership interface {
 	// Start begins to tell the others of self and to listen. known lists gossip addresses to
 	// contact and is asked again and again; found is told what is learned, on any goroutine, and
-	// does not block.
-	Start(self Peer, known func() []string, found func(Peer)) error
+	// does not block. logf writes a line to the node's log.
+	Start(self Peer, known func() []string, found func(Peer), logf func(format string, args ...any)) error
 	// Run contacts the others until ctx ends. Called once, after Start.
 	Run(ctx context.Context)
 	// Close stops what Start started. Called once, after Run has returned.
@@ -44,7 +44,7 @@ func (n *Node) startMembership(ctx context.Context) error {
 		case found <- p:
 		default:
 		}
-	})
+	}, n.config.logf)
 	if err != nil {
 		return err
 	}

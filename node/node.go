@@ -213,6 +213,9 @@ func (n *Node) Warnings() []string { return n.current.Load().Warnings() }
 // Refused is why writes are refused; nil: they are not.
 func (n *Node) Refused() *kv.Error { return n.current.Load().Refused() }
 
+// Logf writes a line to the node's log, for who serves on its behalf.
+func (n *Node) Logf(format string, args ...any) { n.config.logf(format, args...) }
+
 // TruncateLog drops log records that need not be kept. The node does so by itself every few seconds.
 func (n *Node) TruncateLog(ctx context.Context) {
 	if r, done := n.enter(); done != nil {

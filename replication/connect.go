@@ -169,10 +169,13 @@ func (r *Replicator) dial(ctx context.Context, m Member) (Conn, error) {
 }
 
 // limit closes a connection whose handshake takes too long, unless stopped.
-func (r *Replicator) limit(conn Conn) (stop func()) {
-	ctx, cancel := context.WithCancel(r.context())
+func (r *Replicator) limit(conn Conn) (stop func()) { return closeAfter(r.context(), r.c.Time, conn) }
+
+// closeAfter closes a connection after HandshakeTimeout or when parent ends, unless stopped.
+func closeAfter(parent context.Context, t Time, conn Conn) (stop func()) {
+	ctx, cancel := context.WithCancel(parent)
 	go func() {
-		if sleep(ctx, r.c.Time, HandshakeTimeout) || r.context().Err() != nil {
+		if sleep(ctx, t, HandshakeTimeout) || parent.Err() != nil {
 			conn.Close()
 		}
 	}()
@@ -198,7 +201,7 @@ func receiveHello(conn Conn) (*peerv1.Hello, error) {
 	if m.GetHello() == nil {
 		return nil, kv.Errorf(kv.KindCorrupt, "a stream that does not begin with a hello, but with %T", m.GetBody())
 	}
-	return m.GetHello(), nil
+	return m.GetHello(), checkHello(m.GetHello())
 }
 
 func helloMessage(h *peerv1.Hello) *peerv1.Message {
@@ -207,7 +210,7 @@ func helloMessage(h *peerv1.Hello) *peerv1.Message {
 
 // refusal makes an error of a peer's refusal.
 func refusal(m *peerv1.Refused) error {
-	e := kv.Errorf(kv.Kind(m.GetKind()), "refused by the peer: %s", m.GetMessage())
+	e := kv.Errorf(kv.Kind(m.GetKind()), "refused by the peer: %s", shown(m.GetMessage()))
 	if m.GetRetry() {
 		e.RetryAfter = RedialMax
 	}
@@ -373,7 +376,12 @@ func (r *Replicator) accept(conn Conn) {
 	stop := r.limit(conn)
 	defer stop()
 	h, err := receiveHello(conn)
-	if err != nil {
+	switch {
+	case h == nil:
+		return
+	case err != nil:
+		r.c.Hooks.logf("connection from %s: %v", conn.Remote(), err)
+		refuse(conn, err)
 		return
 	}
 	switch h.GetPurpose() {

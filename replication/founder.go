@@ -10,21 +10,12 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// maxName bounds a region's name, in bytes.
-const maxName = 64
-
 // answerJoin answers a node that asks who it is.
 func (r *Replicator) answerJoin(conn Conn, h *peerv1.Hello) error {
-	if err := checkProtocol(h); err != nil {
-		return err
-	}
 	if len(h.GetCluster()) > 0 {
 		if err := r.checkCluster(h); err != nil {
 			return err
 		}
-	}
-	if h.GetName() == "" || len(h.GetName()) > maxName {
-		return kv.Errorf(kv.KindInvalid, "region name %.70q: want 1 to %d bytes", h.GetName(), maxName)
 	}
 	r.joining.Lock()
 	answer, err := r.decideJoin(h)
@@ -32,7 +23,7 @@ func (r *Replicator) answerJoin(conn Conn, h *peerv1.Hello) error {
 	if err != nil {
 		return err
 	}
-	return conn.Send(&peerv1.Message{Body: &peerv1.Message_JoinAnswer{JoinAnswer: answer}})
+	return conn.Send(joinAnswer(answer))
 }
 
 func later(message string) *peerv1.JoinAnswer {
@@ -57,8 +48,7 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 		return r.granted(m, true), nil
 	case r.self.Region != founder:
 		f, _ := r.registry.find(founder)
-		return &peerv1.JoinAnswer{Result: peerv1.JoinAnswer_RESULT_ASK, Ask: f.Addresses.Peer,
-			Message: "region " + f.Name + " hands out numbers"}, nil
+		return pointTo(r.c.Identity, f.Addresses.Peer, "region "+f.Name+" hands out numbers"), nil
 	case r.recovery.running():
 		return later("the founder is recovering its own data"), nil
 	case r.gone(name):

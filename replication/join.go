@@ -141,7 +141,7 @@ func (c *JoinConfig) askAround(ctx context.Context) (Identity, error) {
 	for i := 0; ; i++ {
 		address := c.Ask[i%len(c.Ask)]
 		answer, err := c.askFor(ctx, address)
-		if err == nil && answer.GetResult() == peerv1.JoinAnswer_RESULT_ASK && answer.GetAsk() != "" {
+		for hops := 0; err == nil && pointsOn(answer) && hops < maxHops; hops++ {
 			address = answer.GetAsk()
 			answer, err = c.askFor(ctx, address)
 		}
@@ -152,7 +152,7 @@ func (c *JoinConfig) askAround(ctx context.Context) (Identity, error) {
 			return c.become(ctx, answer)
 		case err == nil:
 			b.reset()
-			err = errors.New(answer.GetMessage())
+			err = errors.New(shown(answer.GetMessage()))
 		}
 		if told.news(err) {
 			c.Logf("joining through %s: %v; asking again until it works", address, err)
@@ -161,6 +161,14 @@ func (c *JoinConfig) askAround(ctx context.Context) (Identity, error) {
 			return Identity{}, fmt.Errorf("joining: %w (last: %v)", context.Cause(ctx), err)
 		}
 	}
+}
+
+// maxHops is how often one question is sent on: from a client port to that node's peer port, and from
+// there to the founder's.
+const maxHops = 2
+
+func pointsOn(a *peerv1.JoinAnswer) bool {
+	return a.GetResult() == peerv1.JoinAnswer_RESULT_ASK && a.GetAsk() != ""
 }
 
 func (c *JoinConfig) hello(purpose peerv1.Purpose) *peerv1.Hello {
@@ -206,7 +214,7 @@ func (c *JoinConfig) askFor(ctx context.Context, address string) (*peerv1.JoinAn
 	case m.GetJoinAnswer() == nil:
 		return nil, kv.Errorf(kv.KindCorrupt, "%s answered %T to a question for a number", address, m.GetBody())
 	}
-	return m.GetJoinAnswer(), nil
+	return m.GetJoinAnswer(), checkAddresses(kv.Addresses{Peer: m.GetJoinAnswer().GetAsk()})
 }
 
 // become writes down what the cluster says that this node is.

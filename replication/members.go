@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -81,10 +82,14 @@ func membersFrom(m *peerv1.Members) ([]Member, error) {
 	names := map[string]bool{}
 	for i, e := range m.GetMembers() {
 		abandoned := e.GetState() == peerv1.MemberState_MEMBER_STATE_ABANDONED
-		bad := e.GetRegion() == 0 || e.GetRegion() > 0xffff || e.GetName() == "" || names[e.GetName()] && !abandoned ||
+		addresses := addressesFrom(e.GetAddresses())
+		if err := errors.Join(CheckName(e.GetName()), checkAddresses(addresses)); err != nil {
+			return nil, kv.Errorf(kv.KindInvalid, "malformed list of regions: region %d: %w", e.GetRegion(), err)
+		}
+		bad := e.GetRegion() == 0 || e.GetRegion() > 0xffff || names[e.GetName()] && !abandoned ||
 			i > 0 && clock.Region(e.GetRegion()) <= list[i-1].Region
 		if bad {
-			return nil, kv.Errorf(kv.KindInvalid, "malformed list of regions: %v", m)
+			return nil, kv.Errorf(kv.KindInvalid, "malformed list of regions: region %d (%s), entry %d: numbers must rise and names be different", e.GetRegion(), e.GetName(), i+1)
 		}
 		names[e.GetName()] = names[e.GetName()] || !abandoned
 		list = append(list, Member{
@@ -93,7 +98,7 @@ func membersFrom(m *peerv1.Members) ([]Member, error) {
 			Serving:     e.GetState() == peerv1.MemberState_MEMBER_STATE_SERVING,
 			Abandoned:   abandoned,
 			Incarnation: e.GetIncarnation(),
-			Addresses:   addressesFrom(e.GetAddresses()),
+			Addresses:   addresses,
 		})
 	}
 	return list, nil

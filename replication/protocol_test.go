@@ -292,10 +292,11 @@ func TestAJoinerJudgesItsAnswers(t *testing.T) {
 		m    *peerv1.Message
 		says string
 	}{
-		"not in the list": {answer(&peerv1.JoinAnswer{Cluster: id, Region: 2, Members: member(3, "us")}), "does not bear out"},
-		"another's name":  {answer(&peerv1.JoinAnswer{Cluster: id, Region: 2, Members: member(2, "ap")}), "does not bear out"},
-		"no cluster":      {answer(&peerv1.JoinAnswer{Region: 2, Members: member(2, "us")}), "does not bear out"},
-		"a broken list":   {answer(&peerv1.JoinAnswer{Cluster: id, Region: 2, Members: member(0, "us")}), "malformed"},
+		"not in the list":        {answer(&peerv1.JoinAnswer{Cluster: id, Region: 2, Members: member(3, "us")}), "does not bear out"},
+		"another's name":         {answer(&peerv1.JoinAnswer{Cluster: id, Region: 2, Members: member(2, "ap")}), "does not bear out"},
+		"no cluster":             {answer(&peerv1.JoinAnswer{Region: 2, Members: member(2, "us")}), "does not bear out"},
+		"a broken list":          {answer(&peerv1.JoinAnswer{Cluster: id, Region: 2, Members: member(0, "us")}), "malformed"},
+		"a list with a bad name": {answer(&peerv1.JoinAnswer{Cluster: id, Region: 4, Members: listWith("NO/such name", "x")}), `region 4: region name "NO/such name"`},
 		"a refusal": {&peerv1.Message{Body: &peerv1.Message_Refused{Refused: &peerv1.Refused{
 			Kind: uint32(kv.KindInvalid), Message: "no"}}}, "refused by the peer: no"},
 	} {

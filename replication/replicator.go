@@ -249,6 +249,9 @@ func (r *Replicator) context() context.Context {
 
 // SetAddresses says where a region's node is, as gossip has learned it.
 func (r *Replicator) SetAddresses(ctx context.Context, region clock.Region, a kv.Addresses) error {
+	if err := checkAddresses(a); err != nil {
+		return err
+	}
 	news, err := r.registry.setAddresses(ctx, region, a)
 	if news {
 		poke(r.planWake)

@@ -251,12 +251,12 @@ func (r *Replicator) laneRefused(s *stream, m *peerv1.LaneError) error {
 		return nil
 	}
 	if m.GetForked() && sub.lane.lane == r.self {
-		return forkedError{what: m.GetMessage()}
+		return forkedError{what: shown(m.GetMessage())}
 	}
 	s.forget(sub)
 	s.refused[sub.lane.lane] = r.c.Time.Monotonic() + LaneRetry
 	err := fmt.Errorf("region %d (%s) can't serve lane %s from %s on: %w", s.peer, s.name, sub.lane.lane, sub.last,
-		kv.Errorf(kv.Kind(m.GetKind()), "%s", m.GetMessage()))
+		kv.Errorf(kv.Kind(m.GetKind()), "%s", shown(m.GetMessage())))
 	r.c.Hooks.logf("%v", err)
 	if errors.Is(err, kv.ErrTooOld) {
 		s.tooOld[sub.lane.lane] = sub.last // others are asked, and else it is fallen behind

@@ -6,7 +6,8 @@
 // # Invariants
 //
 //  1. What a connection holds in memory is bounded, whatever the other end sends: MaxMessage a
-//     message, StreamWindow bytes not yet read, MaxConns connections accepted.
+//     message, StreamWindow bytes not yet read, MaxConns connections accepted, and MaxAsking at a door for
+//     strangers.
 //  2. Bytes that are no message close the connection; nothing else happens.
 //  3. A closed connection's calls return.
 package grpctransport

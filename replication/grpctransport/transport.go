@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/replication"
@@ -30,6 +27,8 @@ const (
 	// MaxConns bounds accepted streams of all peers together; a cluster needs one a region, and one
 	// for each that joins.
 	MaxConns = 256
+	// MaxAsking bounds the streams that Register's door has open at a time; who asks there gets one answer.
+	MaxAsking = 64
 	// maxStreamsPerConn bounds the streams that one TCP connection opens; nodes open one.
 	maxStreamsPerConn = 4
 	// maxHeader bounds the headers of a request, in bytes.
@@ -53,18 +52,14 @@ type Config struct {
 type Transport struct {
 	config Config
 	dialer net.Dialer
-
-	mu     sync.Mutex
-	accept func(replication.Conn) // nil while not serving
-	conns  map[*serverConn]struct{}
-	wait   sync.WaitGroup
+	peers  *acceptor
 }
 
 var _ replication.Transport = (*Transport)(nil)
 
 // New returns a transport. It does nothing until it dials or serves.
 func New(config Config) (*Transport, error) {
-	t := &Transport{config: config, conns: map[*serverConn]struct{}{}}
+	t := &Transport{config: config, peers: newAcceptor(MaxConns)}
 	if config.LocalHost == "" {
 		return t, nil
 	}
@@ -148,22 +143,18 @@ func (c *clientConn) Close() {
 
 func (c *clientConn) Remote() string { return c.remote }
 
-// Register adds the peer service to another server too: the client port's, where joining nodes ask.
-// Call it before that server serves. The server's own limits hold there.
-func (t *Transport) Register(r grpc.ServiceRegistrar) { peerv1.RegisterPeerServer(r, service{t: t}) }
-
 // Serve accepts streams until ctx ends.
 func (t *Transport) Serve(ctx context.Context, accept func(replication.Conn)) error {
-	if err := t.begin(accept); err != nil {
+	if err := t.peers.begin(accept); err != nil {
 		return err
 	}
-	defer t.end()
+	defer t.peers.end()
 	if t.config.Listener == nil {
 		<-ctx.Done()
 		return nil
 	}
 	server := t.server()
-	t.Register(server)
+	peerv1.RegisterPeerServer(server, t.peers)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(t.config.Listener) }()
 	var err error
@@ -173,7 +164,7 @@ func (t *Transport) Serve(ctx context.Context, accept func(replication.Conn)) er
 		err = fmt.Errorf("accept peers on %s: %w", t.config.Listener.Addr(), err)
 		failed <- nil
 	}
-	t.end()
+	t.peers.end()
 	server.Stop()
 	<-failed
 	return err
@@ -190,73 +181,4 @@ func (t *Transport) server() *grpc.Server {
 		options = append(options, grpc.Creds(credentials.NewTLS(t.config.ServerTLS)))
 	}
 	return grpc.NewServer(options...)
-}
-
-func (t *Transport) begin(accept func(replication.Conn)) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.accept != nil {
-		return errors.New("peer transport: serving already")
-	}
-	t.accept = accept
-	return nil
-}
-
-// end refuses new streams, closes the open ones and waits for them. A second call does nothing.
-func (t *Transport) end() {
-	t.mu.Lock()
-	t.accept = nil
-	for c := range t.conns {
-		c.Close()
-	}
-	t.mu.Unlock()
-	t.wait.Wait()
-}
-
-// service is the gRPC face of a Transport.
-type service struct {
-	peerv1.UnimplementedPeerServer
-	t *Transport
-}
-
-// Stream runs one accepted connection.
-func (s service) Stream(stream peerv1.Peer_StreamServer) error {
-	c := newServerConn(stream)
-	accept, err := s.t.admit(c)
-	if err != nil {
-		return err
-	}
-	go func() {
-		defer s.t.release(c)
-		accept(c)
-	}()
-	// Returning is what closes a stream on this side and frees a blocked receiver.
-	select {
-	case <-c.closed:
-	case <-stream.Context().Done():
-		c.Close()
-	}
-	return nil
-}
-
-func (t *Transport) admit(c *serverConn) (func(replication.Conn), error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.accept == nil:
-		return nil, status.Error(codes.Unavailable, "the node does not serve peers yet")
-	case len(t.conns) >= MaxConns:
-		return nil, status.Errorf(codes.ResourceExhausted, "more than %d peer streams", MaxConns)
-	}
-	t.conns[c] = struct{}{}
-	t.wait.Add(1)
-	return t.accept, nil
-}
-
-func (t *Transport) release(c *serverConn) {
-	c.Close()
-	t.mu.Lock()
-	delete(t.conns, c)
-	t.mu.Unlock()
-	t.wait.Done()
 }

@@ -231,15 +231,16 @@ func TestMessagesThatAreNoneCloseTheConnection(t *testing.T) {
 }
 
 func TestTooManyStreams(t *testing.T) {
-	transport, err := New(Config{})
-	require.NoError(t, err)
-	transport.accept = func(replication.Conn) {}
-	for range MaxConns {
-		_, err := transport.admit(new(serverConn))
-		require.NoError(t, err)
+	for _, most := range []int{MaxConns, MaxAsking} {
+		a := newAcceptor(most)
+		a.accept = func(replication.Conn) {}
+		for range most {
+			_, err := a.admit(new(serverConn))
+			require.NoError(t, err)
+		}
+		_, err := a.admit(new(serverConn))
+		require.ErrorContains(t, err, "more than")
 	}
-	_, err = transport.admit(new(serverConn))
-	require.ErrorContains(t, err, "more than")
 }
 
 func TestServingTwiceAndABrokenListenerAreErrors(t *testing.T) {
@@ -248,36 +249,37 @@ func TestServingTwiceAndABrokenListenerAreErrors(t *testing.T) {
 	transport, err := New(Config{Listener: l})
 	require.NoError(t, err)
 	require.ErrorContains(t, transport.Serve(t.Context(), func(replication.Conn) {}), "accept peers on")
-	transport.accept = func(replication.Conn) {}
+	transport.peers.accept = func(replication.Conn) {}
 	require.ErrorContains(t, transport.Serve(t.Context(), func(replication.Conn) {}), "serving already")
 }
 
-// The client port's server offers the same streams, once the transport serves.
-func TestAnotherServerCanOfferTheService(t *testing.T) {
+func TestStreamsBeforeServingAreRefused(t *testing.T) {
 	transport, err := New(Config{})
 	require.NoError(t, err)
 	server, l := grpc.NewServer(), listen(t, "127.0.0.1")
-	transport.Register(server)
+	peerv1.RegisterPeerServer(server, transport.peers)
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(server.Stop)
-	early := dial(t, Config{}, l.Addr().String())
-	_, err = early.Recv()
+	_, err = dial(t, Config{}, l.Addr().String()).Recv()
 	require.ErrorContains(t, err, "does not serve peers yet")
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	answer := func(c replication.Conn) { _ = c.Send(records(3)) }
-	began := make(chan struct{})
-	go func() {
-		close(began)
-		ended <- transport.Serve(ctx, answer)
-	}()
-	<-began
-	require.Eventually(t, func() bool {
-		m, err := dial(t, Config{}, l.Addr().String()).Recv()
-		return err == nil && len(m.GetRecords().GetPacked()) == 3
-	}, 10*time.Second, time.Millisecond)
-	stop()
-	require.NoError(t, <-ended)
+}
+
+// What is registered at another server answers there, whatever the transport's peers are given, and takes
+// none of their places.
+func TestAnotherServerHasADoorOfItsOwn(t *testing.T) {
+	peers := listen(t, "127.0.0.1")
+	address, accepted := serve(t, Config{Listener: peers})
+	server, l := grpc.NewServer(), listen(t, "127.0.0.1")
+	Register(server, func(c replication.Conn) { _ = c.Send(records(3)) })
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(server.Stop)
+	m, err := dial(t, Config{}, l.Addr().String()).Recv()
+	require.NoError(t, err)
+	require.Len(t, m.GetRecords().GetPacked(), 3)
+	require.Empty(t, accepted)
+	a := dial(t, Config{}, address)
+	require.NoError(t, a.Send(records(1)))
+	require.NotNil(t, <-accepted)
 }
 
 func TestTLS(t *testing.T) {

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/theriac-db/theriac/kv"
@@ -17,7 +16,7 @@ type gossip struct {
 }
 
 // Start implements node.Membership. The port was found by a listener that makes room now.
-func (g *gossip) Start(self node.Peer, known func() []string, found func(node.Peer)) error {
+func (g *gossip) Start(self node.Peer, known func() []string, found func(node.Peer), logf func(string, ...any)) error {
 	s := g.server
 	bind := s.gossip.Addr().String()
 	if err := s.gossip.Close(); err != nil {
@@ -31,7 +30,7 @@ func (g *gossip) Start(self node.Peer, known func() []string, found func(node.Pe
 	g.gossip, err = membership.Start(membership.Config{
 		Self: membership.Node(self), Bind: bind, Advertise: self.Addresses.Gossip, Keys: keys, Known: known,
 		Found: func(n membership.Node) { found(node.Peer(n)) },
-		Logf:  func(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) },
+		Logf:  logf,
 	})
 	return err
 }

@@ -32,14 +32,26 @@ type running struct {
 	ended     chan error
 }
 
-// startServer runs a node on ports that the system picks.
+// startServer runs a node in plaintext on ports that the system picks, on a folder of its own.
 func startServer(t *testing.T, flags ...string) *running {
 	t.Helper()
-	var c config.Serve
+	return startWith(t, append([]string{"--insecure", "--data", t.TempDir()}, flags...)...)
+}
+
+// settings are those of a node on ports that the system picks.
+func settings(t *testing.T, flags ...string) (c config.Serve) {
+	t.Helper()
 	fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	c.Register(fs)
-	require.NoError(t, fs.Parse(append([]string{"--insecure", "--data", t.TempDir(), "--listen", "127.0.0.1:0"}, flags...)))
+	require.NoError(t, fs.Parse(append([]string{"--listen", "127.0.0.1:0"}, flags...)))
 	require.NoError(t, c.Validate(fs))
+	return c
+}
+
+// startWith runs a node with these flags alone.
+func startWith(t *testing.T, flags ...string) *running {
+	t.Helper()
+	c := settings(t, flags...)
 	ctx, stop := context.WithCancel(t.Context())
 	r := &running{t: t, addresses: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	stdout, ready := io.Pipe()

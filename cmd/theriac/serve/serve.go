@@ -150,11 +150,11 @@ func (s *server) openDoors(context.Context) error {
 		}
 	}
 	s.door = grpcapi.New(grpcapi.Config{Service: s.node, TLS: clientTLS})
-	s.transport.Register(s.door)
+	grpctransport.Register(s.door, s.node.Signpost())
 	s.door.SetServing(true)
 	s.operators = admin.New(admin.Config{
 		Health: s.node, Status: s.node, Regions: s.node, Metrics: admin.NewRegistry(admin.NewCollector(s.metrics)), TLS: adminTLS,
-		Logf: func(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) },
+		Logf: s.node.Logf,
 	})
 	s.serve("clients", func() error { return s.door.Serve(s.clients) })
 	s.serve("admin", func() error { return s.operators.Serve(s.admins) })

@@ -33,8 +33,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Peer is the service on a node's peer port. It is also served on the client port, so that a
-// joining node finds it at the addresses that its operator knows.
+// Peer is the service on a node's peer port. The client port, which joining nodes know from their
+// operator and which asks for no certificate, only tells them where the peer port is.
 type PeerClient interface {
 	// Stream carries messages both ways. The first message each way is a Hello, or a Refused.
 	Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Message, Message], error)
@@ -65,8 +65,8 @@ type Peer_StreamClient = grpc.BidiStreamingClient[Message, Message]
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
 //
-// Peer is the service on a node's peer port. It is also served on the client port, so that a
-// joining node finds it at the addresses that its operator knows.
+// Peer is the service on a node's peer port. The client port, which joining nodes know from their
+// operator and which asks for no certificate, only tells them where the peer port is.
 type PeerServer interface {
 	// Stream carries messages both ways. The first message each way is a Hello, or a Refused.
 	Stream(grpc.BidiStreamingServer[Message, Message]) error
