@@ -422,9 +422,14 @@ func TestLostCommitIsAskedFor(t *testing.T) {
 		err := r.db.Update(ctx, readAndAdd)
 		require.Equal(t, OutcomeUnknown, OutcomeOf(err))
 		require.Zero(t, r.us.count("Commit")+r.us.count("Begin"))
-		r.eu.before = nil
+		require.ErrorContains(t, err, "ask with Outcome")
 		var e *Error
 		require.ErrorAs(t, err, &e)
+		_, err = r.db.Outcome(ctx, e.ID)
+		require.Equal(t, OutcomeUnknown, OutcomeOf(err))
+		require.ErrorContains(t, err, "is still not known")
+		require.NotContains(t, err.Error(), "ask with Outcome", "that is what has just failed")
+		r.eu.before = nil
 		a, err := r.db.Outcome(ctx, e.ID)
 		require.NoError(t, err)
 		require.Equal(t, OutcomeApplied, a.Outcome)

@@ -137,7 +137,7 @@ func (r *router) insist(ctx context.Context, s sent, id OpID, first error, try f
 		}
 	}
 	r.unknown.add(id, s)
-	return unknown(ctx, err, id)
+	return unknown(ctx, err, id, first == nil)
 }
 
 // at picks the endpoint of the nth retry: those of the lane take turns.
@@ -169,14 +169,19 @@ func decided(err error) bool {
 	return false
 }
 
-// unknown is the error of a write after whose tries nobody knows what became of it.
-func unknown(ctx context.Context, err error, id OpID) error {
+// unknown is the error of a write after whose tries nobody knows what became of it, or of asking for
+// that in vain.
+func unknown(ctx context.Context, err error, id OpID, asked bool) error {
 	why := err.Error()
 	var e *kv.Error
 	if errors.As(err, &e) {
 		why = e.Message // without the outcome, which the new error states
 	}
-	out := kv.Errorf(kv.KindOf(err), "%s; ask with Outcome what became of operation %s", why, id)
+	text := "%s; ask with Outcome what became of operation %s"
+	if asked {
+		text = "%s; what became of operation %s is still not known"
+	}
+	out := kv.Errorf(kv.KindOf(err), text, why, id)
 	out.Outcome, out.ID, out.Err, out.Token = kv.OutcomeUnknown, id, err, kv.TokenOf(err)
 	switch {
 	case ctx.Err() != nil:

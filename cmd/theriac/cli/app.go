@@ -49,6 +49,9 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	}
 	if err != nil && !r.running {
 		err = usageError{err}
+		if wantsJSON(args) { // behind a flag that was not understood
+			r.client.Output = config.OutputJSON
+		}
 	}
 	if failed := r.out.Flush(); err == nil && failed != nil {
 		err = r.after(failed)
@@ -57,6 +60,19 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		r.report(cmd, err)
 	}
 	return exitCode(err)
+}
+
+// wantsJSON finds the flag for JSON among arguments that were not read to their end.
+func wantsJSON(args []string) bool {
+	for i, a := range args {
+		switch {
+		case a == "--":
+			return false
+		case a == "-ojson", a == "--output=json", (a == "-o" || a == "--output") && i+1 < len(args) && args[i+1] == "json":
+			return true
+		}
+	}
+	return false
 }
 
 // Root is the tree of commands, for documentation.
@@ -76,16 +92,11 @@ type run struct {
 	asks    bool // the command asks a node, so hints are about reaching one
 	writes  bool // the command may write, so its errors say what became of that
 	applied bool // something was written
+	many    bool // it writes much and does not keep count of what became of it
 }
 
-// after is the error of something that failed behind a write or a read.
-func (r *run) after(err error) error {
-	e := kv.Errorf(kv.KindUnavailable, "printing the answer: %w", err)
-	if r.applied {
-		e = e.WithOutcome(kv.Applied)
-	}
-	return e
-}
+// after is the error of an answer that can't be printed.
+func (r *run) after(err error) error { return outputError{err, r.applied} }
 
 func (r *run) root() *cobra.Command {
 	root := &cobra.Command{
@@ -116,6 +127,7 @@ A node with default settings and a first write:
 	root.Flags().BoolP("help", "h", false, "print what theriac is and its commands")
 	root.Flags().BoolP("version", "v", false, "print the version of this command")
 	strictHelp(root)
+	strictCompletion(root)
 	return root
 }
 
@@ -139,7 +151,7 @@ func (r *run) addCommands(root *cobra.Command) {
 	if r.app.Serve != nil {
 		in(groupNode, r.serveCommand())
 	}
-	root.AddCommand(withoutData(r.versionCommand()))
+	root.AddCommand(withoutData(r.versionCommand(), "output"))
 	if r.app.Commands == nil {
 		return
 	}
@@ -177,6 +189,9 @@ func (r *run) data(prepare func(args []string) (func(ctx context.Context, c *con
 // load gives the settings their values and checks them.
 func (r *run) load(cmd *cobra.Command) error {
 	unmaskFlags(cmd)
+	if err := noEmpty(cmd.Flags()); err != nil {
+		return err
+	}
 	if err := config.Load(cmd.Flags(), r.app.Env); err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ database beside their limits, which make bench measures.`,
 	b.register(cmd.Flags())
 	measure := r.data(func([]string) (func(context.Context, *conn) error, error) {
 		c, err := r.workload(&b)
+		r.many = true
 		return func(ctx context.Context, cn *conn) error { return cn.bench(ctx, c, b.fill) }, err
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

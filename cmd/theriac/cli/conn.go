@@ -51,12 +51,12 @@ type conn struct {
 
 // open reads the session and connects.
 func (r *run) open(ctx context.Context) (*conn, error) {
-	c := &conn{r: r, file: sessionFile(r.client.Session)}
-	var err error
-	if c.loaded, err = c.file.read(); err != nil {
+	file, err := openSession(r.client.Session)
+	if err != nil {
 		return nil, err
 	}
-	if err = c.file.check(); err != nil {
+	c := &conn{r: r, file: file}
+	if c.loaded, err = c.file.read(); err != nil {
 		return nil, err
 	}
 	c.token = c.loaded

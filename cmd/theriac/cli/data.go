@@ -28,11 +28,15 @@ func (r *run) addVerbs(root *cobra.Command) {
 
 // needsVerb makes a group without a verb a usage error and not a silent help page.
 func needsVerb(cmd *cobra.Command, _ []string) error {
+	return kv.Errorf(kv.KindInvalid, "want a verb: %s", namesBelow(cmd))
+}
+
+func namesBelow(cmd *cobra.Command) string {
 	var names []string
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	return kv.Errorf(kv.KindInvalid, "want a verb: %s", oneOf(names))
+	return oneOf(names)
 }
 
 func (r *run) verbCommand(v *verb) *cobra.Command {
@@ -42,32 +46,26 @@ func (r *run) verbCommand(v *verb) *cobra.Command {
 	flags.register(cmd.Flags(), v)
 	if v.title() == "register set" {
 		cmd.Args = wantArgs(1, 2)
-		cmd.Flags().StringVar(&from, "from", "", "read the value from this `FILE`, or from standard input for -, byte by byte")
+		cmd.Flags().StringVar(&from, "from", "", "read the value from this `FILE`, or from standard input for -, byte by byte, also with --escaped")
 	}
 	cmd.RunE = r.data(func(args []string) (func(context.Context, *conn) error, error) {
-		args, err := r.addValue(v, args, from)
+		raw, err := r.readValue(v, args, from)
 		if err != nil {
 			return nil, err
 		}
-		s, err := v.statement(cmd.Flags(), flags, r.client.BucketOrDefault(), args)
-		if err != nil {
-			return nil, err
-		}
-		if from != "" {
-			s.ops[0].Data = []byte(args[1]) // as it was read: --escaped is about the command line
-		}
-		return r.single(s), nil
+		s, err := v.statementFrom(cmd.Flags(), flags, r.client.BucketOrDefault(), args, raw)
+		return r.single(s), err
 	})
 	return cmd
 }
 
-// addValue appends what --from names to the arguments.
-func (r *run) addValue(v *verb, args []string, from string) ([]string, error) {
+// readValue reads what --from names; nil: nothing. An empty value is not nil.
+func (r *run) readValue(v *verb, args []string, from string) ([]byte, error) {
 	switch {
 	case from == "" && len(args) < v.low:
 		return nil, kv.Errorf(kv.KindInvalid, "want a value behind the key, or --from FILE")
 	case from == "":
-		return args, nil
+		return nil, nil
 	case len(args) > 1:
 		return nil, kv.Errorf(kv.KindInvalid, "a value and --from exclude each other")
 	}
@@ -79,7 +77,7 @@ func (r *run) addValue(v *verb, args []string, from string) ([]string, error) {
 	if err != nil {
 		return nil, kv.Errorf(kv.KindInvalid, "--from: %w", err)
 	}
-	return append(args, string(value)), nil
+	return append([]byte{}, value...), nil
 }
 
 // single runs one statement.

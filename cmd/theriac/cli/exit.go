@@ -22,6 +22,7 @@ const (
 	ExitUnavailable = 5 // not now, or not in time; nothing was written; later or elsewhere it may work
 	ExitCondition   = 6 // a condition did not hold; nothing was written
 	ExitApplied     = 7 // the write happened; something behind it failed
+	ExitPart        = 8 // a part is done: of an import that stopped, or of an export that left something out
 )
 
 // ExitMeaning explains an exit code.
@@ -35,13 +36,14 @@ func ExitMeanings() []ExitMeaning { return exitMeanings }
 
 var exitMeanings = []ExitMeaning{
 	{ExitOK, "done"},
-	{ExitFailure, "failed in a way that no other code names; nothing was written"},
+	{ExitFailure, "failed in a way that no other code names; nothing was written (but by bench, which goes on)"},
 	{ExitUsage, "the command line, a setting or the input is wrong or too large; nothing was written"},
 	{ExitAbsent, "what was asked for is not there"},
-	{ExitUnknown, "outcome unknown: the write may or may not have happened; `theriac outcome` finds out"},
+	{ExitUnknown, "outcome unknown: the write may or may not have happened; `theriac outcome` finds out (an import is run again under its id)"},
 	{ExitUnavailable, "not now or not in time (no node answers, stale, overloaded, read-only, time-out); nothing was written, later or elsewhere it may work"},
 	{ExitCondition, "a condition did not hold (compare-and-set, a bound); nothing was written"},
 	{ExitApplied, "the write happened, something behind it failed (printing, keeping the session)"},
+	{ExitPart, "a part is done: an import stopped and is to be run again under its id, or an export left out what can't be read; stderr says more"},
 }
 
 // usageError is a mistake on the command line.
@@ -54,6 +56,27 @@ type absentError struct{ what string }
 
 func (e absentError) Error() string { return e.what }
 
+// outputError says that an answer could not be printed.
+type outputError struct {
+	err     error
+	applied bool // something was written before
+}
+
+func (e outputError) Error() string { return "printing the answer: " + e.err.Error() }
+func (e outputError) Unwrap() error { return e.err }
+
+// partError is what ended a command that has done, or may have done, a part of its work.
+type partError struct {
+	error
+	outcome string // of what it was to write; empty: it does not write
+	hint    string
+}
+
+func (e partError) Unwrap() error { return e.error }
+
+// inPart is the outcome of what stopped halfway.
+const inPart = "applied in part"
+
 var kindCodes = map[kv.Kind]int{
 	kv.KindInvalid: ExitUsage, kv.KindTooLarge: ExitUsage, kv.KindLevelRefused: ExitUsage,
 	kv.KindNotFound:    ExitAbsent,
@@ -64,6 +87,8 @@ var kindCodes = map[kv.Kind]int{
 
 func exitCode(err error) int {
 	var e *kv.Error
+	var output outputError
+	known := errors.As(err, &e)
 	switch {
 	case err == nil:
 		return ExitOK
@@ -71,12 +96,14 @@ func exitCode(err error) int {
 		return ExitUsage
 	case errors.As(err, new(absentError)):
 		return ExitAbsent
-	case !errors.As(err, &e):
-		return ExitFailure
-	case e.Outcome == kv.OutcomeUnknown:
+	case known && e.Outcome == kv.OutcomeUnknown:
 		return ExitUnknown
-	case e.Outcome == kv.Applied:
+	case errors.As(err, new(partError)):
+		return ExitPart
+	case known && e.Outcome == kv.Applied, errors.As(err, &output) && output.applied:
 		return ExitApplied
+	case output.err != nil, !known:
+		return ExitFailure
 	}
 	if code, ok := kindCodes[e.Kind]; ok {
 		return code
@@ -115,26 +142,40 @@ func (r *run) report(cmd *cobra.Command, err error) {
 
 func (r *run) describe(cmd *cobra.Command, err error) failure {
 	f := failure{Command: cmd.CommandPath(), Kind: kindFailed, Message: err.Error()}
-	if errors.As(err, new(absentError)) {
-		f.Kind = kv.KindNotFound.String()
-	}
 	var e *kv.Error
-	if errors.As(err, &e) {
+	var output outputError
+	var part partError
+	switch {
+	case errors.As(err, new(usageError)):
+		f.Kind, f.Hint = kv.KindInvalid.String(), "see "+cmd.CommandPath()+" --help"
+		f.Message = strings.ReplaceAll(strings.ReplaceAll(f.Message, `\x00-`, "-"), maskByte, "") // what pflag saw masked
+	case errors.As(err, new(absentError)):
+		f.Kind = kv.KindNotFound.String()
+	case errors.As(err, &output):
+		if output.applied {
+			f.Outcome, f.Hint = kv.Applied.String(), hintApplied
+		}
+	case errors.As(err, &e):
 		f.Kind = e.Kind.String()
 		if r.running && (r.writes || e.Outcome != kv.NotApplied) {
 			f.Outcome = e.Outcome.String()
-			f.Message = strings.TrimSuffix(f.Message, " ("+f.Outcome+")")
 		}
+		f.Message = strings.TrimSuffix(f.Message, " ("+e.Outcome.String()+")")
 		if r.asks {
 			f.Hint = r.hint(cmd, e)
 		}
 	}
-	if errors.As(err, new(usageError)) {
-		f.Kind, f.Hint = kv.KindInvalid.String(), "see "+cmd.CommandPath()+" --help"
-		f.Message = strings.ReplaceAll(strings.ReplaceAll(f.Message, `\x00-`, "-"), maskByte, "") // what pflag saw masked
+	if errors.As(err, &part) {
+		f.Outcome, f.Hint = part.outcome, part.hint
+	}
+	if f.Outcome == "" && r.json() && !r.many {
+		f.Outcome = kv.NotApplied.String()
 	}
 	return f
 }
+
+// hintApplied is for writes that took place.
+const hintApplied = "do not repeat it before you have read what is there"
 
 // hint says what to do, where the message may not.
 func (r *run) hint(cmd *cobra.Command, e *kv.Error) string {
@@ -145,7 +186,7 @@ func (r *run) hint(cmd *cobra.Command, e *kv.Error) string {
 	case e.Outcome == kv.OutcomeUnknown && !e.ID.IsZero():
 		return fmt.Sprintf("before you repeat it, ask what became of it: theriac outcome %s --age 1h", e.ID)
 	case e.Outcome != kv.NotApplied:
-		return "do not repeat it before you have read what is there"
+		return hintApplied
 	}
 	switch e.Kind {
 	case kv.KindUnavailable:

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +33,7 @@ Until then --skip-unreadable exports everything else.`,
 		Example: indent("theriac export --file backup.jsonl\ntheriac export --bucket default"),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "write to this `FILE` instead of standard output")
-	cmd.Flags().BoolVar(&skip, skipFlag, false, "leave out what can't be read, a counter beyond 64 bits or a leaf larger than an answer: its object, of a large map what comes from about there on, and name them on stderr; the exit code is then 6")
+	cmd.Flags().BoolVar(&skip, skipFlag, false, "leave out what can't be read, a counter beyond 64 bits or a leaf larger than an answer: its object, of a large map what comes from about there on, and name them on stderr; the exit code is then 8")
 	cmd.RunE = r.data(func([]string) (func(context.Context, *conn) error, error) {
 		return func(ctx context.Context, c *conn) error {
 			e := exporter{c: c, batch: exportBatch, skip: skip}
@@ -47,7 +45,7 @@ Until then --skip-unreadable exports everything else.`,
 				err = toFile(file, write)
 			}
 			if err == nil && e.skipped > 0 {
-				err = kv.Errorf(kv.KindBound, "exported, but for %d objects that can't be read, in whole or in part: see above", e.skipped)
+				err = partError{error: kv.Errorf(kv.KindBound, "exported, but for %d objects that can't be read, in whole or in part: see above", e.skipped)}
 			}
 			return err
 		}, nil
@@ -57,30 +55,6 @@ Until then --skip-unreadable exports everything else.`,
 
 // skipFlag lets an export go on past what can't be read.
 const skipFlag = "skip-unreadable"
-
-// toFile lets write fill a new file, which takes its name once it is complete.
-func toFile(name string, write func(out *bufio.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return kv.Errorf(kv.KindInvalid, "--file %s: %w", name, errors.Unwrap(err)) // os.CreateTemp wraps with its own name
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	out := bufio.NewWriterSize(f, outBuffer)
-	if err = write(out); err == nil {
-		err = out.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
-}
 
 // run writes all objects at one snapshot.
 func (e *exporter) run(ctx context.Context) error {
@@ -222,7 +196,7 @@ func (e *exporter) line(o kv.Object, v kv.Value) error {
 	v.Type = o.Type
 	for _, piece := range jsonl.Split(v, jsonl.MaxPiece) {
 		if _, err := e.out.Write(jsonl.Append(nil, o, piece)); err != nil {
-			return kv.Errorf(kv.KindUnavailable, "writing: %w", err)
+			return e.c.r.after(err)
 		}
 	}
 	e.progress.add(1)

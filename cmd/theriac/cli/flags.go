@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,20 @@ func unmaskFlags(cmd *cobra.Command) {
 			_ = f.Value.Set(unmask(v))
 		}
 	})
+}
+
+// mayBeEmpty are the flags whose empty value means something: every key, and the empty value.
+var mayBeEmpty = []string{"prefix", "if"}
+
+// noEmpty refuses flags that are given without a value, as a script does whose variable is not set: taken
+// for flags that are not given they would mean something else.
+func noEmpty(fs *pflag.FlagSet) (err error) {
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(mayBeEmpty, f.Name) && err == nil {
+			err = kv.Errorf(kv.KindInvalid, "--%s is empty: give it a value, or leave it out", f.Name)
+		}
+	})
+	return err
 }
 
 // typeFlag makes a choice of types a flag's value. Empty choices allow every type.

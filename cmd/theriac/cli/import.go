@@ -26,27 +26,26 @@ const (
 )
 
 func (r *run) importCommand() *cobra.Command {
-	var id string
-	var batch int
+	var s importSettings
 	cmd := &cobra.Command{
 		Use: "import FILE|-", Short: "write the objects of a JSON Lines file; resumable", Args: wantArgs(1, 1),
 		Long: `Reads objects, one a line, from a file or from standard input, and writes them: counters are added to,
 registers assigned, sets and maps get the elements and fields. docs/formats/jsonl.md describes the lines. Lines without
-a bucket go into the one that --bucket names.
+a bucket go into the one that --bucket names, and lines that name another one are refused then; --into writes all lines
+into one bucket, whichever they name.
 
 How far the import got is part of each of its transactions, under the import's id. Run again with the same file and
 the same --id it goes on where it stopped, and changes nothing once it is complete. Without --id it draws one at random
-and prints it on stderr. An import goes on in the region in which it began.`,
-		Example: indent("theriac import backup.jsonl --id restore-1"),
+and prints it on stderr. An import goes on in the region in which it began. One that stops has written what came before;
+the exit code is 8 then, or 4 if the last transaction may be written too.`,
+		Example: indent("theriac import backup.jsonl --id restore-1\ntheriac import backup.jsonl --id copy-1 --into copy"),
 	}
-	cmd.Flags().StringVar(&id, "id", "", "`NAME` of this import, for going on with it (default random)")
-	cmd.Flags().IntVar(&batch, "batch", DefaultBatch, fmt.Sprintf("operations in one transaction, 1 to %d; more: fewer, longer steps", MaxBatch))
+	cmd.Flags().StringVar(&s.id, "id", "", "`NAME` of this import, for going on with it (default random)")
+	cmd.Flags().StringVar(&s.into, "into", "", "write all lines into this `BUCKET`, whichever they name")
+	cmd.Flags().IntVar(&s.batch, "batch", DefaultBatch, fmt.Sprintf("operations in one transaction, 1 to %d; more: fewer, longer steps", MaxBatch))
 	cmd.RunE = r.data(func(args []string) (func(context.Context, *conn) error, error) {
-		if batch < 1 || batch > MaxBatch {
-			return nil, kv.Errorf(kv.KindInvalid, "--batch %d: want 1 to %d", batch, MaxBatch)
-		}
-		if len(id) > kv.MaxKey {
-			return nil, kv.Errorf(kv.KindTooLarge, "--id of %d bytes, want at most %d", len(id), kv.MaxKey)
+		if err := s.check(r.client.Bucket); err != nil {
+			return nil, err
 		}
 		in, size, err := r.openInput(args[0])
 		if err != nil {
@@ -55,7 +54,7 @@ and prints it on stderr. An import goes on in the region in which it began.`,
 		r.writes = true
 		return func(ctx context.Context, c *conn) error {
 			defer in.Close()
-			return c.importLines(ctx, in, size, importSettings{id, batch})
+			return c.importLines(ctx, in, size, s)
 		}, nil
 	})
 	return cmd
@@ -63,7 +62,24 @@ and prints it on stderr. An import goes on in the region in which it began.`,
 
 type importSettings struct {
 	id    string
+	into  string // bucket of all lines; empty: that which they name
 	batch int
+}
+
+func (s importSettings) check(bucket string) error {
+	switch {
+	case s.batch < 1 || s.batch > MaxBatch:
+		return kv.Errorf(kv.KindInvalid, "--batch %d: want 1 to %d", s.batch, MaxBatch)
+	case len(s.id) > kv.MaxKey:
+		return kv.Errorf(kv.KindTooLarge, "--id of %d bytes, want at most %d", len(s.id), kv.MaxKey)
+	case len(s.into) > kv.MaxBucket:
+		return kv.Errorf(kv.KindTooLarge, "--into: %d bytes, want at most %d", len(s.into), kv.MaxBucket)
+	case s.into != "" && bucket != "":
+		return kv.Errorf(kv.KindInvalid, "--bucket and --into exclude each other: all lines go into one bucket, or those without one")
+	case kv.Bucket(s.into).Reserved():
+		return reservedError(kv.Bucket(s.into))
+	}
+	return nil
 }
 
 // importer is one import under way.
@@ -93,15 +109,25 @@ func (c *conn) importLines(ctx context.Context, in io.Reader, size int64, s impo
 	}
 	p := c.r.progress("imported", size)
 	defer p.end()
-	im := &importer{c: c, lines: newLineReader(in, p), record: newProgressRecord(s.id), settings: s}
+	im := &importer{c: c, lines: newLineReader(in, s.into, p), record: newProgressRecord(s.id), settings: s}
 	im.clear()
 	err := im.run(ctx)
 	if err == nil {
 		im.print()
 		return nil
 	}
-	if im.operations > 0 {
-		fmt.Fprintf(c.r.app.Stderr, "import %s is complete up to line %d; run it again with --id %s to go on\n", words.Quote(s.id), im.at.lines, words.Quote(s.id))
+	return im.stopped(err)
+}
+
+// stopped says what became of an import that ends early: of what it has written the position tells, and
+// under its id it may be run again in any case.
+func (im *importer) stopped(err error) error {
+	id := words.Quote(im.settings.id)
+	switch {
+	case kv.OutcomeOf(err) == kv.OutcomeUnknown:
+		return partError{err, kv.OutcomeUnknown.String(), fmt.Sprintf("run it again with --id %s: it goes on where it stopped, and writes nothing twice", id)}
+	case im.c.r.applied:
+		return partError{err, inPart, fmt.Sprintf("import %s is complete up to line %d; run it again with --id %s to go on", id, im.at.lines, id)}
 	}
 	return err
 }
@@ -191,7 +217,6 @@ func (im *importer) refused(ctx context.Context, err error) error {
 	if failed := im.flush(ctx); failed != nil {
 		return failed
 	}
-	im.c.r.writes = false // of what was written the position tells, and it is more than one outcome
 	return kv.Errorf(kv.KindOf(err), "line %d: %w", im.lines.count, err)
 }
 
@@ -202,6 +227,9 @@ func (im *importer) parse(text []byte) (kv.Object, [][]kv.Op, error) {
 	}
 	o, v, err := jsonl.Decode(text, im.c.r.client.BucketOrDefault())
 	if err != nil {
+		return o, nil, err
+	}
+	if o.Bucket, err = im.bucket(o.Bucket); err != nil {
 		return o, nil, err
 	}
 	if o.Bucket.Reserved() {
@@ -219,6 +247,19 @@ func (im *importer) parse(text []byte) (kv.Object, [][]kv.Op, error) {
 		}
 	}
 	return o, rounds, nil
+}
+
+// bucket is where a line goes that names a bucket, or none and has that of --bucket.
+func (im *importer) bucket(named kv.Bucket) (kv.Bucket, error) {
+	only := kv.Bucket(im.c.r.client.Bucket)
+	switch {
+	case im.settings.into != "":
+		return kv.Bucket(im.settings.into), nil
+	case only != "" && named != only:
+		return named, kv.Errorf(kv.KindInvalid, "it names bucket %s, and --bucket %s is for lines that name none; --into %s writes all lines into that bucket",
+			words.Quote(string(named)), words.Quote(string(only)), words.Quote(string(only)))
+	}
+	return named, nil
 }
 
 // conflicts reports whether the object can't go into the transaction being gathered: values of a

@@ -22,8 +22,13 @@ type lineReader struct {
 	sums     map[int64]string // of all lines up to a number: of the last two numbers
 }
 
-func newLineReader(in io.Reader, p *progress) *lineReader {
+// newLineReader reads lines that all go into one bucket, or, where that is empty, into those they name. The
+// same lines for another bucket have another sum.
+func newLineReader(in io.Reader, into string, p *progress) *lineReader {
 	l := &lineReader{in: bufio.NewReaderSize(in, outBuffer), progress: p, whole: sha256.New(), sums: map[int64]string{}}
+	if into != "" {
+		l.whole.Write([]byte("into " + into + "\n"))
+	}
 	l.sums[0] = hex.EncodeToString(l.whole.Sum(nil))
 	return l
 }

@@ -71,7 +71,7 @@ func (p *printer) lines(prefix string, v kv.Value) {
 // fields prints a map's leaves, each behind its path.
 func (p *printer) fields(prefix, above string, fields []kv.Field) {
 	for _, f := range fields {
-		path := above + pathspec.FormatField(f.Name, f.Value.Type)
+		path := above + pathspec.PrintedField(f.Name, f.Value.Type)
 		if crdt.IsCollection(f.Value.Type) && len(f.Value.Fields) > 0 {
 			p.fields(prefix, path+"/", f.Value.Fields)
 		} else {
@@ -84,7 +84,7 @@ func (p *printer) fields(prefix, above string, fields []kv.Field) {
 func (p *printer) jsonPage(v kv.Value) {
 	var b []byte
 	if p.pages == 0 {
-		b = p.head(v.Present)
+		b = p.head(v)
 	}
 	switch {
 	case p.query.Kind == kv.QueryContains:
@@ -106,19 +106,21 @@ func (p *printer) jsonPage(v kv.Value) {
 // many reports whether the value may come in pages.
 func (p *printer) many() bool { return p.query.Kind != kv.QueryContains && crdt.IsCollection(p.kind) }
 
-func (p *printer) head(present bool) []byte {
+// head is the document up to its value. An element is there, or is not, as a value is.
+func (p *printer) head(v kv.Value) []byte {
+	present := v.Present
 	b := jsonl.AppendHead(nil, p.query.Object)
 	if len(p.query.Path) > 0 {
 		b = append(b, `,"path":`...)
-		b = jsonl.AppendBytes(b, pathspec.Format(p.query.Path))
+		b = jsonl.AppendBytes(b, pathspec.Printed(p.query.Path))
 	}
 	if p.query.Kind == kv.QueryContains {
 		b = append(b, `,"element":`...)
 		b = jsonl.AppendBytes(b, string(p.query.Data))
-	} else {
-		b = append(b, `,"present":`...)
-		b = strconv.AppendBool(b, present)
+		present = v.Flag
 	}
+	b = append(b, `,"present":`...)
+	b = strconv.AppendBool(b, present)
 	return append(b, `,"value":`...)
 }
 
@@ -150,7 +152,7 @@ func (p *printer) absent() error {
 func place(q *kv.Query) string {
 	s := words.Quote(string(q.Key))
 	if len(q.Path) > 0 {
-		s += " " + words.Quote(pathspec.Format(q.Path))
+		s += " " + words.Quote(pathspec.Printed(q.Path))
 	}
 	return s
 }

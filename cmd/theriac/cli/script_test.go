@@ -131,6 +131,7 @@ func (s *script) print(mark, text string) {
 	}
 	for line := range strings.Lines(strings.TrimSuffix(text, "\n") + "\n") {
 		line = strings.ReplaceAll(line, s.dir, "DIR")
+		line = strings.ReplaceAll(line, fmt.Sprintf(`"arch":%q,"go":%q,"os":%q`, runtime.GOARCH, runtime.Version(), runtime.GOOS), "GO")
 		line = strings.ReplaceAll(line, runtime.Version()+", "+runtime.GOOS+"/"+runtime.GOARCH, "GO")
 		if line == "\n" {
 			line = "~\n" // a blank line in a script is its author's

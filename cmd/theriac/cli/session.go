@@ -11,7 +11,7 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// sessionFile names the file that keeps a session's token: one line, the token's text form. Empty:
+// sessionFile is the path of the file that keeps a session's token: one line, the token's text form. Empty:
 // no session is kept.
 type sessionFile string
 
@@ -37,19 +37,29 @@ func (f sessionFile) read() (kv.Token, error) {
 	return t, nil
 }
 
-// check makes sure that write can make files in the folder, while nothing is lost by refusing.
-func (f sessionFile) check() error {
-	if f == "" {
-		return nil
+// openSession finds the file that a name means, through symbolic links, and makes sure that write can
+// replace it, while nothing is lost by refusing. Nothing but a file keeps what was written to it.
+func openSession(name string) (sessionFile, error) {
+	if name == "" {
+		return "", nil
 	}
-	trial, err := os.CreateTemp(filepath.Dir(string(f)), "."+filepath.Base(string(f))+".*")
+	at, err := resolve(name)
+	if err != nil {
+		return "", kv.Errorf(kv.KindInvalid, "--session %w", err)
+	}
+	if other, err := special(at); err != nil {
+		return "", kv.Errorf(kv.KindInvalid, "--session: %w", err)
+	} else if other {
+		return "", kv.Errorf(kv.KindInvalid, "--session %s is not a regular file: it can't keep a session", name)
+	}
+	trial, err := newBeside(at)
 	if err == nil {
 		err = errors.Join(trial.Close(), os.Remove(trial.Name()))
 	}
 	if err != nil {
-		return kv.Errorf(kv.KindInvalid, "--session %s can't be kept: %w", f, err)
+		return "", kv.Errorf(kv.KindInvalid, "--session %s can't be kept: %w", name, err)
 	}
-	return nil
+	return sessionFile(at), nil
 }
 
 // readUpTo reads a whole file of at most limit bytes.
@@ -86,25 +96,4 @@ func (f sessionFile) write(t kv.Token) error {
 		return kv.Errorf(kv.KindInvalid, "--session %s: %w", f, err)
 	}
 	return nil
-}
-
-// replaceFile writes a file whole or not at all. A token is no secret, but names what its owner may
-// have seen: others need not read it.
-func replaceFile(name string, text []byte) (err error) {
-	temporary, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(temporary.Name()))
-		}
-	}()
-	if _, err = temporary.Write(text); err == nil {
-		err = temporary.Sync()
-	}
-	if err = errors.Join(err, temporary.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), name)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,15 +28,27 @@ func strictHelp(root *cobra.Command) {
 	}
 }
 
+// strictCompletion makes a shell that is not known a mistake, where cobra prints help and ends well.
+func strictCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+				return kv.Errorf(kv.KindInvalid, "want a shell: %s", namesBelow(cmd))
+			}
+		}
+	}
+}
+
 // withoutData makes a command one that reaches no database: its help leaves out the flags of those that
 // do, and it refuses them rather than ignore what somebody meant by them.
-func withoutData(cmd *cobra.Command) *cobra.Command {
+func withoutData(cmd *cobra.Command, but ...string) *cobra.Command {
 	cmd.SetUsageTemplate(withoutInherited(cmd.UsageTemplate()))
 	work := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var refused error
 		cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) {
-			if f.Changed && refused == nil {
+			if f.Changed && refused == nil && !slices.Contains(but, f.Name) {
 				refused = kv.Errorf(kv.KindInvalid, "%s takes no --%s, which is for commands on data", cmd.Name(), f.Name)
 			}
 		})

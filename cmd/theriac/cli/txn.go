@@ -98,6 +98,9 @@ func (r *run) parseLine(line string) (statement, error) {
 	if err := fs.Parse(mask(text[used:])); err != nil {
 		return statement{}, kv.Errorf(kv.KindInvalid, "%s: %w (-- before it makes a word that starts with - an argument)", v.title(), err)
 	}
+	if err := noEmpty(fs); err != nil {
+		return statement{}, kv.Errorf(kv.KindInvalid, "%s: %w", v.title(), err)
+	}
 	f.ifValue = unmask(f.ifValue)
 	args := unmaskAll(fs.Args())
 	if len(args) < v.low || v.high >= 0 && len(args) > v.high {

@@ -36,6 +36,7 @@ type input struct {
 	object  kv.Object
 	args    []string // behind the key, decoded
 	escaped bool     // decode %XX
+	raw     []byte   // the value, where it comes from a file; nil: it is among the arguments
 	expect  *kv.Expectation
 }
 
@@ -77,9 +78,22 @@ func (f *verbFlags) register(fs *pflag.FlagSet, v *verb) {
 	fs.BoolVar(&f.escaped, "escaped", false, "keys, elements and values on the command line are escaped: any byte as %XX, a percent sign as %25")
 }
 
+// value is the last argument, or what was read instead: --escaped is about the command line.
+func (in input) value() (string, error) {
+	if in.raw != nil {
+		return string(in.raw), nil
+	}
+	return in.text(in.args[len(in.args)-1])
+}
+
 // statement checks and builds (invariant 1: nothing is sent for it).
 func (v *verb) statement(fs *pflag.FlagSet, f verbFlags, bucket kv.Bucket, args []string) (statement, error) {
-	in := input{args: args[1:], escaped: f.escaped}
+	return v.statementFrom(fs, f, bucket, args, nil)
+}
+
+// statementFrom is statement with a value that was read from a file.
+func (v *verb) statementFrom(fs *pflag.FlagSet, f verbFlags, bucket kv.Bucket, args []string, raw []byte) (statement, error) {
+	in := input{args: args[1:], escaped: f.escaped, raw: raw}
 	key, err := in.text(args[0])
 	if err != nil {
 		return statement{}, err
@@ -211,7 +225,7 @@ register-lww holds the value (or none) in the region that commits. Two regions t
 time can both succeed; the last write wins then.`,
 	example: "theriac register set greeting 'hello world'\ntheriac register set lock me --if-absent",
 	build: func(in input) ([]kv.Op, *kv.Query, error) {
-		value, err := in.text(in.args[0])
+		value, err := in.value()
 		return []kv.Op{{Object: in.object, Verb: kv.VerbAssign, Data: []byte(value), Expect: in.expect}}, nil, err
 	},
 }, {
@@ -350,7 +364,7 @@ func (in input) toggle(p kv.Path, value string) (kv.Op, error) {
 	case "false":
 		return kv.Op{Object: in.object, Path: p, Verb: kv.VerbDisable}, nil
 	}
-	return kv.Op{}, kv.Errorf(kv.KindInvalid, "%s: want true or false, not %q", pathspec.Format(p), value)
+	return kv.Op{}, kv.Errorf(kv.KindInvalid, "%s: want true or false, not %q", pathspec.Printed(p), value)
 }
 
 func mapRemove(in input) ([]kv.Op, *kv.Query, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/cmd/theriac/words"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -35,7 +36,13 @@ is equal give the same digest. Of all buckets, those whose names start with "the
 database's own. docs/formats/digest.md describes it.`,
 		RunE: r.data(func(args []string) (func(context.Context, *conn) error, error) {
 			bucket := kv.Bucket(r.client.Bucket)
-			if len(args) == 1 {
+			switch {
+			case len(args) == 0:
+			case args[0] == "":
+				return nil, kv.Errorf(kv.KindInvalid, "the bucket's name is empty: name one, or leave it out for all of them")
+			case r.client.Bucket != "" && r.client.Bucket != args[0]:
+				return nil, kv.Errorf(kv.KindInvalid, "--bucket %s and %s: name one bucket", words.Quote(r.client.Bucket), words.Quote(args[0]))
+			default:
 				bucket = kv.Bucket(args[0])
 			}
 			return func(ctx context.Context, c *conn) error { return c.digest(ctx, bucket) }, nil
@@ -246,16 +253,16 @@ func vectorJSON(v clock.Vector) map[string]string {
 // printReceipt prints how the last call was served, on stderr: it differs from call to call, and
 // answers should not.
 func (r *run) printReceipt(c kv.Receipt) error {
-	commit := ""
-	if !c.Commit.IsZero() {
-		commit = c.Commit.String()
-	}
 	var err error
 	if r.json() {
 		line, _ := json.Marshal(map[string]any{"receipt": map[string]any{"level": c.Level.String(), "region": c.Region, "lane": c.Lane.String(),
-			"snapshot": vectorJSON(c.Snapshot), "commit": commit, "token": c.Token.String()}}) // strings and numbers always marshal
+			"snapshot": vectorJSON(c.Snapshot), "commit": commitJSON(c.Commit), "token": c.Token.String()}}) // strings and numbers always marshal
 		_, err = fmt.Fprintf(r.app.Stderr, "%s\n", line)
 	} else {
+		commit := ""
+		if !c.Commit.IsZero() {
+			commit = c.Commit.String()
+		}
 		_, err = fmt.Fprintf(r.app.Stderr, "receipt: level %s, region %s, lane %s, snapshot %s, commit %s, token %s\n",
 			c.Level, dash(c.Region), c.Lane, c.Snapshot, dash(commit), dash(c.Token.String()))
 	}
@@ -265,11 +272,23 @@ func (r *run) printReceipt(c kv.Receipt) error {
 	return nil
 }
 
+// commitJSON is a commit in the form of a snapshot: its region with its time, or nothing.
+func commitJSON(s clock.Stamp) map[string]string {
+	if s.IsZero() {
+		return map[string]string{}
+	}
+	return vectorJSON(clock.Vector{{Region: s.Region, Time: s.Time}})
+}
+
 func (r *run) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "print the version of this command", Args: wantArgs(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			r.running = true
+			if r.json() {
+				r.printJSON(map[string]string{"version": version(r.app), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+				return nil
+			}
 			_, err := r.out.WriteString(versionLine(r.app))
 			return err
 		},

@@ -2,6 +2,7 @@ package pathspec
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/theriac-db/theriac/crdt"
@@ -10,15 +11,16 @@ import (
 
 const hexDigits = "0123456789ABCDEF"
 
-// Escape writes a name: slashes, colons, percent signs and bytes that are not UTF-8 as %XX.
+// Escape writes a name: slashes, colons, percent signs, control characters of ASCII and bytes that are not
+// UTF-8 as %XX.
 func Escape(name string) string {
-	if !strings.ContainsAny(name, "/:%") && utf8.ValidString(name) {
+	if !strings.ContainsFunc(name, escaped) && utf8.ValidString(name) {
 		return name
 	}
 	var b strings.Builder
 	for i := 0; i < len(name); {
 		r, size := utf8.DecodeRuneInString(name[i:])
-		if r == utf8.RuneError && size == 1 || r == '/' || r == ':' || r == '%' {
+		if r == utf8.RuneError && size == 1 || escaped(r) {
 			b.Write([]byte{'%', hexDigits[name[i]>>4], hexDigits[name[i]&15]})
 		} else {
 			b.WriteString(name[i : i+size])
@@ -27,6 +29,9 @@ func Escape(name string) string {
 	}
 	return b.String()
 }
+
+// escaped are characters of one byte.
+func escaped(r rune) bool { return r == '/' || r == ':' || r == '%' || r < ' ' || r == 0x7f }
 
 // Unescape reads a name in which any byte may be written %XX. Slashes and colons are left to the
 // caller: it reads keys and values too.
@@ -120,6 +125,35 @@ func Format(p kv.Path) string {
 	}
 	return strings.Join(parts, "/")
 }
+
+// Printed is a path's text with nothing in it that is not printable, or that an argument can't hold: %XX
+// for each such byte too. Parse reads it back.
+func Printed(p kv.Path) string { return printed(Format(p)) }
+
+// PrintedField is that of one field.
+func PrintedField(name string, t kv.Type) string { return printed(FormatField(name, t)) }
+
+// printed takes a text of Format, in which all escapes are %XX.
+func printed(text string) string {
+	if !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	var b []byte
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		for _, c := range []byte(text[i : i+size]) {
+			if hidden(r) {
+				b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
+			} else {
+				b = append(b, c)
+			}
+		}
+		i += size
+	}
+	return string(b)
+}
+
+func hidden(r rune) bool { return !unicode.IsPrint(r) }
 
 // Parse reads a path of one field or more.
 func Parse(text string) (kv.Path, error) {

@@ -22,17 +22,21 @@ func TestPathsReadBack(t *testing.T) {
 		for range rapid.IntRange(1, kv.MaxDepth).Draw(t, "depth") {
 			p = append(p, kv.Step{Name: name.Draw(t, "name"), Type: rapid.SampledFrom(crdt.Types()).Draw(t, "type")})
 		}
-		text := Format(p)
-		got, err := Parse(text)
-		if err != nil || !slices.Equal(got, p) || !utf8.ValidString(text) {
-			t.Fatalf("%v as %q read back as %v, %v", p, text, got, err)
+		for _, text := range []string{Format(p), Printed(p)} {
+			got, err := Parse(text)
+			if err != nil || !slices.Equal(got, p) || !utf8.ValidString(text) || strings.Contains(text, "\x00") {
+				t.Fatalf("%v as %q read back as %v, %v", p, text, got, err)
+			}
+		}
+		if text := Printed(p); strings.ContainsFunc(text, hidden) {
+			t.Fatalf("%q can't be printed", text)
 		}
 	})
 }
 
 func TestEscapes(t *testing.T) {
 	for name, want := range map[string]string{
-		"": "", "plain ü": "plain ü", "a/b:c%": "a%2Fb%3Ac%25", "\x00\xff": "\x00%FF", "\xc3é\ufffd": "%C3é\ufffd",
+		"": "", "plain ü": "plain ü", "a/b:c%": "a%2Fb%3Ac%25", "\x00\xff\t\x7f": "%00%FF%09%7F", "\xc3é\ufffd": "%C3é\ufffd",
 	} {
 		require.Equal(t, want, Escape(name))
 		got, err := Unescape(want)
