@@ -135,7 +135,8 @@ func TestDecodeVectorRefusesWhatIsNone(t *testing.T) {
 		"region twice":        {2, 1, 2, 0, 2},
 		"region too high":     {1, 0x80, 0x80, 0x04, 2},
 		"regions too high":    {2, 0xff, 0xff, 0x03, 2, 1, 2},
-		"zero timestamp":      {1, 1, 200, 1}, // 100 before 100
+		"region wraps round":  {2, 5, 2, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 2}, // 5 - 3
+		"zero timestamp":      {1, 1, 200, 1},                                                           // 100 before 100
 	} {
 		_, _, err := clock.DecodeVector(b, 100)
 		require.ErrorIs(t, err, clock.ErrVector, name)

@@ -276,12 +276,16 @@ func incrementNeedsCheck(op []byte) bool {
 // checkIncrement lets through what ends within the range, and what brings a counter that is out of it
 // nearer to 0, however far it is out. Restored values end within 64 bits: small increments, and
 // concurrent ones, may have taken the counter that far where they come from.
-func checkIncrement(items []byte, at clock.Vector, op []byte, restored bool) error {
+func checkIncrement(items []byte, at clock.Vector, ops [][]byte, restored bool) error {
 	current, _, err := sumCounter(items, at)
 	if err != nil {
 		return err
 	}
-	n, _ := amount(op)
+	var n sum
+	for _, op := range ops {
+		by, _ := amount(op)
+		n = n.plus(by)
+	}
 	total := current.plus(n)
 	if limit := sumOf(CounterLimit); !limit.less(total.abs()) || total.abs().less(current.abs()) {
 		return nil

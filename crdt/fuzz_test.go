@@ -103,7 +103,7 @@ func FuzzEffectTarget(f *testing.F) {
 			require.NoError(t, err)
 			require.NoError(t, crdt.NewCollector(kv.Type(root)).Add(steps, value))
 		}
-		crdt.Supersedes(target.Leaf, op, op)
+		crdt.Replaces(target.Leaf, op)
 		crdt.Combine(target.Leaf, op, op)
 		if crdt.NeedsCheck(target.Leaf, op) {
 			_ = crdt.Check(target.Leaf, items, cut(10), op)

@@ -47,7 +47,7 @@ type leafRules struct {
 	combine func(a, b []byte) ([]byte, bool)
 	// needsCheck and check guard what depends on the leaf's value; nil: nothing does.
 	needsCheck func(op []byte) bool
-	check      func(items []byte, at clock.Vector, op []byte, restored bool) error
+	check      func(items []byte, at clock.Vector, ops [][]byte, restored bool) error
 }
 
 // opReset is the operation code of a reset for every type. Other codes belong to their types.

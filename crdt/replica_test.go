@@ -36,7 +36,7 @@ func (h *history) settleAndCombine(t *rapid.T, g *group) []effect {
 				if next.Below {
 					return bytes.HasPrefix([]byte(f.path), []byte(next.path))
 				}
-				return f.path == next.path && crdt.Supersedes(next.Leaf, next.Op, f.Op)
+				return f.path == next.path && crdt.Replaces(next.Leaf, next.Op)
 			})
 			kept = append(kept, next)
 		}

@@ -208,19 +208,19 @@ func endOfPath(t kv.Type, path []byte) (kv.Type, bool) {
 	}
 }
 
-// Supersedes reports whether an operation replaces an earlier one of the same transaction on the
-// same leaf, so that only the later one is stored. Coverage can't say so: neither has seen the
+// Replaces reports whether an operation replaces the earlier ones of its transaction on the same leaf,
+// so that only it is stored. Coverage can't say so: neither has seen the
 // other, since both read at the transaction's snapshot.
 //
 // All but a counter's increments replace what came before them. That holds for a flag-ew's enable
 // after a disable too, though it does not cover what the disable did: whoever takes the new enable
 // back has seen this transaction, and with it all that the disable had seen.
-func Supersedes(leaf kv.Type, later, earlier []byte) bool {
+func Replaces(leaf kv.Type, op []byte) bool {
 	r, err := rulesOf(leaf)
-	if err != nil || r.class(later) == malformed || r.class(earlier) == malformed {
+	if err != nil || r.class(op) == malformed {
 		return false
 	}
-	return !r.accumulates || later[0] == opReset
+	return !r.accumulates || op[0] == opReset
 }
 
 // Combine makes one add of two that different transactions of one group made on one leaf.
@@ -240,27 +240,39 @@ func NeedsCheck(leaf kv.Type, op []byte) bool {
 	return err == nil && r.needsCheck != nil && r.class(op) == add && r.needsCheck(op)
 }
 
-// Check says whether an operation may commit on top of a leaf's items at a snapshot. Errors match
-// kv.ErrBound, or kv.ErrCorrupt when the items do not say.
-func Check(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
-	return check(leaf, items, at, op, false)
+// Check says whether operations that need it may commit together on top of a leaf's items at a snapshot;
+// all else that their transaction does to the leaf is among the items. Errors match kv.ErrBound, or
+// kv.ErrCorrupt when the items do not say.
+func Check(leaf kv.Type, items []byte, at clock.Vector, ops ...[]byte) error {
+	return check(leaf, items, at, ops, false)
 }
 
-// CheckRestored is Check for an operation that brings back what was read elsewhere. Others could have
-// made of the leaf what a single operation may not, and it is let through too if it can be read.
-func CheckRestored(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
-	return check(leaf, items, at, op, true)
+// CheckRestored is Check for operations that bring back what was read elsewhere. Others could have
+// made of the leaf what single operations may not, and they are let through too if it can be read.
+func CheckRestored(leaf kv.Type, items []byte, at clock.Vector, ops ...[]byte) error {
+	return check(leaf, items, at, ops, true)
 }
 
-func check(leaf kv.Type, items []byte, at clock.Vector, op []byte, restored bool) error {
+func check(leaf kv.Type, items []byte, at clock.Vector, ops [][]byte, restored bool) error {
 	r, err := rulesOf(leaf)
-	switch {
-	case err != nil:
+	if err != nil || r.check == nil {
 		return err
-	case r.check == nil || r.class(op) != add:
-		return nil
 	}
-	return r.check(items, at, op, restored)
+	for _, op := range ops {
+		if r.class(op) != add {
+			return nil
+		}
+	}
+	return r.check(items, at, ops, restored)
+}
+
+// AppendStanding appends an item that stands for all that a leaf holds, if Check can do with the leaf's
+// value. Nothing that overrides the leaf may join it: what that would cover is no longer told apart.
+func AppendStanding(dst []byte, v kv.Value) (items []byte, ok bool) {
+	if v.Type != Counter {
+		return dst, false
+	}
+	return AppendItem(dst, clock.Dot{}, nil, appendIncrement(nil, v.Int)), true
 }
 
 func unknownType(t kv.Type, where string) error {

@@ -186,7 +186,7 @@ func TestLeafFunctionsRefuseTypesThatAreNoLeaves(t *testing.T) {
 		_, err = crdt.Touches(leaf, nil, nil)
 		require.ErrorIs(t, err, kv.ErrCorrupt)
 		require.ErrorIs(t, crdt.Check(leaf, nil, nil, []byte{1, 2}), kv.ErrCorrupt)
-		require.False(t, crdt.Supersedes(leaf, []byte{1}, []byte{1}))
+		require.False(t, crdt.Replaces(leaf, []byte{1}))
 		require.False(t, crdt.NeedsCheck(leaf, []byte{1}))
 		_, ok := crdt.Combine(leaf, []byte{1}, []byte{1})
 		require.False(t, ok)

@@ -295,3 +295,52 @@ func TestFilterKeepsWhatIsVisible(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, join([]byte("before"), forgotten, in), got)
 }
+
+// Of the marks of one origin that are not settled, the latest is enough beside those of others: what
+// covers it covers the earlier ones.
+func TestALeafKeepsTheLatestOfWhatOneOriginMade(t *testing.T) {
+	dw, lww := leafOps{t, crdt.FlagDW}, leafOps{t, crdt.RegisterLWW}
+	on, off := dw.op(kv.VerbEnable, ""), dw.op(kv.VerbDisable, "")
+	items := join(item(dot(1, 10), cut(), on), item(dot(1, 20), cut(), on), item(dot(2, 12), cut(), off), item(dot(2, 15), cut(), off))
+	require.Equal(t, join(item(dot(2, 15), nil, off), item(dot(1, 20), nil, on)), dw.rewrite(items, cut(20, 15), nil))
+
+	a, b, c := lww.op(kv.VerbAssign, "a"), lww.op(kv.VerbAssign, "b"), lww.op(kv.VerbAssign, "c")
+	items = join(item(dot(1, 10), cut(), a), item(dot(1, 20), cut(), b), item(dot(2, 30), cut(), c))
+	require.Equal(t, join(item(dot(1, 20), nil, b), item(dot(2, 30), nil, c)), lww.rewrite(items, cut(20, 30), nil))
+}
+
+// An equal value that is settled is one too many beside one that is not.
+func TestARegisterForgetsASettledValueBesideItsEqual(t *testing.T) {
+	o := leafOps{t, crdt.RegisterMV}
+	x, y := o.op(kv.VerbAssign, "x"), o.op(kv.VerbAssign, "y")
+	items := join(item(dot(1, 10), cut(), x), item(dot(3, 12), cut(), y), item(dot(2, 20), cut(), x))
+	require.Equal(t, join(item(clock.Dot{}, nil, y), item(dot(2, 20), nil, x)), o.rewrite(items, cut(10, 20, 12), cut(10, 0, 12)))
+}
+
+// What the later cut does not see either, nobody has left out.
+func TestUnseenIsWhatComesBetweenTwoCuts(t *testing.T) {
+	o := leafOps{t, crdt.RegisterLWW}
+	items := join(item(dot(1, 10), cut(), o.op(kv.VerbAssign, "a")), item(dot(1, 20), cut(), o.op(kv.VerbAssign, "b")))
+	for _, c := range []struct {
+		at, snapshot clock.Vector
+		want         bool
+	}{{cut(20), cut(20), false}, {cut(20), cut(10), true}, {cut(10), cut(10), false}, {cut(10), nil, true}, {nil, nil, false}} {
+		got, err := crdt.Unseen(items, c.at, c.snapshot)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got, "%s behind %s", c.at, c.snapshot)
+	}
+}
+
+// Operations that are checked together pass or fail by their sum, and a value stands for what made it.
+func TestCheckedOperationsCountTogether(t *testing.T) {
+	items, ok := crdt.AppendStanding(nil, kv.Value{Type: crdt.Counter, Int: 1 << 61})
+	require.True(t, ok)
+	most, back := increment(t, 1<<62), increment(t, -1<<61)
+	require.ErrorIs(t, crdt.Check(crdt.Counter, items, nil, most), kv.ErrBound)
+	require.ErrorIs(t, crdt.Check(crdt.Counter, items, nil, most, increment(t, -1<<60)), kv.ErrBound)
+	require.NoError(t, crdt.Check(crdt.Counter, items, nil, most, back))
+	require.NoError(t, crdt.CheckRestored(crdt.Counter, items, nil, most))
+	require.ErrorIs(t, crdt.CheckRestored(crdt.Counter, items, nil, most, most), kv.ErrBound)
+	_, ok = crdt.AppendStanding(nil, kv.Value{Type: crdt.RegisterLWW})
+	require.False(t, ok)
+}

@@ -103,6 +103,9 @@ type Options struct {
 	Durability Durability
 	Token      Token // what the answer must include (causal)
 	Attempt    Attempt
+	// Wait is how long to wait for what Token names before the call fails with KindStale. 0: until the
+	// context's deadline. Over the network it has to end before that, or nobody would hear of it.
+	Wait time.Duration
 }
 
 // ClusterID names a cluster for good; random, given at its founding.

@@ -84,7 +84,7 @@ type RegionStatus struct {
 	Addresses []string // client addresses of its nodes
 	Connected bool     // there is a live stream to it (true for the own region)
 	Exposed   clock.Timestamp
-	Lag       time.Duration // how far what this node exposes of it is behind the wall clock
+	Lag       time.Duration // how far what this node exposes of it is behind the wall clock; 0 for its own
 	Reported  clock.Vector  // what it last reported as exposed and on its disk
 }
 

@@ -31,6 +31,25 @@ func (s *Store) Read(l *Leaf, at clock.Vector, v *kv.Value) error {
 	return err
 }
 
+// Cached is Value if the leaf is in the cache, and false otherwise. It is for the writer's goroutine, which
+// must not go to the disk, nor have leaves rewritten, for what it may find out with less.
+func (s *Store) Cached(l Leaf, at clock.Vector) (v kv.Value, found bool, err error) {
+	key := l.appendKey(nil)
+	if s.cache.off() || s.pending.len() > 0 && s.pending.covers(key) {
+		return v, false, nil
+	}
+	switch found := s.cache.get(key, at, &v); {
+	case found.hit:
+		s.counts.hits.Add(1)
+		own(&v)
+		return v, true, nil
+	case found.present:
+		s.counts.hits.Add(1)
+		return v, true, s.foldCached(key, found.items, at, &v)
+	}
+	return v, false, nil
+}
+
 func (s *Store) readValue(key []byte, at clock.Vector, v *kv.Value) error {
 	if s.pending.len() > 0 && s.pending.covers(key) {
 		items, err := s.items(key)

@@ -2,6 +2,8 @@ package txn
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
@@ -42,19 +44,19 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 		return nil, nil
 	}
 	v := view{store: c.store, at: applied, seen: snapshot, own: c.lane.Region, mine: w.writes}
+	seen := make(map[place]bool)
 	for i := range w.writes.writes {
 		e := &w.writes.writes[i]
-		if e.dead || e.target.Below || !crdt.NeedsCheck(e.target.Leaf, e.target.Op) {
+		if !e.needsCheck() || seen[e.place] {
 			continue
 		}
-		e.dead = true // what the operation meets: all the others of its transaction included
-		items, err := v.items(e.place)
-		e.dead = false
+		seen[e.place] = true
+		items, ops, err := v.guarded(e.place)
 		if err == nil {
-			err = w.writes.guard()(e.target.Leaf, items, applied, e.target.Op)
+			err = w.writes.guard()(e.target.Leaf, items, applied, ops...)
 		}
 		if kv.KindOf(err) == kv.KindBound {
-			return kv.Errorf(kv.KindBound, "key %q in %q: %w", e.object.Key, e.object.Bucket, err), nil
+			return kv.Errorf(kv.KindBound, "%s: %w", e.place, err), nil
 		}
 		if err != nil {
 			return nil, err
@@ -63,10 +65,43 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 	return nil, nil
 }
 
+// guarded is what the operations that are checked meet at a place, and those operations: of one place they
+// are checked together, since each meets all the others.
+func (v *view) guarded(p place) (items []byte, ops [][]byte, err error) {
+	on := v.mine.on(p)
+	if items, err = v.standing(p, on); err != nil {
+		return nil, nil, err
+	}
+	for _, i := range on {
+		if w := &v.mine.writes[i]; w.needsCheck() {
+			ops = append(ops, w.target.Op)
+		} else {
+			items = v.mine.appendItem(items, i, v.seen, v.own)
+		}
+	}
+	return items, ops, nil
+}
+
+// standing is what the store holds of a leaf, for checks. Mostly the value will do, and the cache may have
+// it where the leaf's items are very many: while a region is away nothing settles. Who removes some of
+// them needs them all, and so does a sum beyond 64 bits.
+func (v *view) standing(p place, on []int) ([]byte, error) {
+	if !slices.ContainsFunc(on, func(i int) bool { return v.mine.writes[i].target.Override }) {
+		value, found, err := v.store.Cached(leafOf(p), v.at)
+		if err != nil && kv.KindOf(err) != kv.KindBound {
+			return nil, err
+		}
+		if items, ok := crdt.AppendStanding(nil, value); err == nil && found && ok {
+			return items, nil
+		}
+	}
+	return v.store.Items(leafOf(p))
+}
+
 // guard is what large increments are held to. A transaction that keeps the progress of an import writes
 // what was read elsewhere; were it held to the range of single increments, a counter that many had taken
 // past that could be exported and never imported.
-func (s *writeSet) guard() func(leaf kv.Type, items []byte, at clock.Vector, op []byte) error {
+func (s *writeSet) guard() func(leaf kv.Type, items []byte, at clock.Vector, ops ...[]byte) error {
 	if s.imports {
 		return crdt.CheckRestored
 	}
@@ -81,7 +116,7 @@ func (c *Committer) compare(w *commit, cond *condition, applied clock.Vector) (b
 	if err != nil {
 		return nil, err
 	}
-	if err := meets(cond.expect, cond.object, v); err != nil || w.snapshot == nil {
+	if err := meets(cond.expect, cond.place, v); err != nil || w.snapshot == nil {
 		return err, nil // without a snapshot of its own it gets applied
 	}
 	items, err := c.store.Items(leafOf(cond.place))
@@ -90,49 +125,74 @@ func (c *Committer) compare(w *commit, cond *condition, applied clock.Vector) (b
 	}
 	unseen, err := crdt.Unseen(items, applied, w.snapshot)
 	if unseen {
-		broken = kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it was written after the transaction began", cond.object.Key, cond.object.Bucket)
+		broken = kv.Errorf(kv.KindAborted, "compare-and-set on %s: it was written after the transaction began; begin it again", cond.place)
 	}
 	return broken, err
 }
 
 // meets reports whether a register's value is what a compare-and-set expects.
-func meets(e *kv.Expectation, o kv.Object, v kv.Value) error {
+func meets(e *kv.Expectation, p place, v kv.Value) error {
+	var has string
 	switch {
 	case e.Absent && !v.Present, !e.Absent && v.Present && bytes.Equal(e.Value, v.Bytes):
 		return nil
 	case e.Absent:
-		return kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it has a value already", o.Key, o.Bucket)
+		has = "a value already"
 	case !v.Present:
-		return kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it has no value", o.Key, o.Bucket)
+		has = "no value"
+	default:
+		has = "another value"
 	}
-	return kv.Errorf(kv.KindAborted, "compare-and-set on %q in %q: it has another value", o.Key, o.Bucket)
+	return kv.Errorf(kv.KindAborted, "compare-and-set on %s: it has %s; read it again and decide anew", p, has)
+}
+
+// String says which leaf of which object it is, for errors.
+func (p place) String() string {
+	what := fmt.Sprintf("key %q in %q", p.object.Key, p.object.Bucket)
+	if path, err := kv.DecodePath([]byte(p.path)); err == nil && len(path) > 0 {
+		what = fmt.Sprintf("field %s of %s", fieldNames(path), what)
+	}
+	return what
 }
 
 func leafOf(p place) storage.Leaf {
 	return storage.Leaf{Object: p.object, Path: []byte(p.path)}
 }
 
+// maxCompared bounds the work of conflicts, which keeps the writer from all else: what a commit depends
+// on, times the commits in the group.
+const maxCompared = 1 << 14
+
 // conflicts reports whether a conditional commit must see what one of the group writes, so that it
-// has to wait for the next group.
+// has to wait for the next group; or that this would take long to find out, and it does.
 func (w *commit) conflicts(group []*commit) bool {
-	depends := func(p place) bool {
+	places := w.writes.depends()
+	if len(places)*len(group) > maxCompared {
+		return true
+	}
+	for _, p := range places {
 		for _, o := range group {
 			if o.writes.wrote(p) {
 				return true
 			}
 		}
-		return false
-	}
-	for _, cond := range w.writes.conditions {
-		if depends(cond.place) {
-			return true
-		}
-	}
-	for i := 0; w.writes.checked && i < len(w.writes.writes); i++ {
-		e := &w.writes.writes[i]
-		if !e.dead && !e.target.Below && crdt.NeedsCheck(e.target.Leaf, e.target.Op) && depends(e.place) {
-			return true
-		}
 	}
 	return false
+}
+
+// depends lists the leaves whose values decide whether the set may be written.
+func (s *writeSet) depends() []place {
+	if !s.judged() {
+		return nil
+	}
+	out := make([]place, 0, len(s.conditions))
+	for i := range s.conditions {
+		out = append(out, s.conditions[i].place)
+	}
+	for i := 0; s.checked && i < len(s.writes); i++ {
+		if w := &s.writes[i]; w.needsCheck() {
+			out = append(out, w.place)
+		}
+	}
+	return out
 }

@@ -61,7 +61,7 @@ func (c *Coordinator) Expire() {
 // Stop ends all open transactions and the lane.
 func (c *Coordinator) Stop(ctx context.Context) error {
 	for _, t := range c.open.expired(true) {
-		t.end()
+		t.endWithin(ctx)
 	}
 	return c.Committer.Stop(ctx)
 }
@@ -91,11 +91,21 @@ func (c *Coordinator) session(ctx context.Context, o *kv.Options) (own bool, err
 		return own, err
 	}
 	own = own || token.Seen.At(c.lane.Region) > c.snapshots.Exposed().At(c.lane.Region)
-	if err := c.snapshots.Wait(ctx, token.Seen, own); err != nil {
+	if err := c.await(ctx, o, own); err != nil {
 		return own, err
 	}
 	// What was waited for may turn out to be void: the lane then went on without it.
 	return own, c.notVoid(token.Seen)
+}
+
+// await waits for what the token names, no longer than the options say.
+func (c *Coordinator) await(ctx context.Context, o *kv.Options, own bool) error {
+	if o.Wait > 0 && !c.snapshots.Exposed().Includes(o.Token.Seen) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Wait)
+		defer cancel()
+	}
+	return c.snapshots.Wait(ctx, o.Token.Seen, own)
 }
 
 // notVoid refuses a token that names what a crash took back, as far as this node has heard of it.
@@ -123,8 +133,8 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 
 // answer answers a request's queries, and makes the commit of its operations, if it has any.
 func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Response, w *commit, err error) {
-	if len(req.Queries) > kv.MaxQueries {
-		return resp, nil, kv.Errorf(kv.KindTooLarge, "request of %d queries: at most %d", len(req.Queries), kv.MaxQueries)
+	if err := boundQueries(req.Queries); err != nil {
+		return resp, nil, err
 	}
 	own, err := c.session(ctx, &req.Options)
 	if err != nil {
@@ -164,6 +174,13 @@ func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Resp
 	return resp, w, nil
 }
 
+func boundQueries(qs []kv.Query) error {
+	if len(qs) > kv.MaxQueries {
+		return kv.Errorf(kv.KindTooLarge, "request of %d queries: at most %d; ask in several, in one transaction if they must agree", len(qs), kv.MaxQueries)
+	}
+	return nil
+}
+
 func (v *view) queries(ctx context.Context, qs []kv.Query) ([]kv.Value, error) {
 	if len(qs) == 0 {
 		return nil, nil
@@ -172,7 +189,7 @@ func (v *view) queries(ctx context.Context, qs []kv.Query) ([]kv.Value, error) {
 	for i := range qs {
 		var err error
 		if out[i], err = v.query(ctx, &qs[i]); kv.KindOf(err) == kv.KindBound { // a counter beyond 64 bits
-			return nil, kv.Errorf(kv.KindBound, "key %q in %q: %w", qs[i].Key, qs[i].Bucket, err)
+			return nil, kv.Errorf(kv.KindBound, "%s: %w", place{qs[i].Object, string(kv.AppendPath(nil, qs[i].Path))}, err)
 		} else if err != nil {
 			return nil, err
 		}
@@ -225,7 +242,7 @@ func (c *Coordinator) buffer(ws *writeSet, at clock.Vector, ops []kv.Op) error {
 		if err != nil {
 			return err
 		}
-		return meets(w.expect, w.object, got)
+		return meets(w.expect, w.place, got)
 	})
 	if err == nil {
 		*ws = *trial
@@ -291,14 +308,16 @@ func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Recei
 }
 
 // locked finds an open transaction and locks it; the caller unlocks it.
-func (c *Coordinator) locked(id kv.TxnID) (*openTxn, error) {
+func (c *Coordinator) locked(ctx context.Context, id kv.TxnID) (*openTxn, error) {
 	t, err := c.open.get(id)
 	if err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	if t.ended {
-		t.mu.Unlock()
+	if err := t.lock(ctx); err != nil {
+		return nil, kv.Errorf(kv.KindDeadline, "transaction %d: %w", id, err)
+	}
+	if t.over() {
+		t.unlock()
 		return nil, kv.Errorf(kv.KindNotFound, "transaction %d has ended; begin it again", id)
 	}
 	return t, nil
@@ -306,19 +325,21 @@ func (c *Coordinator) locked(id kv.TxnID) (*openTxn, error) {
 
 // Execute implements kv.Service.
 func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
-	t, err := c.locked(id)
+	t, err := c.locked(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	defer t.mu.Unlock()
-	if len(queries) > kv.MaxQueries {
-		return nil, kv.Errorf(kv.KindTooLarge, "request of %d queries: at most %d", len(queries), kv.MaxQueries)
+	defer t.unlock()
+	if err := boundQueries(queries); err != nil {
+		return nil, err
 	}
 	if t.readOnly && len(ops) > 0 {
-		return nil, kv.Errorf(kv.KindInvalid, "transaction %d was begun read-only: it can't write", id)
+		return nil, kv.Errorf(kv.KindInvalid, "transaction %d was begun read-only: it can't write; begin one that may", id)
 	}
 	at := nonNil(t.snapshot.At())
-	if err := c.buffer(&t.writes, at, ops); err != nil {
+	err = c.buffer(&t.writes, at, ops)
+	t.holdsWhatItHas()
+	if err != nil {
 		return nil, err
 	}
 	v := view{store: c.store, at: at, own: c.lane.Region, mine: t.writes.ifAny(), room: newRoom()}
@@ -331,11 +352,11 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 		err := kv.Errorf(kv.KindLevelRefused, "commit with durability %s: this version serves local and applied", o.Durability)
 		return kv.Receipt{}, undecided(o.Attempt, err)
 	}
-	t, err := c.locked(id)
+	t, err := c.locked(ctx, id)
 	if err != nil {
 		return kv.Receipt{}, undecided(o.Attempt, err)
 	}
-	defer t.mu.Unlock()
+	defer t.unlock()
 	c.open.remove(id)
 	at := nonNil(t.snapshot.At())
 	r := c.receipt(&t.options, at)
@@ -345,7 +366,9 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	}
 	t.ended = true // the commit closes the snapshot (invariant 3)
 	w := newCommit(o.Attempt, o.Durability)
-	w.writes, w.snapshot, w.open = &t.writes, at, t.snapshot
+	w.set, t.writes = t.writes, writeSet{} // who gives up leaves it to the writer
+	w.snapshot, w.open = at, t.snapshot
+	defer t.release()
 	err = c.write(ctx, w, &r)
 	return r, err
 }

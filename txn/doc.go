@@ -9,7 +9,7 @@
 //
 // # The life of a commit
 //
-//	caller ──enqueue──▶ queue ──Build──▶ group ──Applied──▶ answers of durability "applied"
+//	caller ──enqueue──▶ queue ──Build──▶ group ──Applied──▶ shown; answers of durability "applied"
 //	                                        └───Durable──▶ exposed; answers of durability "local"
 //
 // # Invariants
@@ -19,7 +19,11 @@
 //     before anyone but this lane's disk learns of the timestamp.
 //  2. What a transaction's later operations override of its own earlier ones is settled before
 //     anything is stored: the effects of one transaction never depend on each other's order.
-//  3. A transaction's snapshot stays open until its group is durable, or until it ends unwritten.
+//  3. A transaction's snapshot stays open until its group is shown, or until it ends unwritten. When a
+//     group is shown (LocalApplied) the exposure is given the meet of its snapshots, and holds back with
+//     that until the group is durable. A transaction of one round trip that reads nothing has no snapshot
+//     before its group forms: it then takes what is exposed at that moment, or, if a condition of it is
+//     judged or its durability is applied, what is applied.
 //  4. A caller is answered once: at its own durability, or with an error whose outcome is stated.
 //  5. Of all tries that carry one operation id, in one lane, at most one is written, and all of
 //     them that are answered get its outcome. (A retry is taken to be read within retrySlack of the

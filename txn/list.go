@@ -18,11 +18,11 @@ func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage
 		return kv.KeysPage{}, err
 	}
 	if req.Txn != 0 {
-		t, err := c.locked(req.Txn)
+		t, err := c.locked(ctx, req.Txn)
 		if err != nil {
 			return kv.KeysPage{}, err
 		}
-		defer t.mu.Unlock()
+		defer t.unlock()
 		v := c.viewAt(nonNil(t.snapshot.At()))
 		v.mine = t.writes.ifAny()
 		return c.keysPage(ctx, v, &req, after, &t.options)

@@ -70,7 +70,7 @@ func (v *view) contains(q *kv.Query, at place, typ kv.Type) (kv.Value, error) {
 
 // leaf reads one leaf.
 func (v *view) leaf(at place, leaf kv.Type) (kv.Value, error) {
-	if !v.mine.touches(at.object) {
+	if !v.mine.wrote(at) {
 		return v.store.Value(leafOf(at), v.at)
 	}
 	items, err := v.items(at)

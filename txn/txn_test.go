@@ -315,6 +315,8 @@ func TestTokenIsWaitedForUntilTheDeadline(t *testing.T) {
 	q := []kv.Query{{Object: object("n", crdt.Counter)}}
 	_, err := r.Do(ctx, kv.Request{Options: kv.Options{Token: token}, Queries: q})
 	require.ErrorIs(t, err, kv.ErrStale)
+	_, err = r.Do(t.Context(), kv.Request{Options: kv.Options{Token: token, Wait: time.Millisecond}, Queries: q})
+	require.ErrorIs(t, err, kv.ErrStale, "or for as long as the call says")
 	resp, err := r.Do(t.Context(), kv.Request{Options: kv.Options{Token: token, Level: kv.LevelEventual}, Queries: q})
 	require.NoError(t, err, "eventual does not wait")
 	require.True(t, resp.Receipt.Token.Seen.Includes(token.Seen), "and loses nothing of the session")

@@ -16,12 +16,26 @@ type place struct {
 	path   string // encoded
 }
 
-// write is one effect of an open transaction that nothing later in it overrides.
+// above yields the places above p, the root of the object first.
+func (p place) above(yield func(place) bool) {
+	for rest := []byte(p.path); len(rest) > 0; {
+		if !yield(place{p.object, p.path[:len(p.path)-len(rest)]}) {
+			return
+		}
+		behind, ok := kv.SkipName(rest)
+		if !ok || len(behind) == 0 {
+			return
+		}
+		rest = behind[1:]
+	}
+}
+
+// write is one effect of an open transaction.
 type write struct {
 	place
 	target crdt.Target
 	expect *kv.Expectation // as asked; becomes a condition when the write is added
-	dead   bool            // superseded by a later operation of the same transaction
+	dead   bool            // superseded by a later operation of the same transaction; it holds nothing any more
 }
 
 // condition is what must hold of a stored register when the transaction commits.
@@ -33,23 +47,39 @@ type condition struct {
 // writeSet is what a transaction has written so far, settled as it grows (invariant 2).
 type writeSet struct {
 	writes    []write
-	byPlace   map[place][]int // writes by place, in order; nil while there are few
-	removals  []int           // writes that land on everything below their path
+	at, under map[place][]int // see index.go
+	removals  int             // live writes that land on everything below their path
 	live      int
-	bytes     int
+	bytes     int  // what the live writes and the conditions hold
+	overhead  int  // what all writes take beside it, about
 	overrides bool // some write needs the transaction's snapshot
 	checked   bool // some write, perhaps a dead one, is checked against the leaf's value
 	imports   bool // some write, perhaps a dead one, keeps an import's progress
 	// conditions outlive the writes that they came with: a later write does not lift them.
 	conditions []condition
+
+	// hold is asked whether the set may take so many bytes, of an open transaction, beside those of others;
+	// nil: it may.
+	hold func(bytes int) error
 }
 
-// fewWrites is up to how many writes a linear search is faster than a map.
-const fewWrites = 8
+// What a write takes beside the bytes that MaxTxnBytes counts, about, and goes on taking when it is dead.
+const (
+	perWrite = 256
+	perStep  = 128 // of its path
+)
+
+func (w *write) overhead() int { return perWrite + perStep*len(w.target.Path) }
+
+// memory is what the set takes in all, about.
+func (s *writeSet) memory() int { return s.bytes + s.overhead }
 
 // prepare resolves operations into the spare room behind the writes, where addNext takes them up; a
 // refused call adds nothing.
 func (s *writeSet) prepare(ops []kv.Op) ([]write, error) {
+	if n := len(s.writes) + len(ops); n > kv.MaxOps {
+		return nil, kv.Errorf(kv.KindTooLarge, "transaction of %d operations, those included that later ones replaced: at most %d; split it", n, kv.MaxOps)
+	}
 	first := len(s.writes)
 	s.writes = slices.Grow(s.writes, len(ops))
 	out := s.writes[first : first+len(ops)]
@@ -61,7 +91,7 @@ func (s *writeSet) prepare(ops []kv.Op) ([]write, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = write{place: place{object: ops[i].Object}, target: t, expect: ops[i].Expect}
+		out[i] = write{place: place{object: ops[i].Object}, target: t, expect: keep(ops[i].Expect)}
 		if len(t.Path) > 0 {
 			out[i].path = string(kv.AppendPath(nil, t.Path))
 		}
@@ -69,19 +99,28 @@ func (s *writeSet) prepare(ops []kv.Op) ([]write, error) {
 	return out, s.room(out)
 }
 
+// keep copies an expectation: its caller may use the bytes again before the transaction commits.
+func keep(e *kv.Expectation) *kv.Expectation {
+	if e == nil {
+		return nil
+	}
+	return &kv.Expectation{Absent: e.Absent, Value: bytes.Clone(e.Value)}
+}
+
 // room refuses more than a transaction may hold.
 func (s *writeSet) room(ws []write) error {
-	if s.live+len(ws) > kv.MaxOps {
-		return kv.Errorf(kv.KindTooLarge, "transaction of %d operations: at most %d; split it", s.live+len(ws), kv.MaxOps)
-	}
-	size := s.bytes
+	size, overhead := s.bytes, s.overhead
 	for i := range ws {
-		size += ws[i].size()
+		size += ws[i].size() + ws[i].conditionSize()
+		overhead += ws[i].overhead()
 	}
 	if size > MaxTxnBytes {
 		return kv.Errorf(kv.KindTooLarge, "transaction of %d bytes: at most %d; split it", size, MaxTxnBytes)
 	}
-	return nil
+	if s.hold == nil {
+		return nil
+	}
+	return s.hold(size + overhead)
 }
 
 // judged reports whether the commit may be refused for what the region holds then.
@@ -95,8 +134,15 @@ func (s *writeSet) ifAny() *writeSet {
 	return s
 }
 
-func (w *write) size() int {
-	return len(w.object.Bucket) + len(w.object.Key) + len(w.path) + len(w.target.Op)
+func (p place) size() int { return len(p.object.Bucket) + len(p.object.Key) + len(p.path) }
+
+func (w *write) size() int { return w.place.size() + len(w.target.Op) }
+
+func (w *write) conditionSize() int {
+	if w.expect == nil {
+		return 0
+	}
+	return w.place.size() + len(w.expect.Value)
 }
 
 // addAll adds operations: none if one of them is refused before the first is added, as all are that
@@ -114,138 +160,76 @@ func (s *writeSet) addAll(ops []kv.Op, check func(*write) error) error {
 		}
 		s.addNext()
 	}
-	if dead := len(s.writes) - s.live; dead > s.live+keptDead {
-		s.compact()
-	}
 	return nil
-}
-
-// keptDead is how many dead writes a set keeps at least before it drops them.
-const keptDead = 64
-
-// compact drops dead writes. The order of the others, which their dots follow, stays.
-func (s *writeSet) compact() {
-	s.writes = slices.Clip(slices.DeleteFunc(s.writes, func(w write) bool { return w.dead }))
-	s.rebuild()
-}
-
-// rebuild derives what is looked up from the writes.
-func (s *writeSet) rebuild() {
-	s.byPlace, s.removals = nil, nil
-	for i := range s.writes {
-		if s.writes[i].target.Below {
-			s.removals = append(s.removals, i)
-		}
-	}
-	if len(s.writes) > fewWrites {
-		s.index(len(s.writes) - 1)
-	}
 }
 
 // clone is a set that can be changed without changing this one.
 func (s *writeSet) clone() *writeSet {
 	c := *s
 	c.writes, c.conditions = slices.Clone(s.writes), slices.Clone(s.conditions)
-	c.rebuild()
+	c.reindex()
 	return &c
 }
 
 // addNext takes up the next prepared write and settles what it overrides.
 func (s *writeSet) addNext() {
-	w := &s.writes[:len(s.writes)+1][len(s.writes)]
+	i := len(s.writes)
+	w := &s.writes[:i+1][i]
 	if w.expect != nil && !s.wrote(w.place) {
 		s.conditions = append(s.conditions, condition{w.place, w.expect})
+		s.bytes += w.conditionSize()
 	}
+	s.overhead += w.overhead()
+	w.expect, w.target.Path = nil, nil
 	s.settle(w)
-	s.writes = s.writes[:len(s.writes)+1]
+	s.writes = s.writes[:i+1]
 	s.live++
 	s.bytes += w.size()
 	s.overrides = s.overrides || w.target.Override
 	s.imports = s.imports || w.object.Bucket == kv.ImportBucket
-	s.checked = s.checked || !w.target.Below && crdt.NeedsCheck(w.target.Leaf, w.target.Op)
+	s.checked = s.checked || w.needsCheck()
 	if w.target.Below {
-		s.removals = append(s.removals, len(s.writes)-1)
+		s.removals++
 	}
-	s.index(len(s.writes) - 1)
+	s.index(i)
 }
 
-// wrote reports whether the set already decides the value of a register.
+// needsCheck reports whether the write may commit only where the leaf's value allows it.
+func (w *write) needsCheck() bool {
+	return !w.dead && !w.target.Below && crdt.NeedsCheck(w.target.Leaf, w.target.Op)
+}
+
+// wrote reports whether the set already decides the value of a register, or adds to that of a counter.
 func (s *writeSet) wrote(p place) bool {
-	for _, i := range s.at(p) {
-		if !s.writes[i].dead {
-			return true
-		}
+	if s == nil || s.live == 0 {
+		return false
 	}
-	return slices.ContainsFunc(s.removals, func(i int) bool { return s.covers(i, p) })
+	return len(s.exactly(p)) > 0 || len(s.removing(nil, p)) > 0
 }
 
-// covers reports whether write i, a removal, lands on the leaf.
-func (s *writeSet) covers(i int, leaf place) bool {
-	w := &s.writes[i]
-	return !w.dead && w.object == leaf.object && strings.HasPrefix(leaf.path, w.path)
-}
-
-// settle marks dead what w overrides.
+// settle drops what w overrides.
 func (s *writeSet) settle(w *write) {
-	if s.live == 0 {
-		return
-	}
-	if w.target.Below {
-		for i := range s.writes {
-			if o := &s.writes[i]; o.object == w.object && strings.HasPrefix(o.path, w.path) {
-				s.kill(i)
-			}
-		}
-		return
-	}
-	for _, i := range s.at(w.place) {
-		o := &s.writes[i]
-		if !o.target.Below && crdt.Supersedes(w.target.Leaf, w.target.Op, o.target.Op) {
-			s.kill(i)
-		}
+	switch {
+	case s.live == 0:
+	case w.target.Below:
+		s.killBelow(w.place)
+	case crdt.Replaces(w.target.Leaf, w.target.Op):
+		s.killAt(w.place)
 	}
 }
 
+// kill makes a write dead: it holds nothing from then on but its place in the order.
 func (s *writeSet) kill(i int) {
 	o := &s.writes[i]
 	if o.dead {
 		return
 	}
-	o.dead = true
 	s.live--
 	s.bytes -= o.size()
-}
-
-// index adds write i to the map, building it when the set stops being small.
-func (s *writeSet) index(i int) {
-	switch {
-	case s.byPlace != nil:
-		p := s.writes[i].place
-		s.byPlace[p] = append(s.byPlace[p], i)
-	case len(s.writes) > fewWrites:
-		s.byPlace = make(map[place][]int, 2*len(s.writes))
-		for j := range s.writes {
-			p := s.writes[j].place
-			s.byPlace[p] = append(s.byPlace[p], j)
-		}
+	if o.target.Below {
+		s.removals--
 	}
-}
-
-// at lists the writes, dead ones included, at exactly this place.
-func (s *writeSet) at(p place) []int {
-	if s.byPlace != nil {
-		return s.byPlace[p]
-	}
-	if len(s.writes) == 0 {
-		return nil
-	}
-	var out []int
-	for i := range s.writes {
-		if s.writes[i].place == p {
-			out = append(out, i)
-		}
-	}
-	return out
+	*o = write{dead: true}
 }
 
 // effects appends the live writes, as a record holds them.
@@ -262,39 +246,22 @@ func (s *writeSet) effects(out []kv.Effect) []kv.Effect {
 // resets from above, then its own operations. They get dots that every fold of the transaction sees.
 // covered is the snapshot that its overrides are written with.
 func (s *writeSet) overlay(items []byte, leaf place, covered clock.Vector, own clock.Region) []byte {
-	add := func(i int) {
-		dot := clock.Dot{Region: own, Time: clock.MaxTimestamp, Index: uint32(i)}
-		var seen clock.Vector
-		if s.writes[i].target.Override {
-			seen = covered
-		}
-		items = crdt.AppendItem(items, dot, seen, s.writes[i].target.Op)
-	}
-	for _, i := range s.removals {
-		if s.covers(i, leaf) {
-			add(i)
-		}
-	}
-	for _, i := range s.at(leaf) {
-		if w := &s.writes[i]; !w.dead && !w.target.Below {
-			add(i)
-		}
+	for _, i := range s.on(leaf) {
+		items = s.appendItem(items, i, covered, own)
 	}
 	return items
 }
 
-// touches reports whether the set wrote to the object at all.
-func (s *writeSet) touches(o kv.Object) bool {
-	if s == nil {
-		return false
+func (s *writeSet) appendItem(items []byte, i int, covered clock.Vector, own clock.Region) []byte {
+	dot := clock.Dot{Region: own, Time: clock.MaxTimestamp, Index: uint32(i)}
+	if !s.writes[i].target.Override {
+		covered = nil
 	}
-	for i := range s.writes {
-		if !s.writes[i].dead && s.writes[i].object == o {
-			return true
-		}
-	}
-	return false
+	return crdt.AppendItem(items, dot, covered, s.writes[i].target.Op)
 }
+
+// on lists the writes that decide a leaf: removals above it, then those on it, each in order.
+func (s *writeSet) on(leaf place) []int { return append(s.removing(nil, leaf), s.exactly(leaf)...) }
 
 // leavesBelow lists the encoded paths of leaves that the set wrote below a path, sorted, each once.
 func (s *writeSet) leavesBelow(o kv.Object, below string) []string {
