@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -144,4 +145,45 @@ func total(t *testing.T, n *Node) int64 {
 	resp, err := n.Do(t.Context(), kv.Request{Queries: []kv.Query{{Object: kv.Object{Bucket: "b", Key: "n", Type: crdt.Counter}}}})
 	require.NoError(t, err)
 	return resp.Values[0].Int
+}
+
+// TestAKeptLogWithManyRemovalsIsReplayed: its records bring more of them than may be pending at once.
+func TestAKeptLogWithManyRemovalsIsReplayed(t *testing.T) {
+	store, err := storage.Open(storage.Config{FS: vfs.NewMem(), Dir: "data"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	s, lane := peerStore{Store: store}, clock.Lane{Region: 1}
+	const sets = storage.MaxPendingRemovals + 2*storage.RemovalLeaves
+	count := kv.Op{Object: kv.Object{Bucket: "b", Key: "n", Type: crdt.Counter}, Verb: kv.VerbIncrement, Int: 1}
+	var prev clock.Timestamp
+	for i := range 3 {
+		ops := []kv.Op{count}
+		for k := range sets {
+			o := kv.Object{Bucket: "b", Key: kv.Key(fmt.Sprint(k)), Type: crdt.SetAW}
+			ops = append(ops, kv.Op{Object: o, Verb: kv.VerbReset})
+		}
+		r := &kv.Record{Header: kv.Header{Lane: lane, Kind: kv.RecordGroup, Time: clock.Timestamp(i+1) << 20, Prev: prev}}
+		prev = r.Time
+		r.Txns = []kv.Txn{{Snapshot: clock.Vector{}, Effects: effectsOf(t, ops)}}
+		for err = kv.ErrOverloaded; errors.Is(err, kv.ErrOverloaded); {
+			err = write(t.Context(), store, func(b *storage.Batch) error { return b.Apply(r, r.Append(nil)) })
+		}
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.LoadBegin(t.Context(), lane))
+	require.NoError(t, s.LoadEnd(t.Context(), nil, nil, lane))
+	require.Equal(t, prev, store.Applied(lane))
+	v, err := store.Value(storage.Leaf{Object: count.Object}, clock.VectorOf(clock.Entry{Region: 1, Time: prev}))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, v.Int)
+}
+
+func effectsOf(t *testing.T, ops []kv.Op) (out []kv.Effect) {
+	t.Helper()
+	for _, op := range ops {
+		target, err := crdt.Resolve(op)
+		require.NoError(t, err)
+		out = append(out, kv.Effect{Object: op.Object, Op: target.Op})
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -190,7 +191,9 @@ func (s peerStore) LoadEnd(ctx context.Context, state []byte, applied map[clock.
 	return err
 }
 
-// replay applies what a kept log holds beyond what was loaded.
+// replay applies what a kept log holds beyond what was loaded. While too many removals are pending for
+// a record, the batch ends before it; an empty one is tried again, since the store carries on with some
+// of them before each batch.
 func (s peerStore) replay(ctx context.Context, lane clock.Lane) error {
 	for {
 		records, err := s.Log(lane, s.Applied(lane), replication.BatchBytes)
@@ -198,18 +201,21 @@ func (s peerStore) replay(ctx context.Context, lane clock.Lane) error {
 			return err
 		}
 		err = write(ctx, s.Store, func(b *storage.Batch) error {
-			for _, encoded := range records {
+			for i, encoded := range records {
 				r, err := kv.DecodeRecord(encoded)
-				if err != nil {
-					return err
+				if err == nil {
+					err = b.Apply(r, encoded)
 				}
-				if err := b.Apply(r, encoded); err != nil {
+				if i > 0 && errors.Is(err, kv.ErrOverloaded) {
+					return nil
+				}
+				if err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if err != nil {
+		if err != nil && !errors.Is(err, kv.ErrOverloaded) {
 			return err
 		}
 	}

@@ -63,6 +63,9 @@ const (
 	// GapBytes of them. It halves what small groups cost in bytes and in time of both ends.
 	MessageGap = time.Millisecond
 	GapBytes   = 16 << 10
+	// OverloadedPause is how long a lane waits whose record the store has no room for at the moment.
+	OverloadedPause = 100 * time.Millisecond
+
 	// RefusedMax bounds the wait before a record that the store has refused is offered to it again,
 	// before jitter of half to all of it; it begins at RedialMin and doubles.
 	RefusedMax = 30 * time.Second

@@ -125,6 +125,10 @@ func (r *Replicator) refused(l *inLane, records []Incoming, err error) {
 	if len(records) > 1 {
 		return // the next attempt finds out which
 	}
+	if errors.Is(err, kv.ErrOverloaded) { // it passes, and nobody need do anything
+		f.again = r.c.Time.Monotonic() + OverloadedPause
+		return
+	}
 	f.again = r.c.Time.Monotonic() + f.wait.next()
 	err = fmt.Errorf("the store refuses record %s of lane %s: %w; what depends on it waits, and it is offered again: if a newer version wrote it, update this node", last, l.lane, err)
 	if f.told.news(err) {

@@ -34,6 +34,35 @@ func (s *fakeStore) refuses99(bad func(*kv.Record) bool) {
 	}
 }
 
+// noRoomFor makes a store refuse one record n times, as while too many removals are pending.
+func (s *fakeStore) noRoomFor(r clock.Stamp, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = func(offered *kv.Record) error {
+		if offered.Stamp() != r || n == 0 {
+			return nil
+		}
+		n--
+		return kv.Errorf(kv.KindOverloaded, "too many removals")
+	}
+}
+
+// TestARecordThatTheStoreHasNoRoomForIsSoonOfferedAgain and nobody is told to do something about it.
+func TestARecordThatTheStoreHasNoRoomForIsSoonOfferedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(eu, us, ap)
+		c.isolate("us")
+		full := eu.commit()
+		us.store.noRoomFor(full, 50)
+		last := eu.commit()
+		c.rejoin("us")
+		us.sees(last)
+		require.Empty(t, us.toldStuck())
+		eu.sees(us.commit())
+	})
+}
+
 func (s *fakeStore) acceptAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,7 +34,9 @@ func (s *fakeService) Do(ctx context.Context, r kv.Request) (kv.Response, error)
 	s.mu.Lock()
 	n := s.n
 	s.n++
-	s.seen = append(s.seen, r)
+	kept := r
+	kept.Queries = slices.Clone(r.Queries) // the caller's
+	s.seen = append(s.seen, kept)
 	s.mu.Unlock()
 	if s.delay != nil {
 		pause(ctx, s.delay(n))
