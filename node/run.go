@@ -244,7 +244,7 @@ func (n *run) regions() []kv.RegionStatus {
 	var out []kv.RegionStatus
 	for _, p := range n.replicator.Status() {
 		t := raw.At(p.Region)
-		s := kv.RegionStatus{Region: p.Region, Name: p.Name, Connected: p.Connected, Exposed: t, Lag: lag(now, t)}
+		s := kv.RegionStatus{Region: p.Region, Name: p.Name, Connected: p.Connected, Exposed: t, Lag: n.behind(p.Region, now, t)}
 		if p.Addresses.Client != "" {
 			s.Addresses = []string{p.Addresses.Client}
 		}
@@ -258,9 +258,10 @@ func (n *run) regions() []kv.RegionStatus {
 	return out
 }
 
-// lag is how far a timestamp is behind the wall clock, at least 0.
-func lag(now clock.Wall, t clock.Timestamp) time.Duration {
-	if t == 0 {
+// behind is how far what is exposed of a region is behind the wall clock, at least 0. The own region's
+// is all there is, however long ago it was written.
+func (n *run) behind(region clock.Region, now clock.Wall, t clock.Timestamp) time.Duration {
+	if t == 0 || region == n.lane.Region {
 		return 0
 	}
 	return max(0, now.Sub(t.Wall()))

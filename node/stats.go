@@ -36,7 +36,7 @@ type Stats struct {
 type RegionStats struct {
 	replication.PeerStatus
 	Exposed clock.Timestamp
-	Lag     time.Duration // of what is exposed behind the wall clock
+	Lag     time.Duration // of what is exposed behind the wall clock; 0 for the own region
 
 	Sent, Received Traffic // on the stream to the region, whoever wrote the records
 	HeldLog        int64   // bytes of log that wait for the region; see held
@@ -52,7 +52,7 @@ func (n *run) Stats() Stats {
 	raw, now := n.exposure.Raw(), n.config.Time.Wall()
 	for _, p := range n.replicator.Status() {
 		t := raw.At(p.Region)
-		r := RegionStats{PeerStatus: p, Exposed: t, Lag: lag(now, t), HeldLog: n.held(p.Region)}
+		r := RegionStats{PeerStatus: p, Exposed: t, Lag: n.behind(p.Region, now, t), HeldLog: n.held(p.Region)}
 		n.peers.mu.Lock()
 		r.Sent, r.Received, r.LeftBehind = n.peers.sent[p.Region], n.peers.received[p.Region], n.peers.left[p.Region]
 		n.peers.mu.Unlock()

@@ -99,7 +99,7 @@ func regionMetrics() []metric {
 	const g, c = prometheus.GaugeValue, prometheus.CounterValue
 	return []metric{
 		series("region_connected", "1 while a stream to the region is up.", g, func(r *region) float64 { return truth(r.Connected) }),
-		series("region_lag_seconds", "How far what is exposed of the region lies behind the wall clock.", g,
+		series("region_lag_seconds", "How far what is exposed of the region lies behind the wall clock; 0 for the own region.", g,
 			func(r *region) float64 { return r.Lag }),
 		series("region_exposed_timestamp_seconds", "What is exposed of the region, as a Unix time.", g,
 			func(r *region) float64 { return r.Exposed }),

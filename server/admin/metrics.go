@@ -49,7 +49,7 @@ type Snapshot struct {
 type RegionSnapshot struct {
 	Name      string
 	Connected bool    // a stream to it is up; true for the own region
-	Lag       float64 // seconds by which what is exposed of it lies behind the wall clock
+	Lag       float64 // seconds by which what is exposed of it lies behind the wall clock; 0 for the own one
 	Exposed   float64 // what is exposed of it, as seconds since the Unix epoch
 	Skew      float64 // seconds by which its clock was ahead at its last heartbeat; negative: behind
 

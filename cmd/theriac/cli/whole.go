@@ -139,6 +139,10 @@ func (c *conn) outcome(ctx context.Context, a kv.Attempt) error {
 func (r *run) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "print what a node says of itself, the regions, their vectors and their lag", Args: wantArgs(0, 0),
+		Long: `Prints what a node says of itself and, a line a region, what it knows of all. LAG is how far what can be read here of a
+region lies behind the clock: 0 for the node's own. Heartbeats keep that of others near the delay of the link while
+nothing is written; it grows while a region is away. EXPOSED is up to where writes of the region can be read here, and
+REPORTED what the region said last that it has on its disk.`,
 		RunE: r.data(func([]string) (func(context.Context, *conn) error, error) {
 			return func(ctx context.Context, c *conn) error {
 				ctx, cancel := c.limited(ctx)

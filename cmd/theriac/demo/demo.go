@@ -72,7 +72,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.Stay {
 		t.say("", "The regions stay up until you press Ctrl-C. Try the commands above in another terminal.")
 		<-ctx.Done()
+		return nil
 	}
+	t.say("", "The regions end here, so the commands above have nobody to ask any more.",
+		"To type them, run theriac demo --serve (bin/theriac demo --serve after make), which keeps the regions up.")
 	return nil
 }
 

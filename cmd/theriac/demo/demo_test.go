@@ -19,7 +19,24 @@ func TestEveryClaimHolds(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, Run(t.Context(), Options{Out: &out}), out.String())
 	require.Contains(t, out.String(), "Every claim above was checked")
+	require.Contains(t, out.String(), "run theriac demo --serve", "the commands that it shows need regions that are up")
+
+	staying, stop := context.WithCancel(t.Context())
+	watched := writer(func(p []byte) (int, error) {
+		if strings.Contains(string(p), "The regions stay up") {
+			stop()
+		}
+		require.NotContains(t, string(p), "The regions end here")
+		return len(p), nil
+	})
+	require.NoError(t, Run(staying, Options{Out: watched, Stay: true}))
+	require.Error(t, staying.Err(), "it stayed until it was told to end")
 }
+
+// writer is a function that what is printed goes to.
+type writer func(p []byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // exitCode runs theriac demo.
 func exitCode(ctx context.Context, o Options, args ...string) (code int, stderr string) {
