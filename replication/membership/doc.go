@@ -7,8 +7,9 @@
 //
 // # Invariants
 //
-//  1. What is gossiped of a node is bounded: maxMeta bytes. What comes in and is malformed, or of
-//     another cluster, is dropped.
+//  1. What is gossiped of a node is bounded: maxMeta bytes; so are the nodes that are kept, and what
+//     connections and packets may make memberlist take (transport.go, head.go). What comes in and is
+//     malformed, or of another cluster, is dropped.
 //  2. Everything keeps working without gossip: addresses once known are kept on disk by replication.
 //
 // # Layout of a node's metadata

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -42,6 +43,8 @@ type Gossip struct {
 	config Config
 	list   *memberlist.Memberlist
 	meta   []byte
+
+	transport *guarded
 }
 
 // Start begins to listen. Run contacts the others; Close ends it.
@@ -58,8 +61,12 @@ func Start(c Config) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.list, err = memberlist.Create(settings); err != nil {
+	if g.transport, err = listen(settings, len(c.Keys) > 0); err != nil {
 		return nil, fmt.Errorf("gossip on %s: %w", c.Bind, err)
+	}
+	settings.Transport = g.transport
+	if g.list, err = memberlist.Create(settings); err != nil {
+		return nil, errors.Join(fmt.Errorf("gossip on %s: %w", c.Bind, err), g.transport.Shutdown())
 	}
 	return g, nil
 }
@@ -67,7 +74,9 @@ func Start(c Config) (*Gossip, error) {
 // settings are memberlist's for wide-area links, with ours.
 func (g *Gossip) settings() (*memberlist.Config, error) {
 	m := memberlist.DefaultWANConfig()
-	m.Name = fmt.Sprintf("%s/%d", g.config.Self.Cluster, g.config.Self.Region)
+	m.Name = g.config.Self.name()
+	m.TCPTimeout = maxStreamTime
+	m.EnableCompression = false              // what comes compressed is refused: see head.go
 	m.Label = g.config.Self.Cluster.String() // another cluster's packets are dropped unread
 	var err error
 	if m.BindAddr, m.BindPort, err = split(g.config.Bind); err != nil {
@@ -84,7 +93,7 @@ func (g *Gossip) settings() (*memberlist.Config, error) {
 			return nil, fmt.Errorf("gossip: encryption keys: %w", err)
 		}
 	}
-	m.Delegate, m.Events = delegate{g}, events{g}
+	m.Delegate, m.Events, m.Alive = delegate{g}, events{g}, alive{g}
 	m.Logger = log.New(&quiet{logf: g.config.Logf, now: time.Now}, "", 0)
 	m.DelegateProtocolMin, m.DelegateProtocolMax, m.DelegateProtocolVersion = 1, 1, 1
 	return m, nil
@@ -176,6 +185,20 @@ func (delegate) NotifyMsg([]byte)                {}
 func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (delegate) LocalState(bool) []byte          { return nil }
 func (delegate) MergeRemoteState([]byte, bool)   {}
+
+// alive judges nodes before memberlist keeps them, so that it keeps at most maxNodes.
+type alive struct{ g *Gossip }
+
+func (a alive) NotifyAlive(n *memberlist.Node) error {
+	said, err := decode(n.Meta)
+	switch {
+	case err != nil:
+		return err
+	case said.Cluster != a.g.config.Self.Cluster || said.Region > maxNodes || n.Name != said.name():
+		return fmt.Errorf("gossip: it is no node of cluster %s", a.g.config.Self.Cluster)
+	}
+	return nil
+}
 
 // events is told what memberlist learns.
 type events struct{ g *Gossip }

@@ -3,6 +3,9 @@ package membership
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"slices"
 	"strings"
@@ -30,11 +33,19 @@ func (s *seen) found(n Node) {
 	s.nodes[n.Region] = n
 }
 
-func (s *seen) logf(format string, _ ...any) {
+func (s *seen) logf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lines = append(s.lines, format)
+	s.lines = append(s.lines, fmt.Sprintf(format, args...))
 }
+
+func (s *seen) has(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.lines, func(l string) bool { return strings.Contains(l, text) })
+}
+
+func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 
 func (s *seen) regions() []clock.Region {
 	s.mu.Lock()

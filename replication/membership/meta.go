@@ -21,6 +21,9 @@ type Node struct {
 	Addresses kv.Addresses
 }
 
+// name is what memberlist knows a node by.
+func (n Node) name() string { return fmt.Sprintf("%s/%d", n.Cluster, n.Region) }
+
 func (n Node) encode() ([]byte, error) {
 	b := append([]byte{metaVersion}, n.Cluster[:]...)
 	b = binary.AppendUvarint(b, uint64(n.Region))
