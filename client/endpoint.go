@@ -66,11 +66,15 @@ func (id *identity) now() sent {
 // endpoint is one address of the database.
 type endpoint struct {
 	svc   kv.Service
+	addr  string      // for errors; empty: none
 	ready func() bool // whether calls find a connection; nil: always
 
 	known     atomic.Pointer[identity] // nil: never heard of
 	asking    chan struct{}            // holds one item while nobody asks for the identity
 	downUntil atomic.Int64             // nanoseconds on the router's clock; 0: up
+	probing   atomic.Bool              // somebody asks whether the node is there
+	answers   atomic.Uint64            // to that
+	mute      atomic.Bool              // the last time there was none
 }
 
 // penalty is how long an endpoint that failed is passed over, as long as another is left.
@@ -129,15 +133,20 @@ func (e *endpoint) serves(l clock.Lane) bool {
 	return id != nil && id.lane == l
 }
 
-// up reports whether the endpoint may be used, now being a reading of the router's clock. One that
-// failed is left alone for a while, and after that until it has a connection again.
-func (e *endpoint) up(now func() int64) bool {
+// up reports whether an endpoint may be used. One that failed is left alone for a while, and after that
+// until it has a connection again; one that became silent until it has answered.
+func (r *router) up(e *endpoint) bool {
 	until := e.downUntil.Load()
 	if until == 0 {
 		return true
 	}
-	at := now()
+	at := r.now()
 	if at < until {
+		return false
+	}
+	if e.mute.Load() {
+		e.downUntil.Store(at + int64(penalty))
+		r.probe(e)
 		return false
 	}
 	if e.ready != nil && !e.ready() {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -29,6 +30,20 @@ func (f *failures) note(e *endpoint, err error) {
 		}
 	}
 	f.list = append(f.list, failure{e, err})
+}
+
+// tried reports whether an endpoint is among them.
+func (f *failures) tried(e *endpoint) bool {
+	return slices.ContainsFunc(f.list, func(x failure) bool { return x.e == e })
+}
+
+// instead is the error of a call whose last try failed with err. When that only ran out of time, what
+// the tries before it met says more.
+func (f *failures) instead(ctx context.Context, err error) error {
+	if f.last != nil && ctx.Err() != nil && kv.KindOf(err) == kv.KindDeadline && kv.OutcomeOf(err) == kv.NotApplied {
+		return f.all()
+	}
+	return err
 }
 
 // unusable reports whether an endpoint was found to be no database.

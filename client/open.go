@@ -90,7 +90,7 @@ func Open(ctx context.Context, addresses string, opts ...Option) (*DB, error) {
 		}
 		r := newRemote(addr, conn)
 		remotes = append(remotes, r)
-		endpoints = append(endpoints, &endpoint{svc: r, ready: r.ready})
+		endpoints = append(endpoints, &endpoint{svc: r, addr: addr, ready: r.ready})
 	}
 	router := newRouter(endpoints, cfg.policy)
 	if _, err := router.Status(ctx); err != nil {

@@ -117,7 +117,7 @@ func (p *pipe) do(ctx context.Context, m *pb.DoRequest, bound int) (*pb.DoRespon
 			return resp, nil
 		}
 		var lost *lostError
-		if !errors.As(err, &lost) || ctx.Err() != nil {
+		if !errors.As(err, &lost) || ctx.Err() != nil || lost.err == errSilent { //nolint:errorlint // it is ours
 			return nil, err
 		}
 		p.line.CompareAndSwap(l, nil)
@@ -219,20 +219,33 @@ const (
 )
 
 func (l *line) do(ctx context.Context, m *pb.DoRequest, bound int) (*pb.DoResponse, error) {
+	silent := silence(ctx)
 	select {
 	case l.slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, &lostError{ctx.Err(), false}
+	case <-silent:
+		return nil, &lostError{errSilent, false}
 	case <-l.broken:
 		return nil, &lostError{l.err, false}
 	}
 	c := l.add(ctx, m, bound)
 	l.queue <- c
+	return l.wait(ctx, c, silent)
+}
+
+// wait waits for the answer to a call. If the node is silent, one that was not sent is taken back.
+func (l *line) wait(ctx context.Context, c *piped, silent <-chan struct{}) (*pb.DoResponse, error) {
 	select {
 	case a := <-c.answer:
 		return answerOf(a)
 	case <-ctx.Done():
 		return nil, l.giveUp(c, ctx.Err())
+	case <-silent:
+		if c.state.CompareAndSwap(queued, dropped) {
+			return nil, &lostError{errSilent, false}
+		}
+		return l.wait(ctx, c, nil)
 	case <-l.broken:
 	}
 	select {

@@ -55,7 +55,7 @@ func (r *router) now() int64 { return int64(time.Since(r.started)) }
 // none is left it is the one after that, in turn, and the caller should pause first.
 func (r *router) choose(failed *endpoint) (e *endpoint, pause bool) {
 	for _, e := range r.endpoints {
-		if e != failed && e.up(r.now) {
+		if e != failed && r.up(e) {
 			return e, false
 		}
 	}
@@ -100,26 +100,24 @@ func retryAfter(err error) time.Duration {
 // each runs try on one endpoint after the other until it succeeds, or fails in a way that no other
 // endpoint would change, or tries run out. try must not have written anything when it fails so. An
 // address without a database costs no try, since nothing is sent, and is asked once.
-func (r *router) each(ctx context.Context, try func(e *endpoint) error) error {
+func (r *router) each(ctx context.Context, o *kv.Options, try func(t *turn) error) error {
 	var failed failures
 	e, _ := r.choose(nil)
 	for n := 1; ; n++ {
-		err := try(e)
+		t := r.turn(ctx, e, r.others(e, &failed), len(failed.list) >= len(r.endpoints))
+		err := t.run(r, o, try)
 		if err == nil || kv.OutcomeOf(err) != kv.NotApplied || !elsewhere(err) && !unusable(err) {
-			return err
+			return failed.instead(ctx, err)
 		}
 		r.blame(e, err)
 		failed.note(e, err)
 		if unusable(err) {
 			n--
 		}
-		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) {
+		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) || t.last(err) {
 			return failed.all()
 		}
-		next, pause := r.choose(e)
-		if failed.unusable(next) {
-			next, pause = failed.usable(r.endpoints, next), true
-		}
+		next, pause := r.next(e, &failed)
 		if pause && r.policy.pause(ctx, max(n, 1), retryAfter(err)) != nil {
 			return failed.all()
 		}
@@ -127,14 +125,40 @@ func (r *router) each(ctx context.Context, try func(e *endpoint) error) error {
 	}
 }
 
+// next picks the endpoint after one that failed: the first that is up and that the call has not tried.
+func (r *router) next(e *endpoint, failed *failures) (next *endpoint, pause bool) {
+	for _, next := range r.endpoints {
+		if !failed.tried(next) && r.up(next) {
+			return next, false
+		}
+	}
+	if next, pause = r.choose(e); failed.unusable(next) {
+		return failed.usable(r.endpoints, next), true
+	}
+	return next, pause
+}
+
+// others counts the endpoints but e that a call has not tried and that are up.
+func (r *router) others(e *endpoint, failed *failures) (n int) {
+	if len(r.endpoints) == 1 {
+		return 0
+	}
+	for _, other := range r.endpoints {
+		if other != e && !failed.tried(other) && r.up(other) {
+			n++
+		}
+	}
+	return n
+}
+
 func (r *router) Do(ctx context.Context, req kv.Request) (resp kv.Response, err error) {
 	if len(req.Ops) > 0 {
 		return r.write(ctx, req)
 	}
-	err = r.each(ctx, func(e *endpoint) error {
+	err = r.each(ctx, &req.Options, func(t *turn) error {
 		var err error
-		if resp, err = e.svc.Do(ctx, req); err == nil {
-			e.learn(&resp.Receipt)
+		if resp, err = t.e.svc.Do(t.ctx, req); err == nil {
+			t.e.learn(&resp.Receipt)
 		}
 		return err
 	})
@@ -142,14 +166,14 @@ func (r *router) Do(ctx context.Context, req kv.Request) (resp kv.Response, err 
 }
 
 func (r *router) Begin(ctx context.Context, b kv.Begin) (id kv.TxnID, receipt kv.Receipt, err error) {
-	err = r.each(ctx, func(e *endpoint) error {
-		at, rec, err := e.svc.Begin(ctx, b)
+	err = r.each(ctx, &b.Options, func(t *turn) error {
+		at, rec, err := t.e.svc.Begin(t.ctx, b)
 		if err != nil {
 			return err
 		}
-		e.learn(&rec)
+		t.e.learn(&rec)
 		receipt = rec
-		id, err = r.opened(openTxn{e, at, rec, time.Now()})
+		id, err = r.opened(openTxn{t.e, at, rec, time.Now()})
 		return err
 	})
 	return id, receipt, err
@@ -198,7 +222,11 @@ func (r *router) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries 
 	if err != nil {
 		return nil, err
 	}
-	values, err := t.e.svc.Execute(ctx, t.id, ops, queries)
+	var values []kv.Value
+	err = r.within(ctx, t.e, func(ctx context.Context) (err error) {
+		values, err = t.e.svc.Execute(ctx, t.id, ops, queries)
+		return err
+	})
 	return values, r.lost(id, t, err)
 }
 
@@ -218,28 +246,31 @@ func (r *router) Keys(ctx context.Context, req kv.KeysRequest) (page kv.KeysPage
 			return page, err
 		}
 		req.Txn = t.id
-		page, err = t.e.svc.Keys(ctx, req)
+		err = r.within(ctx, t.e, func(ctx context.Context) (err error) {
+			page, err = t.e.svc.Keys(ctx, req)
+			return err
+		})
 		return page, r.lost(id, t, err)
 	}
-	err = r.each(ctx, func(e *endpoint) error {
-		page, err = e.svc.Keys(ctx, req)
+	err = r.each(ctx, &req.Options, func(t *turn) error {
+		page, err = t.e.svc.Keys(t.ctx, req)
 		return err
 	})
 	return page, err
 }
 
 func (r *router) Digest(ctx context.Context, req kv.DigestRequest) (d kv.Digest, err error) {
-	err = r.each(ctx, func(e *endpoint) error {
-		d, err = e.svc.Digest(ctx, req)
+	err = r.each(ctx, &req.Options, func(t *turn) error {
+		d, err = t.e.svc.Digest(t.ctx, req)
 		return err
 	})
 	return d, err
 }
 
 func (r *router) Status(ctx context.Context) (s kv.Status, err error) {
-	err = r.each(ctx, func(e *endpoint) error {
-		if s, err = e.svc.Status(ctx); err == nil {
-			e.learn(&kv.Receipt{Incarnation: s.Incarnation, Lane: s.Lane, Region: s.Region, Snapshot: s.Exposed})
+	err = r.each(ctx, &kv.Options{}, func(t *turn) error {
+		if s, err = t.e.svc.Status(t.ctx); err == nil {
+			t.e.learn(&kv.Receipt{Incarnation: s.Incarnation, Lane: s.Lane, Region: s.Region, Snapshot: s.Exposed})
 		}
 		return err
 	})
@@ -247,8 +278,8 @@ func (r *router) Status(ctx context.Context) (s kv.Status, err error) {
 }
 
 func (r *router) Buckets(ctx context.Context, req kv.BucketsRequest) (page kv.BucketsPage, err error) {
-	err = r.each(ctx, func(e *endpoint) error {
-		page, err = e.svc.Buckets(ctx, req)
+	err = r.each(ctx, &kv.Options{}, func(t *turn) error {
+		page, err = t.e.svc.Buckets(t.ctx, req)
 		return err
 	})
 	return page, err

@@ -49,8 +49,8 @@ func (r *router) write(ctx context.Context, req kv.Request) (resp kv.Response, e
 	if attempt.Retry {
 		return r.writeAgain(ctx, req, s, nil)
 	}
-	err = r.each(ctx, func(e *endpoint) error {
-		resp, s, err = r.firstTry(ctx, e, req)
+	err = r.each(ctx, &req.Options, func(t *turn) error {
+		resp, s, err = r.firstTry(ctx, t, req)
 		return err
 	})
 	if err != nil && kv.OutcomeOf(err) == kv.OutcomeUnknown {
@@ -61,20 +61,21 @@ func (r *router) write(ctx context.Context, req kv.Request) (resp kv.Response, e
 
 // firstTry sends a first try, which names the process that it is for. If that process is found to
 // have ended it wrote nothing, so the one in its place gets a first try of its own.
-func (r *router) firstTry(ctx context.Context, e *endpoint, req kv.Request) (kv.Response, sent, error) {
-	id, err := e.identify(ctx)
+func (r *router) firstTry(ctx context.Context, t *turn, req kv.Request) (kv.Response, sent, error) {
+	e := t.e
+	id, err := e.identify(t.ctx)
 	if err != nil {
 		return kv.Response{}, sent{}, err
 	}
 	for n := 1; ; n++ {
 		s := id.now()
 		req.Options.Attempt.Incarnation = id.incarnation
-		resp, err := e.svc.Do(ctx, req)
+		resp, err := e.svc.Do(t.unsent(ctx), req)
 		if err == nil {
 			e.learn(&resp.Receipt)
 			return resp, s, nil
 		}
-		next, restarted := r.restarted(ctx, e, id, err)
+		next, restarted := r.restarted(t.ctx, e, id, err)
 		if !restarted || n >= r.policy.tries {
 			return resp, s, err
 		}
@@ -102,7 +103,7 @@ func answered(err error) bool {
 func (r *router) writeAgain(ctx context.Context, req kv.Request, s sent, first error) (resp kv.Response, err error) {
 	id := req.Options.Attempt.ID
 	err = r.insist(ctx, s, id, first, func(e *endpoint) error {
-		req.Options.Attempt = s.retry(id)
+		req.Options.Attempt, req.Options.Wait = s.retry(id), 0
 		if resp, err = e.svc.Do(ctx, req); err == nil {
 			e.learn(&resp.Receipt)
 		}

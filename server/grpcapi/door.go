@@ -33,6 +33,7 @@ func (d *door) do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) 
 	if err != nil {
 		return nil, err
 	}
+	leaveTime(ctx, &req.Options)
 	access, err := d.authenticate(ctx, req.Options.Level)
 	if err != nil {
 		return nil, err
@@ -77,6 +78,7 @@ func (d *door) Begin(ctx context.Context, m *pb.BeginRequest) (*pb.BeginResponse
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}
+	leaveTime(ctx, &options)
 	id, receipt, err := d.cfg.Service.Begin(ctx, kv.Begin{Options: options, ReadOnly: m.GetReadOnly()})
 	if err != nil {
 		return nil, convert.EncodeError(err)
@@ -132,6 +134,7 @@ func (d *door) Commit(ctx context.Context, m *pb.CommitRequest) (*pb.CommitRespo
 	if _, err := d.resume(ctx, id); err != nil {
 		return nil, convert.EncodeError(err)
 	}
+	leaveTime(ctx, &options)
 	receipt, err := d.cfg.Service.Commit(ctx, id, options)
 	if err != nil {
 		return nil, convert.EncodeError(err)
@@ -172,6 +175,7 @@ func (d *door) Keys(ctx context.Context, m *pb.KeysRequest) (*pb.KeysResponse, e
 	if err := d.authorizeOne(ctx, access, req.Bucket); err != nil {
 		return nil, convert.EncodeError(err)
 	}
+	leaveTime(ctx, &req.Options)
 	page, err := d.cfg.Service.Keys(ctx, req)
 	if err != nil {
 		return nil, convert.EncodeError(err)
@@ -212,6 +216,7 @@ func (d *door) Digest(ctx context.Context, m *pb.DigestRequest) (*pb.DigestRespo
 	if err := d.admit(ctx, options.Level, bucket); err != nil {
 		return nil, convert.EncodeError(err)
 	}
+	leaveTime(ctx, &options)
 	digest, err := d.cfg.Service.Digest(ctx, kv.DigestRequest{Options: options, Bucket: bucket})
 	if err != nil {
 		return nil, convert.EncodeError(err)

@@ -513,8 +513,11 @@ type Options struct {
 	Durability Durability             `protobuf:"varint,2,opt,name=durability,proto3,enum=theriac.v1.Durability" json:"durability,omitempty"` // default: DURABILITY_LOCAL; of writes only
 	// Opaque session token: the answer includes all that the receipts that it came from included.
 	// Pass on exactly the bytes of a Receipt. Default: empty, which includes nothing.
-	Token         []byte   `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
-	Attempt       *Attempt `protobuf:"bytes,4,opt,name=attempt,proto3" json:"attempt,omitempty"` // of writes; default: none, and a retry could write twice
+	Token   []byte   `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	Attempt *Attempt `protobuf:"bytes,4,opt,name=attempt,proto3" json:"attempt,omitempty"` // of writes; default: none, and a retry could write twice
+	// How long to wait for what the token names, before the answer is "stale". Default 0: for as long as the call's
+	// deadline leaves time for the answer. A client that knows of other nodes asks for less, and tries those.
+	WaitMicros    uint64 `protobuf:"varint,5,opt,name=wait_micros,json=waitMicros,proto3" json:"wait_micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +578,13 @@ func (x *Options) GetAttempt() *Attempt {
 		return x.Attempt
 	}
 	return nil
+}
+
+func (x *Options) GetWaitMicros() uint64 {
+	if x != nil {
+		return x.WaitMicros
+	}
+	return 0
 }
 
 // Attempt makes retries of one write take effect once.
@@ -3235,14 +3245,16 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x04time\x18\x02 \x01(\x06R\x04time\"2\n" +
 	"\x04Lane\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
-	"\x04slot\x18\x02 \x01(\rR\x04slot\"\xaf\x01\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\"\xd0\x01\n" +
 	"\aOptions\x12'\n" +
 	"\x05level\x18\x01 \x01(\x0e2\x11.theriac.v1.LevelR\x05level\x126\n" +
 	"\n" +
 	"durability\x18\x02 \x01(\x0e2\x16.theriac.v1.DurabilityR\n" +
 	"durability\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\fR\x05token\x12-\n" +
-	"\aattempt\x18\x04 \x01(\v2\x13.theriac.v1.AttemptR\aattempt\"\xac\x01\n" +
+	"\aattempt\x18\x04 \x01(\v2\x13.theriac.v1.AttemptR\aattempt\x12\x1f\n" +
+	"\vwait_micros\x18\x05 \x01(\x04R\n" +
+	"waitMicros\"\xac\x01\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x14\n" +

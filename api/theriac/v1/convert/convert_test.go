@@ -76,6 +76,7 @@ var (
 			Durability: kv.Durability(rapid.Uint8().Draw(t, "durability")),
 			Token:      genToken.Draw(t, "token"),
 			Attempt:    genAttempt.Draw(t, "attempt"),
+			Wait:       time.Duration(rapid.Int64Range(0, math.MaxInt64/1000).Draw(t, "wait")) * time.Microsecond,
 		}
 	})
 	genReceipt = rapid.Custom(func(t *rapid.T) kv.Receipt {
@@ -379,6 +380,7 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		"token":          {options(&pb.Options{Token: []byte("junk")}), kv.KindInvalid},
 		"id":             {options(&pb.Options{Attempt: &pb.Attempt{Id: []byte{1}}}), kv.KindInvalid},
 		"age":            {options(&pb.Options{Attempt: &pb.Attempt{AgeMicros: math.MaxUint64}}), kv.KindInvalid},
+		"wait":           {options(&pb.Options{WaitMicros: math.MaxUint64}), kv.KindInvalid},
 		"lane region":    {options(&pb.Options{Attempt: &pb.Attempt{Lane: &pb.Lane{Region: 1 << 16}}}), kv.KindInvalid},
 		"lane slot":      {options(&pb.Options{Attempt: &pb.Attempt{Lane: &pb.Lane{Slot: 64}}}), kv.KindInvalid},
 		"operations":     {func() error { _, err := DecodeOps(make([]*pb.Operation, kv.MaxOps+1)); return err }, kv.KindTooLarge},

@@ -40,7 +40,7 @@ func DecodeRequest(m *pb.DoRequest) (kv.Request, error) {
 // EncodeOptions makes the message of options; nil for the defaults.
 func EncodeOptions(o kv.Options) *pb.Options {
 	token := o.Token.Encode()
-	if o.Level == 0 && o.Durability == 0 && token == nil && o.Attempt == (kv.Attempt{}) {
+	if o.Level == 0 && o.Durability == 0 && token == nil && o.Attempt == (kv.Attempt{}) && o.Wait == 0 {
 		return nil
 	}
 	return &pb.Options{
@@ -48,6 +48,7 @@ func EncodeOptions(o kv.Options) *pb.Options {
 		Durability: pb.Durability(o.Durability),
 		Token:      token,
 		Attempt:    EncodeAttempt(o.Attempt),
+		WaitMicros: EncodeDuration(o.Wait),
 	}
 }
 
@@ -68,7 +69,10 @@ func DecodeOptions(m *pb.Options) (kv.Options, error) {
 	if o.Token, err = kv.DecodeToken(m.Token); err != nil {
 		return o, err
 	}
-	o.Attempt, err = DecodeAttempt(m.Attempt)
+	if o.Attempt, err = DecodeAttempt(m.Attempt); err != nil {
+		return o, err
+	}
+	o.Wait, err = DecodeDuration(m.WaitMicros)
 	return o, err
 }
 

@@ -1,0 +1,172 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Bounds of one try, where other nodes may do better.
+const (
+	tokenWait    = 2 * time.Second         // for the token at a node, while there is another to ask
+	silentTry    = 3 * time.Second         // until a node that has sent nothing meanwhile is left
+	shortestTry  = 500 * time.Millisecond  // however near the caller's deadline is: half of it is a long round trip
+	probeTimeout = 1500 * time.Millisecond // for a node to say that it is there
+	endlessWait  = 10 * time.Second        // for the token in later rounds, of a call without a deadline
+)
+
+// errSilent ends what waits for a node that has become silent.
+var errSilent = errors.New("client: the node is silent")
+
+// turn is one try of a call at one endpoint.
+type turn struct {
+	e   *endpoint
+	ctx context.Context // of what writes nothing; ends when the node is found silent
+	// wait is how long the node may wait for the token; 0: as long as the caller's deadline allows.
+	wait    time.Duration
+	patient time.Duration // with a silent node; 0: as long as the caller has
+}
+
+// turn plans a try at e, others being the endpoints that have not had one; again tells that all had.
+func (r *router) turn(ctx context.Context, e *endpoint, others int, again bool) *turn {
+	t := &turn{e: e, ctx: ctx}
+	if len(r.endpoints) == 1 {
+		return t
+	}
+	left, bounded := timeLeft(ctx)
+	switch {
+	case others > 0:
+		t.wait, t.patient = tokenWait, silentTry
+		if part := left / time.Duration(others+1); bounded && part < silentTry {
+			t.wait, t.patient = min(max(part, time.Millisecond), tokenWait), max(part, shortestTry)
+		}
+	case !bounded:
+		t.wait = endlessWait
+	case !again:
+		// Those that are passed over may be back by then.
+		t.wait = min(max(left/2, time.Millisecond), tokenWait)
+	}
+	return t
+}
+
+func timeLeft(ctx context.Context) (time.Duration, bool) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0, false
+	}
+	return time.Until(deadline), true
+}
+
+// last reports whether err is the end of the call: the node has waited for the token as long as the
+// caller's deadline allowed.
+func (t *turn) last(err error) bool { return t.wait == 0 && kv.KindOf(err) == kv.KindStale }
+
+// run runs a try.
+func (t *turn) run(r *router, o *kv.Options, try func(t *turn) error) error {
+	o.Wait = t.wait
+	if t.patient == 0 {
+		return try(t)
+	}
+	caller := t.ctx
+	own, stop := r.watch(caller, t.e, t.patient)
+	defer stop()
+	t.ctx = own
+	err := try(t)
+	switch {
+	case err == nil || kv.OutcomeOf(err) != kv.NotApplied:
+	case caller.Err() != nil:
+		if kv.KindOf(err) == kv.KindDeadline {
+			r.probe(t.e) // the call was too short to find out
+		}
+	case context.Cause(own) == errSilent: //nolint:errorlint // it is ours
+		return kv.Errorf(kv.KindUnavailable, "the node%s does not answer, not even whether it is there", at(t.e.addr))
+	}
+	return err
+}
+
+func at(addr string) string {
+	if addr == "" {
+		return ""
+	}
+	return " at " + addr
+}
+
+// silentKey is of a context's value: a context that ends when the node is found silent.
+type silentKey struct{}
+
+// unsent lets a write go that was not sent when the node is found silent. What was sent waits on.
+func (t *turn) unsent(ctx context.Context) context.Context {
+	if t.patient == 0 {
+		return ctx
+	}
+	return context.WithValue(ctx, silentKey{}, t.ctx)
+}
+
+// silence is closed when a write that was not sent should go elsewhere; nil: never.
+func silence(ctx context.Context) <-chan struct{} {
+	if node, ok := ctx.Value(silentKey{}).(context.Context); ok {
+		return node.Done()
+	}
+	return nil
+}
+
+// within runs a call of a transaction, which can't move; but its owner can begin it again elsewhere.
+func (r *router) within(ctx context.Context, e *endpoint, call func(ctx context.Context) error) error {
+	n := r.others(e, &failures{})
+	return r.turn(ctx, e, n, false).run(r, &kv.Options{}, func(t *turn) error { return call(t.ctx) })
+}
+
+// watch makes a context that ends when the node answers nothing for a while, not even a question that it
+// is asked in the middle of it: the call itself may well take longer than that.
+func (r *router) watch(ctx context.Context, e *endpoint, patient time.Duration) (context.Context, func()) {
+	own, cancel := context.WithCancelCause(ctx)
+	answers, asked := e.answers.Load(), false
+	var mu sync.Mutex // until timer is there
+	mu.Lock()
+	defer mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(patient/2, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		now := e.answers.Load()
+		switch {
+		case own.Err() != nil:
+			return
+		case !asked:
+			r.probe(e)
+		case now == answers:
+			e.fail(r.now)
+			cancel(errSilent)
+			return
+		}
+		answers, asked = now, !asked
+		timer.Reset(patient / 2)
+	})
+	return own, func() { timer.Stop(); cancel(nil) }
+}
+
+// probe asks a node whether it is there, unless that is being done. One that does not answer is passed
+// over until it does.
+func (r *router) probe(e *endpoint) {
+	if !e.probing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() { // ends by itself, soon
+		defer e.probing.Store(false)
+		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+		defer cancel()
+		_, err := e.svc.Status(ctx)
+		if kv.KindOf(err) == kv.KindDeadline {
+			e.mute.Store(true)
+			e.fail(r.now)
+			return
+		}
+		e.answers.Add(1) // an error is an answer, or tells the call itself
+		if e.mute.Swap(false) {
+			e.downUntil.Store(0)
+		}
+	}()
+}

@@ -1,0 +1,212 @@
+package client
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/kv"
+)
+
+// hanging is a node that is stopped while stop is open: calls wait for it, or for their caller.
+type hanging struct {
+	*faulty
+	stopped chan struct{} // closed when it goes on; nil: it runs
+	slow    time.Duration // that a digest takes
+}
+
+func (h *hanging) hang(ctx context.Context) error {
+	if h.stopped == nil {
+		return nil
+	}
+	select {
+	case <-h.stopped:
+		return nil
+	case <-ctx.Done():
+		return deadline(ctx, "call")
+	}
+}
+
+func (h *hanging) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	if err := h.hang(ctx); err != nil {
+		if len(req.Ops) > 0 {
+			err = kv.Errorf(kv.KindDeadline, "call").WithOutcome(kv.OutcomeUnknown)
+		}
+		return kv.Response{}, err
+	}
+	return h.faulty.Do(ctx, req)
+}
+
+func (h *hanging) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	if err := h.hang(ctx); err != nil {
+		return nil, err
+	}
+	return h.faulty.Execute(ctx, id, ops, queries)
+}
+
+func (h *hanging) Status(ctx context.Context) (kv.Status, error) {
+	if err := h.hang(ctx); err != nil {
+		return kv.Status{}, err
+	}
+	return h.faulty.Status(ctx)
+}
+
+func (h *hanging) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
+	select {
+	case <-time.After(h.slow):
+		return h.faulty.Digest(ctx, req)
+	case <-ctx.Done():
+		return kv.Digest{}, deadline(ctx, "digest")
+	}
+}
+
+func inBubbleWithHanging(t *testing.T, test func(t *testing.T, r *regions, h *hanging)) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegions()
+		h := &hanging{faulty: r.eu}
+		r.router.endpoints[0].svc = h
+		test(t, r, h)
+	})
+}
+
+func TestReadsLeaveASilentNode(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Second, 10 * time.Second, time.Hour} {
+		inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
+			h.stopped = make(chan struct{})
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			began := time.Now()
+			var got Receipt
+			_, err := r.db.Counter("c").Get(ctx, WithReceipt(&got))
+			require.NoError(t, err)
+			require.Equal(t, "us", got.Region)
+			require.LessOrEqual(t, time.Since(began), min(timeout/2, silentTry))
+			for range 10 {
+				time.Sleep(penalty)
+				began = time.Now()
+				_, err = r.db.Counter("c").Get(ctx, WithReceipt(&got))
+				if ctx.Err() != nil {
+					break
+				}
+				require.NoError(t, err)
+				require.Zero(t, time.Since(began), "it is passed over until it answers")
+			}
+			close(h.stopped)
+			time.Sleep(2 * penalty)
+			_, err = r.db.Counter("c").Get(context.Background(), WithReceipt(&got))
+			require.NoError(t, err)
+			time.Sleep(2 * penalty)
+			_, err = r.db.Counter("c").Get(context.Background(), WithReceipt(&got))
+			require.NoError(t, err)
+			require.Equal(t, "eu", got.Region)
+		})
+	}
+}
+
+// Calls that are too short to find out have it found out for those after them.
+func TestShortCallsFindASilentNode(t *testing.T) {
+	inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
+		h.stopped = make(chan struct{})
+		failed := 0
+		for range 100 {
+			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			if _, err := r.db.Counter("c").Get(short); err != nil {
+				require.ErrorIs(t, err, ErrDeadline)
+				failed++
+			}
+			cancel()
+		}
+		require.LessOrEqual(t, failed, int(probeTimeout/(100*time.Millisecond))+2, "the one that had it asked, and the one under way at the end")
+		close(h.stopped)
+		synctest.Wait()
+	})
+}
+
+func TestSlowIsNotSilent(t *testing.T) {
+	inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
+		h.slow = time.Minute
+		var got Receipt
+		_, err := r.db.Digest(ctx, "", WithReceipt(&got))
+		require.NoError(t, err)
+		require.Equal(t, "eu", got.Region)
+		require.Equal(t, 1, r.eu.count("Digest"))
+	})
+}
+
+// A write that may have reached the node stays with its lane; what was not sent, and what comes later,
+// goes elsewhere.
+func TestWritesAndASilentNode(t *testing.T) {
+	inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
+		h.stopped = make(chan struct{})
+		var got Receipt
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithReceipt(&got)), "it asks who serves first")
+		require.Equal(t, "us", got.Region)
+		close(h.stopped)
+		h.stopped = nil
+		time.Sleep(10 * penalty)
+		_, err := r.db.Counter("c").Get(ctx) // has it probed
+		require.NoError(t, err)
+		time.Sleep(penalty)
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithReceipt(&got)))
+		require.Equal(t, "eu", got.Region)
+
+		h.stopped = make(chan struct{})
+		bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		sent := make(chan error, 1)
+		go func() { sent <- r.db.Counter("c").Add(bounded, 1) }()
+		time.Sleep(silentTry)
+		require.NoError(t, r.db.Counter("c").Add(bounded, 1, WithReceipt(&got)))
+		require.Equal(t, "us", got.Region)
+		err = <-sent
+		require.ErrorIs(t, err, ErrDeadline)
+		require.Equal(t, OutcomeUnknown, OutcomeOf(err))
+		close(h.stopped)
+		require.EqualValues(t, 3, counter(t, r.db, "c"))
+	})
+}
+
+func TestTransactionsLeaveASilentNode(t *testing.T) {
+	inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
+		runs := 0
+		bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		require.NoError(t, r.db.Update(bounded, func(tx *Tx) error {
+			if runs++; runs == 1 {
+				h.stopped = make(chan struct{})
+			}
+			_, err := tx.Counter("c").Get(bounded)
+			return err
+		}))
+		require.Equal(t, 2, runs)
+		close(h.stopped)
+		synctest.Wait()
+	})
+}
+
+// A call that waits to be sent when the node is found silent goes elsewhere; one that was sent does not.
+func TestUnsentCallsLeaveASilentNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStream()
+		s.hold = make(chan struct{})
+		remote, _ := piping(s)
+		node, silent := context.WithCancelCause(ctx)
+		first := startWrite(context.WithValue(ctx, silentKey{}, node), remote)
+		synctest.Wait() // it blocks the sender
+		second := startWrite(context.WithValue(ctx, silentKey{}, node), remote)
+		synctest.Wait()
+		silent(errSilent)
+		err := (<-second).error
+		require.ErrorIs(t, err, ErrUnavailable)
+		require.Equal(t, OutcomeNotApplied, OutcomeOf(err))
+		synctest.Wait()
+		require.Empty(t, first)
+		close(s.hold)
+		s.answer((<-s.got).Calls[0])
+		require.NoError(t, (<-first).error)
+		remote.pipe.close()
+	})
+}
