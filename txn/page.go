@@ -3,6 +3,7 @@ package txn
 import (
 	"bytes"
 	"context"
+	"hash/crc32"
 	"strings"
 
 	"github.com/theriac-db/theriac/crdt"
@@ -10,7 +11,8 @@ import (
 )
 
 // page reads up to q.Limit elements or fields. A page that is full within a field ends there: the
-// cursor is the path of the last leaf on it, so the next one goes on with the field's rest.
+// cursor is the path of the last leaf on it, behind a mark of what is paged, so the next one goes on with
+// the field's rest.
 func (v *view) page(ctx context.Context, q *kv.Query, at place, typ kv.Type) (kv.Value, error) {
 	if !crdt.IsCollection(typ) {
 		return kv.Value{}, kv.Errorf(kv.KindInvalid, "paging through a %s: only sets and maps have pages", crdt.Name(typ))
@@ -18,12 +20,13 @@ func (v *view) page(ctx context.Context, q *kv.Query, at place, typ kv.Type) (kv
 	if q.Limit < 1 || q.Limit > kv.MaxPage {
 		return kv.Value{}, kv.Errorf(kv.KindInvalid, "page of %d elements: ask for 1 to %d", q.Limit, kv.MaxPage)
 	}
-	if len(q.After) > 0 && !bytes.HasPrefix(q.After, []byte(at.path)) {
-		return kv.Value{}, kv.Errorf(kv.KindInvalid, "page cursor of another object or path: pass on the Next of the page before")
+	after, err := at.behind(q.After)
+	if err != nil {
+		return kv.Value{}, err
 	}
 	p := pager{limit: q.Limit, root: len(at.path)}
 	c := crdt.NewCollector(typ)
-	err := v.each(ctx, at, string(q.After), func(path string, value kv.Value, unreadable error) (bool, error) {
+	err = v.each(ctx, at, after, func(path string, value kv.Value, unreadable error) (bool, error) {
 		if p.full(path) {
 			return false, nil
 		}
@@ -34,8 +37,32 @@ func (v *view) page(ctx context.Context, q *kv.Query, at place, typ kv.Type) (kv
 		return kv.Value{}, err
 	}
 	out := c.Value()
-	out.Next = []byte(p.next)
+	if p.next != "" {
+		out.Next = append(at.mark(), p.next...)
+	}
 	return out, nil
+}
+
+// mark begins the cursors of a place: one of another place is told apart by it.
+func (p place) mark() []byte {
+	sum := crc32.NewIEEE()
+	for _, s := range []string{string(p.object.Bucket), string(p.object.Key), p.path} {
+		sum.Write(kv.AppendName(nil, s)) // never fails
+	}
+	sum.Write([]byte{byte(p.object.Type)})
+	return sum.Sum(nil)
+}
+
+// behind is the path of the leaf that a cursor stands behind; no cursor stands before the first.
+func (p place) behind(cursor []byte) (string, error) {
+	if len(cursor) == 0 {
+		return "", nil
+	}
+	after, ok := bytes.CutPrefix(cursor, p.mark())
+	if !ok || !bytes.HasPrefix(after, []byte(p.path)) {
+		return "", kv.Errorf(kv.KindInvalid, "page cursor of another object or path: pass on the Next of the page before")
+	}
+	return string(after), nil
 }
 
 // pager counts what is on a page.

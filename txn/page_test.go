@@ -159,3 +159,100 @@ func TestRoomTakesOneLargeLeaf(t *testing.T) {
 	require.NoError(t, r.take(2*kv.MaxAnswerBytes))
 	require.ErrorIs(t, r.take(1), kv.ErrTooLarge)
 }
+
+// pages collects a set or map page by page within a transaction, and counts the pages.
+func (r *region) pages(id kv.TxnID, q kv.Query) (all kv.Value, n int) {
+	r.t.Helper()
+	for {
+		v, err := r.Execute(r.t.Context(), id, nil, []kv.Query{q})
+		require.NoError(r.t, err)
+		n++
+		all.List, all.Fields = append(all.List, v[0].List...), append(all.Fields, v[0].Fields...)
+		if q.After = v[0].Next; len(q.After) == 0 {
+			return all, n
+		}
+	}
+}
+
+// The pages of a transaction are those of its snapshot with its own writes on top, each element once,
+// whatever is written meanwhile, also between two pages.
+func TestPagesOfATransactionAreThoseOfItsSnapshot(t *testing.T) {
+	r := fresh(t)
+	nested := kv.Path{{Name: "s", Type: crdt.SetAW}}
+	within := func(verb kv.Verb, e string) kv.Op {
+		return kv.Op{Object: object("m", crdt.Map), Path: nested, Verb: verb, Data: []byte(e)}
+	}
+	r.must(kv.Options{}, element(kv.VerbAdd, "s", "b"), element(kv.VerbAdd, "s", "d"), element(kv.VerbAdd, "s", "f"),
+		fieldAssign("m", "b", "old"), fieldAssign("m", "d", "old"), within(kv.VerbAdd, "b"), within(kv.VerbAdd, "d"))
+	id := r.begin()
+	r.must(kv.Options{}, element(kv.VerbAdd, "s", "e"), element(kv.VerbRemove, "s", "b"),
+		fieldAssign("m", "b", "new"), fieldAssign("m", "c", "new"), within(kv.VerbAdd, "e"), within(kv.VerbRemove, "b"))
+	require.NoError(t, r.execute(id, element(kv.VerbAdd, "s", "a"), element(kv.VerbAdd, "s", "c"), element(kv.VerbRemove, "s", "f"),
+		element(kv.VerbAdd, "s", "g"), fieldAssign("m", "a", "own"), fieldAssign("m", "d", "own"), within(kv.VerbAdd, "a"), within(kv.VerbRemove, "d")))
+	set := kv.Query{Object: object("s", crdt.SetAW), Kind: kv.QueryPage}
+	fields := kv.Query{Object: object("m", crdt.Map), Kind: kv.QueryPage}
+	inner := kv.Query{Object: object("m", crdt.Map), Path: nested, Kind: kv.QueryPage}
+	for _, limit := range []int{1, 2, 3, 4, 100} {
+		set.Limit, fields.Limit, inner.Limit = limit, limit, limit
+		v, n := r.pages(id, set)
+		require.Equal(t, []string{"a", "b", "c", "d", "g"}, texts(v.List), "limit %d", limit)
+		require.Equal(t, (5+limit-1)/limit, n, "limit %d", limit)
+		v, _ = r.pages(id, inner)
+		require.Equal(t, []string{"a", "b"}, texts(v.List), "limit %d", limit)
+		v, _ = r.pages(id, fields)
+		var got []string
+		for _, f := range v.Fields {
+			got = append(got, fmt.Sprintf("%s=%s%s", f.Name, f.Value.Bytes, bytes.Join(f.Value.List, nil)))
+		}
+		require.Equal(t, []string{"a=own", "b=old", "d=own", "s=ab"}, got, "limit %d", limit)
+	}
+
+	set.Limit = 2
+	v, err := r.Execute(t.Context(), id, nil, []kv.Query{set})
+	require.NoError(t, err)
+	r.must(kv.Options{}, element(kv.VerbRemove, "s", "d"), element(kv.VerbAdd, "s", "cc"))
+	require.NoError(t, r.execute(id, element(kv.VerbAdd, "s", "dd")))
+	set.After = v[0].Next
+	rest, _ := r.pages(id, set)
+	require.Equal(t, []string{"c", "d", "dd", "g"}, texts(rest.List))
+	_, err = r.Commit(t.Context(), id, kv.Options{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "c", "cc", "dd", "e", "g"}, r.members("s"))
+}
+
+// A cursor belongs to what was paged.
+func TestCursorsOfAnotherPlaceAreRefused(t *testing.T) {
+	r := fresh(t)
+	nested := func(name string) kv.Path { return kv.Path{{Name: name, Type: crdt.SetAW}} }
+	var ops []kv.Op
+	for _, e := range []string{"a", "b"} {
+		ops = append(ops, element(kv.VerbAdd, "s", e), element(kv.VerbAdd, "t", e))
+		for _, n := range []string{"s", "t"} {
+			ops = append(ops, kv.Op{Object: object("m", crdt.Map), Path: nested(n), Verb: kv.VerbAdd, Data: []byte(e)})
+		}
+	}
+	r.must(kv.Options{}, ops...)
+	queries := []kv.Query{
+		{Object: object("s", crdt.SetAW)}, {Object: object("t", crdt.SetAW)}, {Object: object("s", crdt.SetRW)},
+		{Object: object("m", crdt.Map)}, {Object: object("m", crdt.Map), Path: nested("s")}, {Object: object("m", crdt.Map), Path: nested("t")},
+	}
+	for i, from := range queries {
+		from.Kind, from.Limit = kv.QueryPage, 1
+		cursor := r.read(from).Next
+		require.Equal(t, from.Type == crdt.SetRW, len(cursor) == 0)
+		for j, to := range queries {
+			to.Kind, to.Limit, to.After = kv.QueryPage, 1, cursor
+			_, err := r.Do(t.Context(), kv.Request{Queries: []kv.Query{to}})
+			if i == j || len(cursor) == 0 {
+				require.NoError(t, err)
+				continue
+			}
+			require.ErrorIs(t, err, kv.ErrInvalid, "%d for %d", i, j)
+			require.ErrorContains(t, err, "another object or path")
+		}
+	}
+	for _, cursor := range [][]byte{{0}, []byte("zzzz"), bytes.Repeat([]byte{0xff}, 100)} {
+		_, err := r.Do(t.Context(), kv.Request{Queries: []kv.Query{{Object: object("s", crdt.SetAW), Kind: kv.QueryPage, Limit: 1, After: cursor}}})
+		require.ErrorIs(t, err, kv.ErrInvalid)
+	}
+}
