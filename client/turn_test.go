@@ -158,7 +158,7 @@ func TestWritesAndASilentNode(t *testing.T) {
 		defer cancel()
 		sent := make(chan error, 1)
 		go func() { sent <- r.db.Counter("c").Add(bounded, 1) }()
-		time.Sleep(silentTry)
+		time.Sleep(silentTry + time.Millisecond)
 		require.NoError(t, r.db.Counter("c").Add(bounded, 1, WithReceipt(&got)))
 		require.Equal(t, "us", got.Region)
 		err = <-sent
