@@ -25,6 +25,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends what does not heed the first, such as a pipe without a reader
 	return newApp().Run(ctx, os.Args[1:])
 }
 

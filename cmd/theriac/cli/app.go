@@ -92,7 +92,9 @@ type run struct {
 	asks    bool // the command asks a node, so hints are about reaching one
 	writes  bool // the command may write, so its errors say what became of that
 	applied bool // something was written
-	many    bool // it writes much and does not keep count of what became of it
+	// bucketTyped: --bucket is on the command line, and not from the environment or a file only.
+	bucketTyped bool
+	many        bool // it writes much and does not keep count of what became of it
 }
 
 // after is the error of an answer that can't be printed.
@@ -192,6 +194,7 @@ func (r *run) load(cmd *cobra.Command) error {
 	if err := noEmpty(cmd.Flags()); err != nil {
 		return err
 	}
+	r.bucketTyped = cmd.Flags().Changed("bucket")
 	if err := config.Load(cmd.Flags(), r.app.Env); err != nil {
 		return err
 	}

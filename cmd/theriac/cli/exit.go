@@ -140,6 +140,19 @@ func (r *run) report(cmd *cobra.Command, err error) {
 	}
 }
 
+// remark says on stderr what is no answer and no error: a line of text, or the document.
+func (r *run) remark(document map[string]string, text string, args ...any) error {
+	if r.json() {
+		line, err := json.Marshal(document)
+		must(err) // strings always marshal
+		text, args = "%s", []any{line}
+	}
+	if _, err := fmt.Fprintf(r.app.Stderr, text+"\n", args...); err != nil {
+		return r.after(err)
+	}
+	return nil
+}
+
 func (r *run) describe(cmd *cobra.Command, err error) failure {
 	f := failure{Command: cmd.CommandPath(), Kind: kindFailed, Message: err.Error()}
 	var e *kv.Error

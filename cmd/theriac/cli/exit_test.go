@@ -110,6 +110,33 @@ func TestEveryExitCodeIsAsTheReferenceSays(t *testing.T) {
 	}
 }
 
+// With -o json whatever stderr says is a document a line.
+func TestRemarksOfAnImportAreDocuments(t *testing.T) {
+	code, _, stderr := runOn(memkv.New().Node(1, "eu"), secondLineBad, "import", "-", "-o", "json")
+	require.Equal(t, ExitPart, code)
+	first, second, _ := strings.Cut(stderr, "\n")
+	var began struct{ Import string }
+	require.NoError(t, json.Unmarshal([]byte(first), &began), stderr)
+	require.NotEmpty(t, began.Import)
+	require.Equal(t, inPart, outcomeIn(t, second))
+	require.Contains(t, second, "--id "+began.Import)
+
+	app, _, _ := newTestApp(memkv.New().Node(1, "eu"), secondLineBad)
+	app.Stderr = brokenPipe{}
+	require.Equal(t, ExitFailure, app.Run(context.Background(), []string{"import", "-"}), "an id that nobody has read is of no use")
+}
+
+// A bucket from the environment is a default, one on the command line is meant.
+func TestBucketOfTheEnvironmentGivesWay(t *testing.T) {
+	for _, args := range [][]string{{"digest", "other"}, {"import", "-", "--into", "other"}} {
+		app, _, stderr := newTestApp(memkv.New().Node(1, "eu"), "")
+		app.Env = []string{"THERIAC_BUCKET=b"}
+		require.Equal(t, ExitOK, app.Run(context.Background(), args), stderr)
+		app, _, stderr = newTestApp(memkv.New().Node(1, "eu"), "")
+		require.Equal(t, ExitUsage, app.Run(context.Background(), append(args, "--bucket", "b")), stderr)
+	}
+}
+
 func contentOf(t *testing.T, svc kv.Service) string {
 	code, out, stderr := runOn(svc, "", "export")
 	require.Equal(t, ExitOK, code, stderr)

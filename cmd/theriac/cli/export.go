@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -158,10 +157,7 @@ func (e *exporter) unreadable(o kv.Object, err error) error {
 	}
 	e.skipped++
 	e.batch = exportBatch // which that object may have brought down to one
-	if _, err := fmt.Fprintf(e.c.r.app.Stderr, "left out: %s\n", named.Message); err != nil {
-		return e.c.r.after(err)
-	}
-	return nil
+	return e.c.r.remark(map[string]string{"left_out": named.Message}, "left out: %s", named.Message)
 }
 
 // values writes the first page of each object, and of those that have more the rest.

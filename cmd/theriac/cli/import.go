@@ -44,7 +44,7 @@ the exit code is 8 then, or 4 if the last transaction may be written too.`,
 	cmd.Flags().StringVar(&s.into, "into", "", "write all lines into this `BUCKET`, whichever they name")
 	cmd.Flags().IntVar(&s.batch, "batch", DefaultBatch, fmt.Sprintf("operations in one transaction, 1 to %d; more: fewer, longer steps", MaxBatch))
 	cmd.RunE = r.data(func(args []string) (func(context.Context, *conn) error, error) {
-		if err := s.check(r.client.Bucket); err != nil {
+		if err := s.check(r.bucketTyped); err != nil {
 			return nil, err
 		}
 		in, size, err := r.openInput(args[0])
@@ -66,7 +66,7 @@ type importSettings struct {
 	batch int
 }
 
-func (s importSettings) check(bucket string) error {
+func (s importSettings) check(bucket bool) error {
 	switch {
 	case s.batch < 1 || s.batch > MaxBatch:
 		return kv.Errorf(kv.KindInvalid, "--batch %d: want 1 to %d", s.batch, MaxBatch)
@@ -74,7 +74,7 @@ func (s importSettings) check(bucket string) error {
 		return kv.Errorf(kv.KindTooLarge, "--id of %d bytes, want at most %d", len(s.id), kv.MaxKey)
 	case len(s.into) > kv.MaxBucket:
 		return kv.Errorf(kv.KindTooLarge, "--into: %d bytes, want at most %d", len(s.into), kv.MaxBucket)
-	case s.into != "" && bucket != "":
+	case s.into != "" && bucket:
 		return kv.Errorf(kv.KindInvalid, "--bucket and --into exclude each other: all lines go into one bucket, or those without one")
 	case kv.Bucket(s.into).Reserved():
 		return reservedError(kv.Bucket(s.into))
@@ -105,7 +105,9 @@ type importer struct {
 func (c *conn) importLines(ctx context.Context, in io.Reader, size int64, s importSettings) error {
 	if s.id == "" {
 		s.id = rand.Text()
-		fmt.Fprintf(c.r.app.Stderr, "import id %s: to go on after an interruption add --id %s\n", s.id, s.id)
+		if err := c.r.remark(map[string]string{"import": s.id}, "import id %s: to go on after an interruption add --id %s", s.id, s.id); err != nil {
+			return err
+		}
 	}
 	p := c.r.progress("imported", size)
 	defer p.end()

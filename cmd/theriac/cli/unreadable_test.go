@@ -136,4 +136,7 @@ func TestOversizedObjectsKeepNobodyFromTheRest(t *testing.T) {
 	require.Contains(t, stdout.String(), `"key":"k0"`)
 	require.NotContains(t, stdout.String(), `"key":"k1"`)
 	require.Contains(t, stdout.String(), `"key":"k2"`)
+	app, _, stderr = newTestApp(svc, "")
+	require.Equal(t, ExitPart, app.Run(t.Context(), []string{"export", "--skip-unreadable", "-o", "json"}))
+	require.True(t, strings.HasPrefix(stderr.String(), `{"left_out":"reading register-mv k1`), stderr)
 }

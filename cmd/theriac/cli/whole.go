@@ -40,7 +40,7 @@ database's own. docs/formats/digest.md describes it.`,
 			case len(args) == 0:
 			case args[0] == "":
 				return nil, kv.Errorf(kv.KindInvalid, "the bucket's name is empty: name one, or leave it out for all of them")
-			case r.client.Bucket != "" && r.client.Bucket != args[0]:
+			case r.bucketTyped && r.client.Bucket != args[0]:
 				return nil, kv.Errorf(kv.KindInvalid, "--bucket %s and %s: name one bucket", words.Quote(r.client.Bucket), words.Quote(args[0]))
 			default:
 				bucket = kv.Bucket(args[0])
