@@ -18,9 +18,9 @@ const (
 	MaxReadOnlyAge = 4 * time.Hour    // of a read-only one: it holds back only this node's horizon
 )
 
-// openTxn is an interactive transaction. Whoever has put something into turn may use it; that orders its calls.
+// openTxn is an interactive transaction. Whoever has put something into busy may use it; that orders its calls.
 type openTxn struct {
-	turn     chan struct{} // room for one
+	busy     chan struct{} // room for one
 	snapshot Snapshot
 	options  kv.Options
 	readOnly bool
@@ -60,7 +60,7 @@ func (o *openTxns) add(t *openTxn) (kv.TxnID, error) {
 	o.next++
 	t.began = o.mono()
 	t.used = t.began
-	t.table, t.turn = o, make(chan struct{}, 1)
+	t.table, t.busy = o, make(chan struct{}, 1)
 	t.writes.hold = t.hold
 	o.byID[o.next] = t
 	return o.next, nil
@@ -150,7 +150,7 @@ func (t *openTxn) holdsWhatItHas() {
 // lock waits for the calls before this one.
 func (t *openTxn) lock(ctx context.Context) error {
 	select {
-	case t.turn <- struct{}{}:
+	case t.busy <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return gaveUp(ctx, "gave up while another call of the same transaction was under way", kv.NotApplied)
@@ -160,7 +160,7 @@ func (t *openTxn) lock(ctx context.Context) error {
 // unlock lets the next call go on, and ends a transaction that was to end meanwhile. A call that has come
 // in between finds it doomed, and ends it with its own unlock.
 func (t *openTxn) unlock() {
-	<-t.turn
+	<-t.busy
 	if t.doomed.Load() {
 		t.end()
 	}
@@ -170,9 +170,9 @@ func (t *openTxn) unlock() {
 func (t *openTxn) end() {
 	t.doomed.Store(true)
 	select {
-	case t.turn <- struct{}{}:
+	case t.busy <- struct{}{}:
 		t.endLocked()
-		<-t.turn
+		<-t.busy
 	default:
 	}
 }
