@@ -29,7 +29,8 @@ var mayBeEmpty = []string{"prefix", "if"}
 // for flags that are not given they would mean something else.
 func noEmpty(fs *pflag.FlagSet) (err error) {
 	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Changed && f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(mayBeEmpty, f.Name) && err == nil {
+		empty := f.Value.Type() == "string" && f.Value.String() == "" || f.Value.Type() == "stringSlice" && f.Value.String() == "[]"
+		if f.Changed && empty && !slices.Contains(mayBeEmpty, f.Name) && err == nil {
 			err = kv.Errorf(kv.KindInvalid, "--%s is empty: give it a value, or leave it out", f.Name)
 		}
 	})

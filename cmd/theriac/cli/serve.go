@@ -35,6 +35,9 @@ THERIAC_INSECURE=1) and is on loopback only.`,
 			return err
 		}
 		unmaskFlags(cmd)
+		if err := noEmpty(cmd.Flags()); err != nil { // an empty --join would found another cluster
+			return err
+		}
 		if err := config.Load(cmd.Flags(), r.app.Env); err != nil {
 			return err
 		}

@@ -122,3 +122,15 @@ func TestHelpAndCompletion(t *testing.T) {
 		require.NotEmpty(t, stdout.String())
 	}
 }
+
+// A script whose variable is not set must not found a cluster of its own.
+func TestServeRefusesEmptyValues(t *testing.T) {
+	for _, flag := range []string{"--join", "--data", "--region", "--listen", "--advertise", "--tls-ca", "--config"} {
+		_, code, stderr := serve(nil, flag, "")
+		require.Equal(t, ExitUsage, code)
+		require.Contains(t, stderr, flag+" is empty: give it a value, or leave it out")
+	}
+	code, _, stderr := runOn(nil, "", "counter", "get", "k", "--addr", "")
+	require.Equal(t, ExitUsage, code)
+	require.Contains(t, stderr, "--addr is empty")
+}
