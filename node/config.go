@@ -19,10 +19,14 @@ type Addresses = kv.Addresses
 type Config struct {
 	// Region is the region's name: 1 to MaxRegionName of a-z, 0-9 and "-".
 	Region string
+	// AnyRegion says that Region is only what a new region is called: a folder of another one keeps its
+	// name. Default: such a folder is refused.
+	AnyRegion bool
 	// Dir is the data folder; created when missing.
 	Dir string
-	// Join lists peer addresses of nodes of the cluster to join, for a node without data. Empty: a
-	// node without data founds a cluster.
+	// Join lists peer or client addresses of nodes of the cluster to join, for a node without data. Empty:
+	// a node without data founds a cluster. A node with data asks them whose they are, and does not start
+	// where all that answer are of another cluster.
 	Join []string
 	// Gone names regions that are gone for good, for which neither recovery nor, at the founder, a
 	// region that joins need wait; those that had not finished joining are abandoned. What only they

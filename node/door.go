@@ -15,7 +15,7 @@ type door struct {
 	err   error         // why, then
 
 	mu     sync.Mutex
-	accept func(replication.Conn) // nil: nobody serves, and who comes is hung up on
+	accept func(replication.Conn) // nil: nobody serves, and who comes is told so
 	conns  map[replication.Conn]struct{}
 	open   *sync.WaitGroup // of the calls of accept
 }
@@ -35,7 +35,7 @@ func (d *door) take(c replication.Conn) {
 	accept, open := d.accept, d.open
 	if accept == nil {
 		d.mu.Unlock()
-		c.Close()
+		replication.NotYet(c)
 		return
 	}
 	d.conns[c] = struct{}{}

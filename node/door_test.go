@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication"
 	"github.com/theriac-db/theriac/replication/memtransport"
 )
@@ -25,8 +26,11 @@ func TestDoorIsServedAgainAndAgain(t *testing.T) {
 		}, patience, tick)
 	}
 	dial()
-	_, err := client.Recv()
-	require.Error(t, err, "nobody serves yet")
+	m, err := client.Recv()
+	require.NoError(t, err)
+	require.Equal(t, kv.KindUnavailable, kv.Kind(m.GetRefused().GetKind()), "nobody serves yet")
+	_, err = client.Recv()
+	require.Error(t, err, "and it is hung up on")
 	for range 3 {
 		one, stop := context.WithCancel(t.Context())
 		came, ended := make(chan replication.Conn, 1), make(chan error, 1)

@@ -24,6 +24,10 @@ func (n *run) faulty(region clock.Region, err error) {
 	n.peers.mu.Lock()
 	n.peers.faults[region] = fault{err.Error(), n.config.Time.Monotonic()}
 	n.peers.mu.Unlock()
+	if region == 0 { // of none
+		n.config.logf("%v", err)
+		return
+	}
 	n.config.logf("region %d: %v", region, err)
 }
 

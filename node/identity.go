@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -20,17 +22,39 @@ func (n *Node) Signpost() func(replication.Conn) {
 
 // identify finds out who this node is, and joins its cluster if it is new.
 func (n *run) identify(ctx context.Context, first clock.Region) error {
+	ask := n.config.Join
+	if first != 0 {
+		ask = nil // the node is at work, and knows whose it is
+	}
 	id, err := replication.Identify(ctx, replication.JoinConfig{
-		Name: n.config.Region, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses, Ask: n.config.Join, First: first,
+		Name: n.config.Region, AnyName: n.config.AnyRegion, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses, Ask: ask, First: first,
 		Store: peerStore{Store: n.store}, Transport: n.config.Transport, Time: n.config.Time, Random: n.config.Random,
 		Logf: n.config.logf,
 	})
 	if err != nil {
 		return err
 	}
+	n.config.Region = id.Name
 	n.identity, n.lane = id, clock.Lane{Region: id.Region}
 	n.exposure, err = replication.NewExposure(n.startState())
 	return err
+}
+
+// tellStrayGone tells of names that are said to be gone and that no region has: a slip of the pen would
+// otherwise go unnoticed until somebody waits for the region that was meant.
+func (n *run) tellStrayGone() {
+	var names []string
+	for _, p := range n.replicator.Status() {
+		names = append(names, p.Name)
+	}
+	for _, name := range n.config.Gone {
+		switch {
+		case name == n.identity.Name:
+			n.config.logf("%q is named as gone, and is this region: that means nothing", name)
+		case !slices.Contains(names, name):
+			n.config.logf("%q is named as gone, and no region has that name (they are %s): correct it, unless the region has been abandoned or has yet to join", name, strings.Join(names, ", "))
+		}
+	}
 }
 
 // startState is what the store holds, as the machine wants it.

@@ -40,6 +40,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, err
 	}
 	n.current.Store(r)
+	n.config.Region = r.identity.Name
 	if err := n.start(ctx, background); err != nil {
 		n.Kill()
 		return nil, err
@@ -212,6 +213,9 @@ func (n *Node) Warnings() []string { return n.current.Load().Warnings() }
 
 // Refused is why writes are refused; nil: they are not.
 func (n *Node) Refused() *kv.Error { return n.current.Load().Refused() }
+
+// Region is the name of the node's region.
+func (n *Node) Region() string { return n.config.Region }
 
 // Logf writes a line to the node's log, for who serves on its behalf.
 func (n *Node) Logf(format string, args ...any) { n.config.logf(format, args...) }

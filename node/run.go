@@ -113,6 +113,7 @@ func (n *run) start(ctx context.Context, first clock.Region) error {
 	if err := n.makeReplicator(); err != nil {
 		return err
 	}
+	n.tellStrayGone()
 	background, cancel := context.WithCancel(context.Background())
 	n.background, n.cancel = background, cancel
 	n.runBackground(background)
@@ -135,7 +136,7 @@ func (n *run) makeReplicator() (err error) {
 	n.replicator, err = replication.New(replication.Config{
 		Identity: n.identity, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses,
 		Store: peerStore{n.store, n.exposure}, Exposure: n.exposure, Transport: n.config.Transport,
-		Time: n.config.Time, Random: n.config.Random, Applied: n.store.Lanes(), Skew: n.config.Skew, Gone: n.config.Gone,
+		Time: n.config.Time, Random: n.config.Random, Applied: n.store.Lanes(), Skew: n.config.Skew, Gone: n.config.Gone, Ask: n.config.Join,
 		Hooks: n.hooks(),
 	})
 	return err

@@ -45,7 +45,8 @@ func (r *Replicator) keepDialling(ctx context.Context, region clock.Region, wake
 		if ctx.Err() != nil {
 			return
 		}
-		if told.news(err) {
+		starting := !m.Serving && errors.Is(err, kv.ErrUnavailable) // it loads its data, as it should
+		if !starting && told.news(err) {
 			r.c.Hooks.logf("region %d (%s) at %s: %v; it is dialled again for ever", region, m.Name, m.Addresses.Peer, err)
 		}
 		if r.c.Time.Monotonic()-begun > StreamTimeout {
@@ -184,10 +185,15 @@ func closeAfter(parent context.Context, t Time, conn Conn) (stop func()) {
 
 // greet sends a hello and returns the answer.
 func greet(conn Conn, hello *peerv1.Hello) (*peerv1.Hello, error) {
-	if err := conn.Send(helloMessage(hello)); err != nil {
-		return nil, err
+	err := conn.Send(helloMessage(hello))
+	if err == nil {
+		return receiveHello(conn)
 	}
-	return receiveHello(conn)
+	var refused *kv.Error
+	if _, why := receiveHello(conn); errors.As(why, &refused) {
+		return nil, why // said before it was closed
+	}
+	return nil, err
 }
 
 func receiveHello(conn Conn) (*peerv1.Hello, error) {
@@ -226,6 +232,12 @@ func refusal(m *peerv1.Refused) error {
 // refuse ends a stream with a reason.
 func refuse(conn Conn, err error) {
 	_ = conn.Send(refusedMessage(err)) // it is closed either way
+}
+
+// NotYet tells a peer that this node takes part in nothing at the moment, and hangs up.
+func NotYet(conn Conn) {
+	refuse(conn, kv.Errorf(kv.KindUnavailable, "the node is starting, or takes all its data anew: it takes no part yet"))
+	conn.Close()
 }
 
 func refusedMessage(err error) *peerv1.Message {

@@ -20,7 +20,7 @@
 //
 // Run starts one that plans (whom to dial, which lanes to ask of whom: plan.go), one that hands
 // records to the store (inbound.go), one that writes down what streams bring of the set of regions
-// (news.go), one that compares with the log what came again (fork.go), one a region that dials or
+// (news.go), one that asks whose those are that the node is told to join (greet.go), one that compares with the log what came again (fork.go), one a region that dials or
 // announces (connect.go), and two a stream, of which one always reads and one writes (stream.go). It
 // returns when all have ended. Who reads a stream never waits for the disk, but to say at the end of a
 // forked or short node why it ends.

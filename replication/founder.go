@@ -12,6 +12,9 @@ import (
 
 // answerJoin answers a node that asks who it is.
 func (r *Replicator) answerJoin(conn Conn, h *peerv1.Hello) error {
+	if h.GetRegion() != 0 { // it is somebody, and asks only whose this is
+		return conn.Send(joinAnswer(pointTo(r.c.Identity, r.c.Addresses.Peer, "you have a number")))
+	}
 	if len(h.GetCluster()) > 0 {
 		if err := r.checkCluster(h); err != nil {
 			return err

@@ -32,9 +32,10 @@ type Identity struct {
 	behind clock.Vector
 }
 
-// JoinConfig says who asks to be somebody. All fields but Ask and Logf are required.
+// JoinConfig says who asks to be somebody. All fields but AnyName, Ask and Logf are required.
 type JoinConfig struct {
 	Name        string // of the region
+	AnyName     bool   // Name is for a region without data only: one with data keeps its own
 	Incarnation uint64 // of the store
 	Addresses   kv.Addresses
 	// Ask lists addresses of nodes of the cluster to join: their peer or their client ports. Empty:
@@ -55,7 +56,7 @@ type JoinConfig struct {
 // and everything later comes through the streams. It runs before an Exposure and a Replicator exist.
 //
 // It fails when ctx ends, when the disk does, and with kv.ErrInvalid when the cluster refuses the
-// node for good: another cluster, an unknown protocol, a name that is taken. It fails with kv.ErrLost
+// node for good: another cluster, also than the one of the data that it has, an unknown protocol, a name that is taken. It fails with kv.ErrLost
 // when the folder's lane was found to be forked.
 func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 	if c.Logf == nil {
@@ -68,15 +69,19 @@ func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 	switch {
 	case err != nil:
 		return Identity{}, err
-	case id.Region != 0 && id.Name != c.Name:
+	case id.Region != 0 && id.Name != c.Name && !c.AnyName:
 		return Identity{}, kv.Errorf(kv.KindInvalid, "the data folder belongs to region %q, not %q: correct the name or the folder", id.Name, c.Name)
 	case id.Region == 0 && len(c.Ask) == 0:
 		return found(ctx, c)
 	case id.Region == 0:
-		if id, err = c.askAround(ctx); err != nil {
-			return Identity{}, err
-		}
+		id, err = c.askAround(ctx)
+	case len(c.Ask) > 0:
+		err = c.meet(ctx, id)
 	}
+	if err != nil {
+		return Identity{}, err
+	}
+	c.Name = id.Name
 	switch {
 	case !id.loaded:
 		err = c.bootstrap(ctx, &id)
@@ -196,13 +201,17 @@ func (c *JoinConfig) dial(ctx context.Context, address string) (conn Conn, stop 
 }
 
 func (c *JoinConfig) askFor(ctx context.Context, address string) (*peerv1.JoinAnswer, error) {
+	return c.ask(ctx, address, c.hello(peerv1.Purpose_PURPOSE_JOIN))
+}
+
+func (c *JoinConfig) ask(ctx context.Context, address string, h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 	conn, stop, err := c.dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	defer stop()
-	if err := conn.Send(helloMessage(c.hello(peerv1.Purpose_PURPOSE_JOIN))); err != nil {
+	if err := conn.Send(helloMessage(h)); err != nil {
 		return nil, err
 	}
 	m, err := conn.Recv()

@@ -37,6 +37,8 @@ const (
 	StreamTimeout = 5 * time.Second
 	// HandshakeTimeout bounds dialling and the exchange of hellos.
 	HandshakeTimeout = 5 * time.Second
+	// GreetTimeout bounds how long a node with data waits at its start for those that it is told to join.
+	GreetTimeout = 2 * time.Second
 	// Patience is how long a record waits for a dependency before that is asked of its sender.
 	Patience = 150 * time.Millisecond
 	// RedialMin and RedialMax bound the wait between two attempts to reach a peer, before jitter of

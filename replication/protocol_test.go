@@ -86,7 +86,7 @@ func TestHellosThatDoNotFitAreRefused(t *testing.T) {
 			}, kv.KindInvalid, "newer list"},
 			"a join without a name": {func(h *peerv1.Hello) { h.Purpose, h.Name = peerv1.Purpose_PURPOSE_JOIN, "" }, kv.KindInvalid, "region name"},
 			"a join of another cluster": {func(h *peerv1.Hello) {
-				h.Purpose, h.Cluster = peerv1.Purpose_PURPOSE_JOIN, make([]byte, 16)
+				h.Purpose, h.Cluster, h.Region = peerv1.Purpose_PURPOSE_JOIN, make([]byte, 16), 0
 			}, kv.KindInvalid, "cluster"},
 			"a join by another protocol": {func(h *peerv1.Hello) {
 				h.Purpose, h.ProtocolMin = peerv1.Purpose_PURPOSE_JOIN, 9

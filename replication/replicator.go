@@ -15,7 +15,7 @@ import (
 	"github.com/theriac-db/theriac/replication/causal"
 )
 
-// Config says what a Replicator is and works with. All fields but Gone and Hooks are required.
+// Config says what a Replicator is and works with. All fields but Gone, Ask and Hooks are required.
 type Config struct {
 	// Identity is what Identify returned.
 	Identity Identity
@@ -36,6 +36,8 @@ type Config struct {
 	// Gone names regions that the operator says are gone for good: a recovery does not wait for them,
 	// and the founder abandons them while they join and lets others join without telling them.
 	Gone []string
+	// Ask lists the addresses that the node is told to join, to find those that lead to another cluster.
+	Ask []string
 	// Hooks tell the node what happens.
 	Hooks Hooks
 }
@@ -182,6 +184,7 @@ func (r *Replicator) Run(ctx context.Context) error {
 	part(r.planForEver)
 	part(r.settleDoubts)
 	part(r.heedNews)
+	part(r.greetOn)
 	part(func(ctx context.Context) error { return r.c.Transport.Serve(ctx, r.accept) })
 	<-ctx.Done()
 	wait.Wait()

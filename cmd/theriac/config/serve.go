@@ -41,6 +41,7 @@ const (
 // Serve is everything that a node needs to know before it starts.
 type Serve struct {
 	Region string // this region's name
+	Named  bool   // Region was given, and is no default
 	Data   string // folder of the store
 
 	Listen       string // HOST:PORT for clients; port 0: the system picks
@@ -82,7 +83,7 @@ func (s *Serve) Register(fs *pflag.FlagSet) {
 }
 
 func (s *Serve) registerPlace(fs *pflag.FlagSet) {
-	fs.StringVar(&s.Region, "region", DefaultRegion, "this region's `NAME`: letters a-z, digits and -, at most 64; required with --join")
+	fs.StringVar(&s.Region, "region", DefaultRegion, "this region's `NAME`: letters a-z, digits and -, at most 64; required with --join; a folder with data keeps its own when none is given")
 	fs.StringVar(&s.Data, "data", DefaultData, "`FOLDER` of the data; made when it is missing")
 	fs.StringVar(&s.Listen, "listen", DefaultAddr, "`HOST:PORT` for clients; with port 0 the system picks all four ports")
 	fs.StringVar(&s.PeerListen, "peer-listen", "", "`HOST:PORT` for other nodes (default the port after --listen)")
@@ -128,6 +129,7 @@ func (s *Serve) Validate(fs *pflag.FlagSet) error {
 	if len(s.Join) > 0 && !fs.Changed("region") {
 		return kv.Errorf(kv.KindInvalid, "--join needs --region NAME: every region of a cluster has its own name")
 	}
+	s.Named = fs.Changed("region")
 	return s.checkSecurity(fs)
 }
 

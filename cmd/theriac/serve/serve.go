@@ -48,7 +48,7 @@ func Run(ctx context.Context, c config.Serve, stdout, log io.Writer) error {
 			return err
 		}
 	}
-	if _, err := io.WriteString(stdout, config.ReadyLine(c.Region, s.addresses)); err != nil {
+	if _, err := io.WriteString(stdout, config.ReadyLine(s.node.Region(), s.addresses)); err != nil {
 		return fmt.Errorf("printing the ready line: %w", err)
 	}
 	select {
@@ -122,7 +122,7 @@ func (s *server) startNode(ctx context.Context) error {
 	c := &s.config
 	var err error
 	s.node, err = node.Start(ctx, node.Config{
-		Region: c.Region, Dir: c.Data, Join: c.Join, Gone: c.Gone, Addresses: s.addresses, Transport: s.transport, Membership: &gossip{server: s},
+		Region: c.Region, AnyRegion: !c.Named, Dir: c.Data, Join: c.Join, Gone: c.Gone, Addresses: s.addresses, Transport: s.transport, Membership: &gossip{server: s},
 		Skew: c.MaxSkew, LogAge: c.LogAge, LogBytes: int64(c.LogSize), LogLimit: logLimit(c.LogLimit),
 		CacheBytes: int64(c.CacheSize), LeafCacheBytes: int64(c.LeafCacheSize), MemTableBytes: int64(c.MemTableSize),
 		Log: s.log, Fatal: s.fail,

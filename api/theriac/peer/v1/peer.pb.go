@@ -35,7 +35,8 @@ const (
 	Purpose_PURPOSE_UNSPECIFIED Purpose = 0
 	// Replication between two members. The lower region number dials.
 	Purpose_PURPOSE_REPLICATE Purpose = 1
-	// A node without an identity asks for one; the answer is a JoinAnswer.
+	// A node without an identity asks for one; the answer is a JoinAnswer. One with a number asks only whose
+	// node this is: the answer is ASK, and changes nothing.
 	Purpose_PURPOSE_JOIN Purpose = 2
 	// A region with a number but without data asks for a cut; answered by Cut, Range..., and the
 	// newcomer's CutTaken.
@@ -151,7 +152,7 @@ const (
 	JoinAnswer_RESULT_UNSPECIFIED JoinAnswer_Result = 0
 	// The fields below say who the node is now.
 	JoinAnswer_RESULT_GRANTED JoinAnswer_Result = 1
-	// Ask this address: it is the founder's.
+	// Ask this address: the peer port of this node or of the founder's. Cluster and region are this node's.
 	JoinAnswer_RESULT_ASK JoinAnswer_Result = 2
 	// Not now: another region joins, or not every region has been told yet.
 	JoinAnswer_RESULT_LATER JoinAnswer_Result = 3

@@ -1,0 +1,130 @@
+package replication_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+)
+
+// withAsk has a node that runs go on asking whom it was told to join.
+func withAsk(addresses ...string) option {
+	return func(_ *node, c *replication.Config) { c.Ask = addresses }
+}
+
+// pair starts two clusters of one region each; the second one's node is stopped and leaves its store.
+func pair(t *testing.T) (c *cluster, eu *node, strange *fakeStore, id kv.ClusterID) {
+	c = newCluster(t)
+	eu = c.start("eu", newFakeStore(1), nil)
+	strange = newFakeStore(2)
+	us := c.start("us", strange, nil)
+	us.writable()
+	id = us.id.Cluster
+	us.crash()
+	return c, eu, strange, id
+}
+
+// TestDataOfAnotherClusterDoNotStartWhereTheyAreToJoin: the folder that a node is started on is of another
+// cluster than all that answer where it is to join. Nobody else would ever notice.
+func TestDataOfAnotherClusterDoNotStartWhereTheyAreToJoin(t *testing.T) {
+	for _, door := range []string{"eu", "eu-clients"} {
+		synctest.Test(t, func(t *testing.T) {
+			c, eu, strange, id := pair(t)
+			defer stopAll(eu)
+			c.signpost(eu, "eu-clients")
+			before := len(strange.meta)
+			_, err := c.tryStart(t.Context(), "us", strange, []string{"nobody", door})
+			require.ErrorIs(t, err, kv.ErrInvalid)
+			for _, says := range []string{`region "us" of cluster ` + id.String(), door + ", is of cluster " + eu.id.Cluster.String(), "move the folder away"} {
+				require.ErrorContains(t, err, says)
+			}
+			require.Len(t, strange.meta, before)
+			require.Len(t, eu.r.Status(), 1, "it was granted nothing")
+		})
+	}
+}
+
+// Who is where it should be starts, though another address leads elsewhere: that is a fault to be told.
+func TestOneAddressOfSeveralThatLeadsElsewhereIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		stray := c.start("sa", newFakeStore(9), nil)
+		ap.crash()
+		ap = c.start("ap", ap.store, []string{"sa", "eu"}, withAsk("sa", "eu"))
+		eventually(t, "it is told", func() bool { return ap.fault() != nil })
+		require.ErrorContains(t, ap.fault(), "sa, is of cluster "+stray.id.Cluster.String())
+		wait(t, time.Minute)
+		ap.mu.Lock()
+		require.LessOrEqual(t, len(ap.faults), 4, "not without end")
+		ap.mu.Unlock()
+		ap.sees(eu.commit())
+		require.Len(t, stray.r.Status(), 1, "it was granted nothing")
+		stopAll(eu, us, ap, stray)
+	})
+}
+
+// Where nobody answers a node starts with what it has, says so, and tells once somebody does.
+func TestNobodyToJoinAnswersYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, strange, _ := pair(t)
+		stopAll(eu)
+		begun := time.Now()
+		us := c.start("us", strange, []string{"eu"}, withAsk("eu"))
+		require.LessOrEqual(t, time.Since(begun), replication.GreetTimeout)
+		us.writable()
+		require.True(t, slices.ContainsFunc(us.logged(), func(l string) bool { return strings.Contains(l, "nobody answers that this region is to join") }))
+		require.NoError(t, us.fault())
+		eu = c.start("eu", eu.store, nil)
+		eventually(t, "it is told", func() bool { return us.fault() != nil })
+		require.ErrorContains(t, us.fault(), eu.id.Cluster.String())
+		stopAll(eu, us)
+	})
+}
+
+// A folder keeps its region's name where the name given is but what a new one would be called.
+func TestAFolderKeepsItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		store := newFakeStore(1)
+		stopAll(c.start("ap", store, nil))
+		join := replication.JoinConfig{Name: "local", Incarnation: 1, Store: store, Transport: c.net.Node("ap"), Time: &node{}, Random: c.rnd}
+		_, err := replication.Identify(t.Context(), join)
+		require.ErrorContains(t, err, `belongs to region "ap", not "local"`)
+		join.AnyName = true
+		id, err := replication.Identify(t.Context(), join)
+		require.NoError(t, err)
+		require.Equal(t, "ap", id.Name)
+	})
+}
+
+// TestAHealthyJoinAlarmsNobody: the others dial a newcomer while it loads its data, which is no fault.
+func TestAHealthyJoinAlarmsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		eu := c.start("eu", newFakeStore(1), nil)
+		eu.writable()
+		go func() { // as a node's door does until it has its data
+			_ = c.net.Node("us").Serve(t.Context(), replication.NotYet)
+		}()
+		synctest.Wait()
+		h := member(eu, 0, "us")
+		h.Purpose, h.Cluster, h.Addresses = peerv1.Purpose_PURPOSE_JOIN, nil, &peerv1.Addresses{Peer: "us"}
+		asks := c.stranger("eu")
+		asks.hello(h)
+		m, err := asks.conn.Recv()
+		require.NoError(t, err)
+		require.Equal(t, peerv1.JoinAnswer_RESULT_GRANTED, m.GetJoinAnswer().GetResult())
+		wait(t, 10*time.Second)
+		require.Len(t, eu.r.Status(), 2)
+		require.False(t, eu.loggedLike("dialled again"), "%q", eu.logged())
+		stopAll(eu)
+		c.net.Node("us").CloseAll()
+	})
+}
