@@ -21,6 +21,7 @@ import (
 const (
 	maxRequest = 4 << 20  // bytes of one request; larger transactions go in several
 	maxAnswer  = 32 << 20 // bytes of one answer; above what a server sends
+	maxLarge   = 16       // requests above maxPiped under way to one node; more wait. It closes a connection of very many
 )
 
 // remote is one node over the network, as a kv.Service. It tries each call once.
@@ -29,10 +30,12 @@ type remote struct {
 	conn *grpc.ClientConn
 	api  pb.DatabaseClient
 	pipe *pipe
+
+	large chan struct{} // holds an item for each large request under way
 }
 
 func newRemote(addr string, conn *grpc.ClientConn) *remote {
-	r := &remote{addr: addr, conn: conn, api: pb.NewDatabaseClient(conn)}
+	r := &remote{addr: addr, conn: conn, api: pb.NewDatabaseClient(conn), large: make(chan struct{}, maxLarge)}
 	r.pipe = newPipe(r.api)
 	return r
 }
@@ -42,6 +45,19 @@ func (r *remote) close() error {
 	err := r.conn.Close()
 	r.pipe.close()
 	return err
+}
+
+// enter waits for room for a request of at most so many bytes. leave makes room again.
+func (r *remote) enter(ctx context.Context, bound int) (leave func(), err error) {
+	if bound <= maxPiped {
+		return func() {}, nil
+	}
+	select {
+	case r.large <- struct{}{}:
+		return func() { <-r.large }, nil
+	case <-ctx.Done():
+		return nil, deadline(ctx, fmt.Sprintf("waiting for one of %d large requests to %s to be answered", cap(r.large), r.addr))
+	}
 }
 
 // ready reports whether a call would find a connection. If not it has one made.
@@ -201,6 +217,11 @@ func (r *remote) do(ctx context.Context, c *rpc, req *kv.Request, m *pb.DoReques
 			return nil, c.piped(ctx, err)
 		}
 	}
+	leave, err := r.enter(ctx, bound)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	var p peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent
 	answer, err := r.api.Do(ctx, m, grpc.Peer(&p))
 	if err != nil {
@@ -248,9 +269,15 @@ func (r *remote) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries 
 		return nil, err
 	}
 	m := &pb.ExecuteRequest{Transaction: uint64(id), Operations: operations, Queries: asked}
-	if err := checkSize(m, maxSize(ops, queries)); err != nil {
+	bound := maxSize(ops, queries)
+	if err := checkSize(m, bound); err != nil {
 		return nil, err
 	}
+	leave, err := r.enter(ctx, bound)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	c := rpc{remote: r, name: "Execute"}
 	answer, err := r.api.Execute(ctx, m)
 	if err != nil {

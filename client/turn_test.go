@@ -187,6 +187,25 @@ func TestTransactionsLeaveASilentNode(t *testing.T) {
 	})
 }
 
+func TestLargeRequestsWaitTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &remote{addr: "eu", large: make(chan struct{}, 1)}
+		leave, err := r.enter(ctx, maxPiped+1)
+		require.NoError(t, err)
+		_, err = r.enter(ctx, maxPiped)
+		require.NoError(t, err, "small ones pass")
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err = r.enter(short, maxPiped+1)
+		require.ErrorIs(t, err, ErrDeadline)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, OutcomeNotApplied, OutcomeOf(err))
+		leave()
+		_, err = r.enter(ctx, maxPiped+1)
+		require.NoError(t, err)
+	})
+}
+
 // A call that waits to be sent when the node is found silent goes elsewhere; one that was sent does not.
 func TestUnsentCallsLeaveASilentNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -10,11 +10,13 @@
 //  1. Every call that names data passes Authorizer once for each distinct bucket, type and verb,
 //     before the service sees it.
 //  2. Every error that leaves is a status with an ErrorDetail, which says what became of the write.
-//  3. A client never holds more than the limits below: messages, headers, streams, connections.
+//  3. A client never holds more than the limits below: messages, headers, streams, connections. All
+//     together hold at most maxPartial of requests that have not arrived as a whole, which they must
+//     within requestTimeout, and maxHeld of those that are being carried out.
 //
 // # Life of a call
 //
-//	listener (at most Config.MaxConnections) -> TLS -> HTTP/2 (frames and headers bounded)
+//	listener (at most Config.MaxConnections) -> TLS -> meter -> HTTP/2 (frames and headers bounded)
 //	  -> message (at most Config.MaxRequest) -> convert -> Authenticate -> Authorize -> kv.Service
 //	  -> convert (at most MaxAnswer) -> status with ErrorDetail or message
 //

@@ -16,6 +16,7 @@ type door struct {
 	pb.UnimplementedDatabaseServer
 	cfg      Config
 	open     *openTable
+	held     held
 	stopping chan struct{} // closed when the server stops
 }
 
@@ -29,6 +30,11 @@ func (d *door) Do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) 
 
 // do is Do for both ways that it is called: alone, and in a pipe.
 func (d *door) do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) {
+	n := weight(m.GetOperations(), m.GetQueries())
+	if err := d.held.take(n, m.GetOptions().GetAttempt().GetRetry()); err != nil {
+		return nil, err
+	}
+	defer d.held.give(n)
 	req, err := convert.DecodeRequest(m)
 	if err != nil {
 		return nil, err
@@ -98,6 +104,11 @@ func (d *door) resume(ctx context.Context, id kv.TxnID) (Access, error) {
 
 func (d *door) Execute(ctx context.Context, m *pb.ExecuteRequest) (*pb.ExecuteResponse, error) {
 	id := kv.TxnID(m.GetTransaction())
+	n := weight(m.GetOperations(), m.GetQueries())
+	if err := d.held.take(n, false); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	defer d.held.give(n)
 	ops, err := convert.DecodeOps(m.GetOperations())
 	if err != nil {
 		return nil, convert.EncodeError(err)

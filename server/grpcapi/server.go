@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -20,7 +21,7 @@ import (
 
 // Limits on what clients can make the door hold. docs/reference/limits.md lists them.
 const (
-	DefaultMaxConnections = 4096     // connections at once; more wait to be accepted
+	DefaultMaxConnections = 1024     // connections at once; more wait to be accepted
 	DefaultMaxStreams     = 1024     // calls under way on one connection; more wait at the client
 	DefaultMaxRequest     = 4 << 20  // bytes of one request
 	MaxAnswer             = 16 << 20 // bytes of one answer; larger values must be paged through
@@ -55,7 +56,8 @@ type Config struct {
 	// and up.
 	MaxStreams uint32
 	// MaxRequest bounds a request's bytes. Default DefaultMaxRequest; range 2 MiB, which holds any
-	// one operation, to 1 GiB. Memory for requests is at most MaxRequest times the calls under way.
+	// one operation, to 1 GiB. Requests that have not arrived as a whole hold at most 512 MiB together, those
+	// that are being carried out 256 MiB.
 	MaxRequest int
 }
 
@@ -115,10 +117,11 @@ func options(cfg Config) []grpc.ServerOption {
 			MinTime: minClientPing, PermitWithoutStream: true,
 		}),
 	}
+	creds := insecure.NewCredentials()
 	if cfg.TLS != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(cfg.TLS)))
+		creds = credentials.NewTLS(cfg.TLS)
 	}
-	return opts
+	return append(opts, grpc.Creds(meteredCredentials{creds, newAllowance()}))
 }
 
 // SetServing changes what the health service answers, for the server as a whole and for

@@ -11,7 +11,7 @@ import (
 // the client's deadline runs on its own clock, and an answer that comes after it tells nobody anything,
 // of a write not even that nothing was written. It has to be more than a round trip, which nobody here knows.
 const (
-	answerPart = 4           // one in so many parts of what is left of the deadline
+	answerPart = 4               // one in so many parts of what is left of the deadline
 	maxLeft    = 1 * time.Second // no more than this, which is a long round trip
 )
 

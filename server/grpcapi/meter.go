@@ -1,0 +1,312 @@
+package grpcapi
+
+import (
+	"encoding/binary"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// What requests that have not arrived as a whole may hold. gRPC bounds the bytes of one that nobody reads,
+// but reads all that come, so that a client may keep as many half ones as it has streams, for ever.
+const (
+	maxConnPartial = 128 << 20        // bytes of one connection; it is closed beyond
+	maxPartial     = 512 << 20        // of all together; beyond, the connection that holds most is closed
+	streamCost     = 16 << 10         // bytes that a stream counts beside its request
+	requestTimeout = 30 * time.Second // from a request's beginning to its end; then the connection is closed
+)
+
+// HTTP/2 frames (RFC 9113, section 6), and gRPC's five bytes before each message.
+const (
+	prefaceLen    = 24
+	frameHeadLen  = 9
+	messageHead   = 5
+	frameData     = 0
+	frameHeaders  = 1
+	frameReset    = 3
+	flagEndStream = 1
+	flagPadded    = 8
+)
+
+// allowance is what the connections of a door share.
+type allowance struct {
+	perConn, most int64
+
+	mu    sync.Mutex
+	held  int64
+	conns map[*meter]int64 // what each holds
+}
+
+func newAllowance() *allowance {
+	return &allowance{perConn: maxConnPartial, most: maxPartial, conns: map[*meter]int64{}}
+}
+
+// add changes what a connection holds, and says which one has to go, if any.
+func (a *allowance) add(m *meter, n int64) (closing *meter) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.conns[m]; !ok {
+		return nil // it is closed
+	}
+	a.held += n
+	a.conns[m] += n
+	if n <= 0 {
+		return nil
+	}
+	if a.conns[m] > a.perConn {
+		return m
+	}
+	if a.held <= a.most {
+		return nil
+	}
+	closing = m
+	for other, held := range a.conns {
+		if held > a.conns[closing] {
+			closing = other
+		}
+	}
+	return closing
+}
+
+func (a *allowance) enter(m *meter) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.conns[m] = 0
+}
+
+func (a *allowance) leave(m *meter) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held -= a.conns[m]
+	delete(a.conns, m)
+}
+
+// meteredCredentials meter what comes through connections once TLS is taken off.
+type meteredCredentials struct {
+	credentials.TransportCredentials
+	all *allowance
+}
+
+func (c meteredCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	plain, info, err := c.TransportCredentials.ServerHandshake(conn)
+	if err != nil {
+		return plain, info, err
+	}
+	return newMeter(plain, c.all), info, nil
+}
+
+func (c meteredCredentials) Clone() credentials.TransportCredentials {
+	return meteredCredentials{c.TransportCredentials.Clone(), c.all}
+}
+
+// meter is a connection that knows which requests have begun and not ended. It reads along, changes
+// nothing, and leaves what is malformed to gRPC, which ends the connection for it.
+type meter struct {
+	net.Conn
+	all     *allowance
+	in, out frames
+
+	mu      sync.Mutex
+	streams map[uint32]*partial
+	timer   *time.Timer // set while a request may be unfinished
+	closed  bool
+}
+
+// partial is a stream, and what has come of its current message.
+type partial struct {
+	head  [messageHead]byte
+	heads int       // bytes of head that are there
+	left  uint32    // bytes of the message that are not
+	bytes int64     // counted
+	since time.Time // zero: no message is unfinished
+}
+
+func newMeter(conn net.Conn, all *allowance) *meter {
+	m := &meter{Conn: conn, all: all, streams: map[uint32]*partial{}}
+	m.in.skip = prefaceLen
+	all.enter(m)
+	return m
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.Conn.Read(p)
+	m.mu.Lock()
+	change := int64(0)
+	m.in.feed(p[:n], func(f *frame) { change += m.began(f) }, func(f *frame, data []byte) { change += m.came(f, data) },
+		func(f *frame) { change += m.ended(f) })
+	m.mu.Unlock()
+	m.count(change)
+	return n, err
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	change := int64(0)
+	m.out.feed(p, func(*frame) {}, func(*frame, []byte) {}, func(f *frame) { change += m.ended(f) })
+	m.mu.Unlock()
+	m.count(change)
+	return m.Conn.Write(p)
+}
+
+func (m *meter) count(change int64) {
+	if change == 0 {
+		return
+	}
+	if closing := m.all.add(m, change); closing != nil {
+		_ = closing.Close() // whoever reads from it finds out
+	}
+}
+
+// Close ends the connection. It may be called again.
+func (m *meter) Close() error {
+	m.all.leave(m)
+	m.mu.Lock()
+	m.closed = true
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	m.mu.Unlock()
+	return m.Conn.Close()
+}
+
+// began takes in that a frame of the client begins.
+func (m *meter) began(f *frame) int64 {
+	if f.kind != frameHeaders || m.streams[f.stream] != nil {
+		return 0
+	}
+	m.streams[f.stream] = &partial{bytes: streamCost}
+	m.watch(m.streams[f.stream])
+	return streamCost
+}
+
+// watch notes that a message has begun.
+func (m *meter) watch(s *partial) {
+	s.since = time.Now()
+	if m.timer == nil && !m.closed {
+		m.timer = time.AfterFunc(requestTimeout, m.look)
+	}
+}
+
+// look closes the connection if a message has been unfinished for too long.
+func (m *meter) look() {
+	m.mu.Lock()
+	m.timer = nil
+	var oldest time.Time
+	for _, s := range m.streams {
+		if !s.since.IsZero() && (oldest.IsZero() || s.since.Before(oldest)) {
+			oldest = s.since
+		}
+	}
+	age := time.Since(oldest)
+	if !oldest.IsZero() && age < requestTimeout && !m.closed {
+		m.timer = time.AfterFunc(requestTimeout-age, m.look)
+	}
+	m.mu.Unlock()
+	if !oldest.IsZero() && age >= requestTimeout {
+		_ = m.Close()
+	}
+}
+
+// came takes in bytes of messages.
+func (m *meter) came(f *frame, data []byte) (change int64) {
+	s := m.streams[f.stream]
+	if s == nil {
+		return 0 // it has ended; gRPC drops them
+	}
+	for len(data) > 0 {
+		if s.heads < messageHead {
+			if s.since.IsZero() {
+				m.watch(s)
+			}
+			n := copy(s.head[s.heads:], data)
+			s.heads, data = s.heads+n, data[n:]
+			if s.heads < messageHead {
+				return change
+			}
+			s.left = binary.BigEndian.Uint32(s.head[1:])
+		}
+		n := min(len(data), int(s.left))
+		s.left, data = s.left-uint32(n), data[n:]
+		s.bytes, change = s.bytes+int64(n), change+int64(n)
+		if s.left == 0 {
+			change -= s.bytes - streamCost
+			*s = partial{bytes: streamCost}
+		}
+	}
+	return change
+}
+
+// ended takes in that a frame of either side has ended. A stream that one side has ended holds no part
+// of a request any more: either it is there, or nobody waits for the rest.
+func (m *meter) ended(f *frame) int64 {
+	s := m.streams[f.stream]
+	if s == nil || f.kind != frameReset && (f.kind > frameHeaders || f.flags&flagEndStream == 0) {
+		return 0
+	}
+	delete(m.streams, f.stream)
+	return -s.bytes
+}
+
+// frame is what a frame's header says.
+type frame struct {
+	kind, flags byte
+	stream      uint32
+}
+
+// frames finds the frames in one direction of a connection, however they are cut into pieces.
+type frames struct {
+	skip int // bytes before the next header that are no data
+	data int // bytes of data before those
+	pad  bool
+	head [frameHeadLen]byte
+	n    int // bytes of head that are there
+	frame
+	open bool // a frame has begun and not ended
+}
+
+// feed takes the next bytes in.
+func (r *frames) feed(p []byte, began func(*frame), data func(*frame, []byte), ended func(*frame)) {
+	for {
+		switch {
+		case r.pad && len(p) > 0: // the first byte says how many of the last ones are none
+			r.pad = false
+			r.skip = min(int(p[0]), r.data-1)
+			r.data -= 1 + r.skip
+			p = p[1:]
+		case r.data > 0 && len(p) > 0:
+			n := min(r.data, len(p))
+			data(&r.frame, p[:n])
+			r.data, p = r.data-n, p[n:]
+		case r.skip > 0 && len(p) > 0:
+			n := min(r.skip, len(p))
+			r.skip, p = r.skip-n, p[n:]
+		case r.open && !r.pad && r.data == 0 && r.skip == 0:
+			r.open = false
+			ended(&r.frame)
+		case len(p) == 0:
+			return
+		default:
+			n := copy(r.head[r.n:], p)
+			r.n, p = r.n+n, p[n:]
+			if r.n == frameHeadLen {
+				r.begin()
+				began(&r.frame)
+			}
+		}
+	}
+}
+
+// begin reads a header.
+func (r *frames) begin() {
+	size := int(r.head[0])<<16 | int(binary.BigEndian.Uint16(r.head[1:]))
+	r.frame = frame{r.head[3], r.head[4], binary.BigEndian.Uint32(r.head[5:]) &^ (1 << 31)}
+	r.n, r.open = 0, true
+	if r.kind != frameData {
+		r.skip = size
+		return
+	}
+	r.data = size
+	r.pad = r.flags&flagPadded != 0 && size > 0
+}
