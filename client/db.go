@@ -148,8 +148,8 @@ func (h *home) succeeded(c *call, r Receipt) error {
 }
 
 // Outcome asks what became of the operation with this id, whose call failed with outcome unknown.
-// An answer "not applied" also makes sure that it never will be. A client knows the operations that
-// it sent itself; for one of another process name the try with WithAttempt: its lane, and what
+// An answer "not applied" also makes sure that it never will be. A client remembers the last operations
+// whose outcome it could not tell; for one that succeeded, or of another process, name the try with WithAttempt: its lane, and what
 // a receipt of it told before the first try (After), or else the age of that.
 func (h *home) Outcome(ctx context.Context, id OpID, opts ...CallOption) (OutcomeAnswer, error) {
 	c := callOptions(h.defaults, opts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -31,7 +32,8 @@ type remote struct {
 	api  pb.DatabaseClient
 	pipe *pipe
 
-	large chan struct{} // holds an item for each large request under way
+	served atomic.Bool   // a node has answered here
+	large  chan struct{} // holds an item for each large request under way
 }
 
 func newRemote(addr string, conn *grpc.ClientConn) *remote {
@@ -60,6 +62,13 @@ func (r *remote) enter(ctx context.Context, bound int) (leave func(), err error)
 	}
 }
 
+// answered notes that there is a database at the address.
+func (r *remote) answered() {
+	if !r.served.Load() {
+		r.served.Store(true)
+	}
+}
+
 // ready reports whether a call would find a connection. If not it has one made.
 func (r *remote) ready() bool {
 	switch r.conn.GetState() {
@@ -82,6 +91,7 @@ type rpc struct {
 // not theriac's own, may have happened.
 func (c *rpc) failed(ctx context.Context, err error, sent bool) error {
 	if e, ok := convert.DecodeError(err); ok {
+		c.remote.served.Store(true)
 		return ended(ctx, e)
 	}
 	st := status.Convert(err)
@@ -92,7 +102,7 @@ func (c *rpc) failed(ctx context.Context, err error, sent bool) error {
 	}
 	if c.writes && sent {
 		e.Outcome = kv.OutcomeUnknown
-	} else if kind, message, ok := unreachable(c.remote.addr, st); ok {
+	} else if kind, message, ok := unreachable(c.remote.addr, st, c.remote.served.Load()); ok {
 		e.Kind, e.Message = kind, message
 		if kind == kv.KindInvalid {
 			e.Err = unusableError{err}
@@ -203,6 +213,7 @@ func (r *remote) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 	if err != nil {
 		return kv.Response{}, c.damaged(err)
 	}
+	r.answered()
 	return resp, nil
 }
 
@@ -367,6 +378,7 @@ func (r *remote) Status(ctx context.Context) (kv.Status, error) {
 	if err != nil {
 		return kv.Status{}, c.damaged(err)
 	}
+	r.answered()
 	return s, nil
 }
 

@@ -570,3 +570,13 @@ func TestAddressesAreChecked(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid, bad)
 	}
 }
+
+func TestOutcomeOfAnAnsweredWriteIsWhatItsCallSaid(t *testing.T) {
+	inBubble(t, "applied", func(t *testing.T, r *regions) {
+		id := NewOpID()
+		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithOpID(id)))
+		_, err := r.db.Outcome(ctx, id)
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, "if its call succeeded it was applied")
+	})
+}

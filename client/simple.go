@@ -6,8 +6,9 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// Counter is a number that concurrent additions sum up in. It starts at 0 and stays within
-// [-2^62, 2^62].
+// Counter is a number that concurrent additions sum up in. It starts at 0. A large increment
+// that would take it out of [-2^62, 2^62] is refused with ErrBound; small ones, and concurrent ones in
+// several regions, may still take it beyond. A sum that does not fit 64 bits is ErrBound to whoever reads it.
 type Counter struct{ Handle }
 
 // Add adds n, which may be negative.

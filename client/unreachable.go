@@ -35,10 +35,13 @@ func (e unusableError) Unwrap() error { return e.error }
 func unusable(err error) bool { return errors.As(err, new(unusableError)) }
 
 // unreachable explains a call that found no database at addr, and tells its kind: what only another
-// setting cures is invalid, which nobody retries. ok is false when st is about something else.
-func unreachable(addr string, st *status.Status) (kind kv.Kind, message string, ok bool) {
+// setting cures is invalid, which nobody retries. Where one has served before, a wrong port is no
+// explanation. ok is false when st is about something else.
+func unreachable(addr string, st *status.Status, served bool) (kind kv.Kind, message string, ok bool) {
 	text := st.Message()
 	switch {
+	case served && (strings.Contains(text, saysNoHandshake) || strings.Contains(text, saysHungUp)):
+		return kv.KindUnavailable, "the node at " + addr + " answers no new connection: it may be stopping, or stuck, or the way to it is", true
 	case strings.Contains(text, saysPlaintext):
 		return kv.KindInvalid, "the node at " + addr + " speaks no TLS: " + plaintextAdvice(addr), true
 	case strings.Contains(text, saysUntrusted):

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/theriac-db/theriac/kv"
 )
 
 // serveOn runs serve on a loopback port until the test ends.
@@ -88,12 +90,33 @@ func TestNobodyListens(t *testing.T) {
 }
 
 func TestPlaintextBeyondLoopbackIsNotAdvised(t *testing.T) {
-	kind, message, ok := unreachable("db.example:1", status.New(codes.Unavailable, "x: "+saysPlaintext))
+	kind, message, ok := unreachable("db.example:1", status.New(codes.Unavailable, "x: "+saysPlaintext), false)
 	require.True(t, ok)
 	require.ErrorIs(t, &Error{Kind: kind}, ErrInvalid)
 	require.NotContains(t, message, "--insecure")
-	_, _, ok = unreachable("db.example:1", status.New(codes.Unavailable, "shutting down"))
+	_, _, ok = unreachable("db.example:1", status.New(codes.Unavailable, "shutting down"), false)
 	require.False(t, ok)
+}
+
+func TestNodeThatServedIsNoWrongPort(t *testing.T) {
+	for _, says := range []string{saysHungUp, saysNoHandshake} {
+		st := status.New(codes.Unavailable, "x: "+says)
+		_, message, ok := unreachable("node:1", st, false)
+		require.True(t, ok)
+		require.Contains(t, message, notClientPort)
+		kind, message, ok := unreachable("node:1", st, true)
+		require.True(t, ok)
+		require.Equal(t, kv.KindUnavailable, kind)
+		require.NotContains(t, message, notClientPort)
+		require.NotContains(t, message, "TLS")
+	}
+	s := newFakeStream()
+	r, _ := piping(s)
+	out := startWrite(context.Background(), r)
+	s.answer((<-s.got).Calls[0])
+	require.NoError(t, (<-out).error)
+	require.True(t, r.served.Load())
+	r.pipe.close()
 }
 
 func TestReasonsOfDialling(t *testing.T) {

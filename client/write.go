@@ -268,7 +268,8 @@ func (r *router) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.Outcome
 	}
 	if !known {
 		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid,
-			"operation %s was not sent by this client, or too long ago: name its lane and the age of its first try", a.ID)
+			"operation %s is none whose outcome this client could not tell: if its call succeeded it was applied; if it was another "+
+				"client's, or is long ago, name its lane and what that told before the first try (WithAttempt)", a.ID)
 	}
 	return r.ask(ctx, a.ID, s, nil)
 }

@@ -82,7 +82,10 @@ func (d *door) Pipe(stream grpc.BidiStreamingServer[pb.PipeRequest, pb.PipeRespo
 	close(p.work)
 	p.workers.Wait()
 	close(p.answers)
-	return errors.Join(err, <-sent)
+	if failed := <-sent; err == nil {
+		err = failed
+	}
+	return err // as it is: its status carries the ErrorDetail
 }
 
 // receive hands calls to workers until the stream ends: nil when the client half-closed it. It reads on

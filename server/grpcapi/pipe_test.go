@@ -90,6 +90,16 @@ func TestPipeRefusesOversizedMessages(t *testing.T) {
 	require.NoError(t, stream.Send(&pb.PipeRequest{Calls: make([]*pb.PipeCall, maxPipeCalls+1)}))
 	_, err := stream.Recv()
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	endsWith(t, err, kv.ErrTooLarge)
+}
+
+// endsWith asserts that a stream's end says why, as every error does.
+func endsWith(t *testing.T, err error, kind error) {
+	t.Helper()
+	e, ok := convert.DecodeError(err)
+	require.True(t, ok, "there is an ErrorDetail: %v", err)
+	require.ErrorIs(t, e, kind)
+	require.NotContains(t, e.Message, "rpc error")
 }
 
 func TestPipeRefusesCallsBeyondItsLimit(t *testing.T) {
@@ -137,6 +147,7 @@ func TestPipeRefusesAnIdThatIsUnderWay(t *testing.T) {
 		_, err = stream.Recv()
 	}
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	endsWith(t, err, kv.ErrInvalid)
 }
 
 // More callers than a pipe has places wait, and all give up: the pipe serves again.
