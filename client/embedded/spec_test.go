@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -195,9 +196,13 @@ func values(es, over []*happened) []string {
 		return []string{fmt.Sprint(sum)}[:min(len(left), 1)]
 	case crdt.RegisterLWW:
 		left = uncovered(kv.VerbAssign, kv.VerbAssign, kv.VerbReset)
-		slices.SortFunc(left, func(a, b *happened) int { return b.stamp.Compare(a.stamp) })
-		left = slices.DeleteFunc(left, func(e *happened) bool { return e.stamp != left[0].stamp })
-		return data(left)
+		if len(left) == 0 {
+			return nil
+		}
+		winner := slices.MaxFunc(left, func(a, b *happened) int {
+			return cmp.Or(cmp.Compare(a.stamp.Time, b.stamp.Time), cmp.Compare(a.stamp.Region, b.stamp.Region))
+		}).stamp
+		return data(slices.DeleteFunc(left, func(e *happened) bool { return e.stamp != winner }))
 	case crdt.RegisterMV:
 		left = uncovered(kv.VerbAssign, kv.VerbAssign, kv.VerbReset)
 		return []string{fmt.Sprint(data(left))}[:min(len(left), 1)]
