@@ -114,7 +114,7 @@ func (r *router) each(ctx context.Context, o *kv.Options, try func(t *turn) erro
 		if unusable(err) {
 			n--
 		}
-		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) || t.last(err) {
+		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) || t.last(r, err, &failed) {
 			return failed.all()
 		}
 		next, pause := r.next(e, &failed)

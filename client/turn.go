@@ -23,8 +23,9 @@ var errSilent = errors.New("client: the node is silent")
 
 // turn is one try of a call at one endpoint.
 type turn struct {
-	e   *endpoint
-	ctx context.Context // of what writes nothing; ends when the node is found silent
+	e      *endpoint
+	caller context.Context
+	ctx    context.Context // of what writes nothing; ends when the node is found silent
 	// wait is how long the node may wait for the token; 0: as long as the caller's deadline allows.
 	wait    time.Duration
 	patient time.Duration // with a silent node; 0: as long as the caller has
@@ -32,7 +33,7 @@ type turn struct {
 
 // turn plans a try at e, others being the endpoints that have not had one; again tells that all had.
 func (r *router) turn(ctx context.Context, e *endpoint, others int, again bool) *turn {
-	t := &turn{e: e, ctx: ctx}
+	t := &turn{e: e, caller: ctx, ctx: ctx}
 	if len(r.endpoints) == 1 {
 		return t
 	}
@@ -61,8 +62,14 @@ func timeLeft(ctx context.Context) (time.Duration, bool) {
 }
 
 // last reports whether err is the end of the call: the node has waited for the token as long as the
-// caller's deadline allowed.
-func (t *turn) last(err error) bool { return t.wait == 0 && kv.KindOf(err) == kv.KindStale }
+// caller's deadline allowed, or all have been asked and the time left is too short to hear of another try.
+func (t *turn) last(r *router, err error, failed *failures) bool {
+	if kv.KindOf(err) != kv.KindStale {
+		return false
+	}
+	left, bounded := timeLeft(t.caller)
+	return t.wait == 0 || bounded && left < shortestTry && r.others(t.e, failed) == 0
+}
 
 // run runs a try.
 func (t *turn) run(r *router, o *kv.Options, try func(t *turn) error) error {
@@ -70,14 +77,13 @@ func (t *turn) run(r *router, o *kv.Options, try func(t *turn) error) error {
 	if t.patient == 0 {
 		return try(t)
 	}
-	caller := t.ctx
-	own, stop := r.watch(caller, t.e, t.patient)
+	own, stop := r.watch(t.caller, t.e, t.patient)
 	defer stop()
 	t.ctx = own
 	err := try(t)
 	switch {
 	case err == nil || kv.OutcomeOf(err) != kv.NotApplied:
-	case caller.Err() != nil:
+	case t.caller.Err() != nil:
 		if kv.KindOf(err) == kv.KindDeadline {
 			r.probe(t.e) // the call was too short to find out
 		}

@@ -187,6 +187,32 @@ func TestTransactionsLeaveASilentNode(t *testing.T) {
 	})
 }
 
+// A write that ran out of time on its way would be of unknown outcome, so none is sent at the last moment.
+func TestStaleIsNotTriedAgainAtTheLastMoment(t *testing.T) {
+	inBubble(t, "short", func(t *testing.T, r *regions) {
+		stale := always(func() error { return kv.Errorf(kv.KindStale, "behind") })
+		r.eu.before, r.us.before = stale, stale
+		short, cancel := context.WithTimeout(ctx, shortestTry-time.Millisecond)
+		defer cancel()
+		_, err := r.db.Counter("c").Get(short)
+		require.ErrorIs(t, err, ErrStale)
+		require.Equal(t, 1, r.eu.count("Do"))
+		require.Equal(t, 1, r.us.count("Do"), "each is asked once")
+	})
+	inBubble(t, "long", func(t *testing.T, r *regions) {
+		stale := always(func() error { return kv.Errorf(kv.KindStale, "behind") })
+		r.eu.before, r.us.before = stale, stale
+		long, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		_, err := r.db.Counter("c").Get(long)
+		require.ErrorIs(t, err, ErrStale)
+		require.Equal(t, 3, r.eu.count("Do")+r.us.count("Do"), "one of them with all the time that is left")
+		for i, want := range []time.Duration{tokenWait, tokenWait, 0} {
+			require.Equal(t, want, append(r.eu.requests()[:1:1], append(r.us.requests()[:1:1], r.eu.requests()[1:]...)...)[i].Options.Wait)
+		}
+	})
+}
+
 func TestLargeRequestsWaitTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &remote{addr: "eu", large: make(chan struct{}, 1)}

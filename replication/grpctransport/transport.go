@@ -95,7 +95,7 @@ func (t *Transport) Dial(ctx context.Context, address string) (replication.Conn,
 	c, err := open(ctx, client)
 	if err != nil {
 		_ = client.Close()
-		return nil, fmt.Errorf("dial %s: %w", address, err)
+		return nil, fmt.Errorf("dial %s: %w", address, plainly(err))
 	}
 	c.remote = address
 	return c, nil
@@ -108,7 +108,10 @@ func open(ctx context.Context, client *grpc.ClientConn) (*clientConn, error) {
 	stream, err := peerv1.NewPeerClient(client).Stream(life)
 	if !release() || err != nil {
 		cancel()
-		return nil, errors.Join(err, ctx.Err())
+		if ctx.Err() != nil {
+			err = errors.Join(plainly(err), ctx.Err())
+		}
+		return nil, err
 	}
 	return &clientConn{stream: stream, client: client, cancel: cancel}, nil
 }
@@ -123,7 +126,7 @@ type clientConn struct {
 
 func (c *clientConn) Send(m *peerv1.Message) error {
 	if err := c.stream.Send(m); err != nil {
-		return fmt.Errorf("send to %s: %w", c.remote, err)
+		return fmt.Errorf("send to %s: %w", c.remote, plainly(err))
 	}
 	return nil
 }
@@ -131,7 +134,7 @@ func (c *clientConn) Send(m *peerv1.Message) error {
 func (c *clientConn) Recv() (*peerv1.Message, error) {
 	m, err := c.stream.Recv()
 	if err != nil {
-		return nil, fmt.Errorf("receive from %s: %w", c.remote, err)
+		return nil, fmt.Errorf("receive from %s: %w", c.remote, plainly(err))
 	}
 	return m, nil
 }
