@@ -94,10 +94,10 @@ func Open(ctx context.Context, addresses string, opts ...Option) (*DB, error) {
 	}
 	router := newRouter(endpoints, cfg.policy)
 	if _, err := router.Status(ctx); err != nil {
-		return nil, errors.Join(err, closeAll())
+		return nil, errors.Join(err, router.close(closeAll))
 	}
 	db := newDB(router, cfg)
-	db.routed, db.close = true, closeAll
+	db.routed, db.close = true, func() error { return router.close(closeAll) }
 	return db, nil
 }
 

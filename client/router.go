@@ -24,6 +24,8 @@ type router struct {
 	lastTxn kv.TxnID
 	txns    map[kv.TxnID]openTxn
 	unknown *sentTable
+	closed  bool           // no probe begins
+	probes  sync.WaitGroup // that are under way
 }
 
 // openTxn is where an interactive transaction lives. It can't move.

@@ -157,10 +157,12 @@ func (r *router) watch(ctx context.Context, e *endpoint, patient time.Duration) 
 // probe asks a node whether it is there, unless that is being done. One that does not answer is passed
 // over until it does.
 func (r *router) probe(e *endpoint) {
-	if !e.probing.CompareAndSwap(false, true) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || !e.probing.CompareAndSwap(false, true) {
 		return
 	}
-	go func() { // ends by itself, soon
+	r.probes.Go(func() {
 		defer e.probing.Store(false)
 		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 		defer cancel()
@@ -174,5 +176,15 @@ func (r *router) probe(e *endpoint) {
 		if e.mute.Swap(false) {
 			e.downUntil.Store(0)
 		}
-	}()
+	})
+}
+
+// close waits for the probes under way, which the end of their connections ends.
+func (r *router) close(connections func() error) error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	err := connections()
+	r.probes.Wait()
+	return err
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,16 +15,33 @@ import (
 // hanging is a node that is stopped while stop is open: calls wait for it, or for their caller.
 type hanging struct {
 	*faulty
+	lock    sync.Mutex
 	stopped chan struct{} // closed when it goes on; nil: it runs
 	slow    time.Duration // that a digest takes
 }
 
+func (h *hanging) stop() {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	h.stopped = make(chan struct{})
+}
+
+func (h *hanging) goOn() {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	close(h.stopped)
+	h.stopped = nil
+}
+
 func (h *hanging) hang(ctx context.Context) error {
-	if h.stopped == nil {
+	h.lock.Lock()
+	stopped := h.stopped
+	h.lock.Unlock()
+	if stopped == nil {
 		return nil
 	}
 	select {
-	case <-h.stopped:
+	case <-stopped:
 		return nil
 	case <-ctx.Done():
 		return deadline(ctx, "call")
@@ -75,7 +93,7 @@ func inBubbleWithHanging(t *testing.T, test func(t *testing.T, r *regions, h *ha
 func TestReadsLeaveASilentNode(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Second, 10 * time.Second, time.Hour} {
 		inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
-			h.stopped = make(chan struct{})
+			h.stop()
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			began := time.Now()
@@ -94,7 +112,7 @@ func TestReadsLeaveASilentNode(t *testing.T) {
 				require.NoError(t, err)
 				require.Zero(t, time.Since(began), "it is passed over until it answers")
 			}
-			close(h.stopped)
+			h.goOn()
 			time.Sleep(2 * penalty)
 			_, err = r.db.Counter("c").Get(context.Background(), WithReceipt(&got))
 			require.NoError(t, err)
@@ -109,7 +127,7 @@ func TestReadsLeaveASilentNode(t *testing.T) {
 // Calls that are too short to find out have it found out for those after them.
 func TestShortCallsFindASilentNode(t *testing.T) {
 	inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
-		h.stopped = make(chan struct{})
+		h.stop()
 		failed := 0
 		for range 100 {
 			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
@@ -120,7 +138,7 @@ func TestShortCallsFindASilentNode(t *testing.T) {
 			cancel()
 		}
 		require.LessOrEqual(t, failed, int(probeTimeout/(100*time.Millisecond))+2, "the one that had it asked, and the one under way at the end")
-		close(h.stopped)
+		h.goOn()
 		synctest.Wait()
 	})
 }
@@ -140,12 +158,11 @@ func TestSlowIsNotSilent(t *testing.T) {
 // goes elsewhere.
 func TestWritesAndASilentNode(t *testing.T) {
 	inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
-		h.stopped = make(chan struct{})
+		h.stop()
 		var got Receipt
 		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithReceipt(&got)), "it asks who serves first")
 		require.Equal(t, "us", got.Region)
-		close(h.stopped)
-		h.stopped = nil
+		h.goOn()
 		time.Sleep(10 * penalty)
 		_, err := r.db.Counter("c").Get(ctx) // has it probed
 		require.NoError(t, err)
@@ -153,7 +170,7 @@ func TestWritesAndASilentNode(t *testing.T) {
 		require.NoError(t, r.db.Counter("c").Add(ctx, 1, WithReceipt(&got)))
 		require.Equal(t, "eu", got.Region)
 
-		h.stopped = make(chan struct{})
+		h.stop()
 		bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		sent := make(chan error, 1)
@@ -164,7 +181,7 @@ func TestWritesAndASilentNode(t *testing.T) {
 		err = <-sent
 		require.ErrorIs(t, err, ErrDeadline)
 		require.Equal(t, OutcomeUnknown, OutcomeOf(err))
-		close(h.stopped)
+		h.goOn()
 		require.EqualValues(t, 3, counter(t, r.db, "c"))
 	})
 }
@@ -176,13 +193,13 @@ func TestTransactionsLeaveASilentNode(t *testing.T) {
 		defer cancel()
 		require.NoError(t, r.db.Update(bounded, func(tx *Tx) error {
 			if runs++; runs == 1 {
-				h.stopped = make(chan struct{})
+				h.stop()
 			}
 			_, err := tx.Counter("c").Get(bounded)
 			return err
 		}))
 		require.Equal(t, 2, runs)
-		close(h.stopped)
+		h.goOn()
 		synctest.Wait()
 	})
 }
