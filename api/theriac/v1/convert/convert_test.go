@@ -490,7 +490,7 @@ func TestDefaultsTakeNoBytes(t *testing.T) {
 // its translation.
 func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 	want := map[protoreflect.Name]int{
-		"Options": 4, "Attempt": 6, "Receipt": 7, "Operation": 12, "Query": 6, "Page": 2, "Value": 8,
+		"Options": 5, "Attempt": 6, "Receipt": 7, "Operation": 12, "Query": 6, "Page": 2, "Value": 8,
 		"Field": 2, "Step": 2, "Expectation": 1, "DoRequest": 3, "DoResponse": 2, "BeginRequest": 2,
 		"BeginResponse": 2, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 2, "CommitResponse": 1,
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
