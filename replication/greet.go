@@ -5,18 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/kv"
 )
 
-// A node with data needs nobody to ask who it is. But its operator may have told it whom to join, and it may
-// have come upon data of another cluster: its own folder of before, or somebody else's. Nothing would
-// ever show that, since it looks for the regions of its own list only. So it asks whose those are that
-// it is told to join. If all that answer are of another cluster it does not start; if nobody answers it
-// does, as peers may be away, and goes on asking: what it learns then is a fault that an operator hears of,
-// as is one address of several that leads elsewhere.
+// A node with data needs nobody to ask who it is, and serves at once. But its operator may have told it whom
+// to join, and it may have come upon data of another cluster: its own folder of before, or somebody else's.
+// Nothing would ever show that, since it looks for the regions of its own list only. So it asks whose those
+// are that it is told to join, until each has said that it is of the cluster. One that is of another is a
+// fault that an operator hears of. It is no reason not to serve: it may be that one, a region that lost its
+// disk and founded a cluster by mistake, that is wrong.
 
 // otherCluster says that an address leads to another cluster.
 type otherCluster struct {
@@ -73,27 +72,7 @@ func (c *JoinConfig) greetAll(ctx context.Context, addresses []string, id Identi
 	return out
 }
 
-// meet makes sure that a node with data starts where its operator wants it.
-func (c *JoinConfig) meet(ctx context.Context, id Identity) error {
-	var other otherCluster
-	var silent []string
-	met := c.greetAll(ctx, c.Ask, id)
-	for address, err := range met {
-		switch {
-		case err == nil:
-			return nil
-		case !errors.As(err, &other):
-			silent = append(silent, fmt.Sprintf("%s: %v", address, err))
-		}
-	}
-	if other.address != "" {
-		return id.misplaced(other)
-	}
-	c.Logf("nobody answers that this region is to join (%s): going on with the data of cluster %s, and asking again", strings.Join(silent, "; "), id.Cluster)
-	return nil
-}
-
-// greetOn goes on asking those that have not said that they are of the cluster.
+// greetOn asks those that this node is told to join until they have said that they are of the cluster.
 func (r *Replicator) greetOn(ctx context.Context) error {
 	c := JoinConfig{
 		Name: r.c.Identity.Name, Incarnation: r.c.Incarnation, Addresses: r.c.Addresses, Transport: r.c.Transport, Time: r.c.Time,

@@ -74,12 +74,9 @@ func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 	case id.Region == 0 && len(c.Ask) == 0:
 		return found(ctx, c)
 	case id.Region == 0:
-		id, err = c.askAround(ctx)
-	case len(c.Ask) > 0:
-		err = c.meet(ctx, id)
-	}
-	if err != nil {
-		return Identity{}, err
+		if id, err = c.askAround(ctx); err != nil {
+			return Identity{}, err
+		}
 	}
 	c.Name = id.Name
 	switch {

@@ -37,7 +37,7 @@ const (
 	StreamTimeout = 5 * time.Second
 	// HandshakeTimeout bounds dialling and the exchange of hellos.
 	HandshakeTimeout = 5 * time.Second
-	// GreetTimeout bounds how long a node with data waits at its start for those that it is told to join.
+	// GreetTimeout bounds each time that a node with data asks those that it is told to join whose they are.
 	GreetTimeout = 2 * time.Second
 	// Patience is how long a record waits for a dependency before that is asked of its sender.
 	Patience = 150 * time.Millisecond
