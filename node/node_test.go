@@ -79,6 +79,20 @@ func TestFailureOfTheStoreRefusesWritesAndIsTold(t *testing.T) {
 	require.Contains(t, s.State, "read-only")
 }
 
+// Nothing reaches a store that has failed, so nobody waits for it any more.
+func TestFailureOfTheStoreEndsWaits(t *testing.T) {
+	n, err := Start(t.Context(), config(vfs.NewMem(), "eu"))
+	require.NoError(t, err)
+	defer n.Kill()
+	r, waited := n.current.Load(), make(chan error, 1)
+	never := clock.VectorOf(clock.Entry{Region: r.lane.Region, Time: clock.MaxTimestamp})
+	go func() { waited <- r.exposure.Wait(t.Context(), never, false) }()
+	r.fatal(kv.Errorf(kv.KindReadOnly, "the disk is full"))
+	require.ErrorIs(t, <-waited, kv.ErrUnavailable)
+	_, err = n.Do(t.Context(), kv.Request{Queries: []kv.Query{{Object: kv.Object{Bucket: kv.DefaultBucket, Key: "k", Type: crdt.Counter}}}})
+	require.NoError(t, err, "what is here can be read")
+}
+
 func TestClockAheadRefusesWritesWhileItLasts(t *testing.T) {
 	n, err := Start(t.Context(), config(vfs.NewMem(), "eu"))
 	require.NoError(t, err)

@@ -92,6 +92,9 @@ func (n *run) fatal(err error) {
 	if n.failed.CompareAndSwap(nil, &failure{err}) {
 		n.config.logf("no more writes are taken: %v", err)
 		n.refuseFor(hasFailed, kv.Errorf(kv.KindReadOnly, "this node takes no more writes: %w", err))
+		if n.exposure != nil {
+			n.exposure.Stop() // nothing that is waited for comes any more
+		}
 		n.config.Fatal(err)
 	}
 }

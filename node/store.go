@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -215,7 +216,13 @@ func (s peerStore) replay(ctx context.Context, lane clock.Lane) error {
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, kv.ErrOverloaded) {
+		switch {
+		case errors.Is(err, kv.ErrOverloaded):
+			select {
+			case <-time.After(replication.OverloadedPause):
+			case <-ctx.Done():
+			}
+		case err != nil:
 			return err
 		}
 	}

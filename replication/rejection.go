@@ -20,8 +20,13 @@ type rejection struct {
 	upTo  clock.Timestamp // once this one is applied it is over
 	again time.Duration   // monotonic; nothing is handed over before
 	wait  backoff
-	told  faults
+	// offered is how often the store had no room for it.
+	offered int
+	told    faults
 }
+
+// overloadedTold is how often the store has no room for a record before that is told: about ten seconds.
+const overloadedTold = 100
 
 // mustRest tells how long nothing of a lane is handed to the store; 0: it may be. While batches that
 // follow a refused one are under way they are refused too, and nothing is taken from the queue.
@@ -125,12 +130,17 @@ func (r *Replicator) refused(l *inLane, records []Incoming, err error) {
 	if len(records) > 1 {
 		return // the next attempt finds out which
 	}
-	if errors.Is(err, kv.ErrOverloaded) { // it passes, and nobody need do anything
-		f.again = r.c.Time.Monotonic() + OverloadedPause
-		return
+	now := r.c.Time.Monotonic()
+	if errors.Is(err, kv.ErrOverloaded) { // it passes by itself
+		f.again = now + OverloadedPause
+		if f.offered++; f.offered < overloadedTold {
+			return
+		}
+		err = fmt.Errorf("record %s of lane %s waits: %w", last, l.lane, err)
+	} else {
+		f.again = now + f.wait.next()
+		err = fmt.Errorf("the store refuses record %s of lane %s: %w; what depends on it waits, and it is offered again: if a newer version wrote it, update this node", last, l.lane, err)
 	}
-	f.again = r.c.Time.Monotonic() + f.wait.next()
-	err = fmt.Errorf("the store refuses record %s of lane %s: %w; what depends on it waits, and it is offered again: if a newer version wrote it, update this node", last, l.lane, err)
 	if f.told.news(err) {
 		r.c.Hooks.stuck(l.lane.Region, err)
 	}

@@ -94,13 +94,16 @@ func (b *Batch) resolve(r *kv.Record) error {
 	return nil
 }
 
+// RoomForRemovals reports whether Apply takes a record that removes collections: not while too many
+// removals are pending.
+func (b *Batch) RoomForRemovals() bool { return b.s.pending.len()+len(b.pending) < MaxPendingRemovals }
+
 // admit refuses a record with removals of collections, resolved before, while too many are pending.
 func (b *Batch) admit(h *kv.Header) error {
-	n := b.s.pending.len() + len(b.pending)
-	if n < MaxPendingRemovals || !slices.ContainsFunc(b.targets, func(t crdt.Target) bool { return t.Below }) {
+	if b.RoomForRemovals() || !slices.ContainsFunc(b.targets, func(t crdt.Target) bool { return t.Below }) {
 		return nil
 	}
-	return kv.Errorf(kv.KindOverloaded, "storage: %d removals of collections are still being carried out, so record %s with more of them has to wait", n, h.Stamp())
+	return kv.Errorf(kv.KindOverloaded, "storage: %d removals of collections are still being carried out, so record %s with more of them has to wait", MaxPendingRemovals, h.Stamp())
 }
 
 func (b *Batch) applyTxns(r *kv.Record) {

@@ -44,7 +44,7 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 		return nil, nil
 	}
 	v := view{store: c.store, at: applied, seen: snapshot, own: c.lane.Region, mine: w.writes}
-	seen := make(map[place]bool)
+	guard, seen := w.writes.guard(), make(map[place]bool)
 	for i := range w.writes.writes {
 		e := &w.writes.writes[i]
 		if !e.needsCheck() || seen[e.place] {
@@ -53,7 +53,7 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 		seen[e.place] = true
 		items, ops, err := v.guarded(e.place)
 		if err == nil {
-			err = w.writes.guard()(e.target.Leaf, items, applied, ops...)
+			err = guard(e.target.Leaf, items, applied, ops...)
 		}
 		if kv.KindOf(err) == kv.KindBound {
 			return kv.Errorf(kv.KindBound, "%s: %w", e.place, err), nil
@@ -102,10 +102,20 @@ func (v *view) standing(p place, on []int) ([]byte, error) {
 // what was read elsewhere; were it held to the range of single increments, a counter that many had taken
 // past that could be exported and never imported.
 func (s *writeSet) guard() func(leaf kv.Type, items []byte, at clock.Vector, ops ...[]byte) error {
-	if s.imports {
+	if s.imports() {
 		return crdt.CheckRestored
 	}
 	return crdt.Check
+}
+
+// imports reports whether the set keeps the progress of an import.
+func (s *writeSet) imports() bool {
+	for i := range s.writes {
+		if w := &s.writes[i]; !w.dead && !w.target.Below && w.object.Bucket == kv.ImportBucket {
+			return true
+		}
+	}
+	return false
 }
 
 // compare evaluates a compare-and-set. The assignment covers what its transaction's snapshot sees, and

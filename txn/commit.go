@@ -19,6 +19,9 @@ const (
 	MaxQueued     = 1 << 16  // commits waiting for a group; one more gets ErrOverloaded
 )
 
+// removalsRetry is what a commit that removes collections is told to wait while too many are pending.
+const removalsRetry = 100 * time.Millisecond
+
 // Exposure is what txn needs of the exposed vector. All methods are safe for concurrent use. The
 // Local ones are called on the store's writer and syncer goroutines, in the order of timestamps,
 // and must not block on either.

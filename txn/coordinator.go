@@ -147,6 +147,7 @@ func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Resp
 	}
 	var at clock.Vector
 	var open Snapshot
+	asked := own
 	if len(req.Queries) > 0 || len(req.Ops) == 0 {
 		// A compare-and-set is judged by what is applied, and aborts if the snapshot holds less of it.
 		own = own || compares(req.Ops)
@@ -157,7 +158,8 @@ func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Resp
 		v := view{store: c.store, at: at, own: c.lane.Region, room: newRoom()}
 		if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
 			open.Close()
-			return resp, nil, kv.WithToken(err, c.receipt(&req.Options, at).Token)
+			err, _ = c.told(ctx, err, at, req.Options.Token, asked)
+			return resp, nil, err
 		}
 	}
 	resp.Receipt = c.receipt(&req.Options, at)
@@ -271,14 +273,24 @@ func (c *Coordinator) write(ctx context.Context, w *commit, r *kv.Receipt) error
 	return nil
 }
 
-// judged is the error of a commit whose condition did not hold. It tells of what is applied here, which a
-// crash may still take back: so nobody hears it before that can be read as well, and its token includes it.
+// judged is the error of a commit whose condition did not hold.
 func (c *Coordinator) judged(ctx context.Context, w *commit, res *result, t kv.Token) error {
-	at := c.store.Lowered(res.snapshot)
-	if err := c.snapshots.Wait(ctx, at, w.durability == kv.DurabilityApplied); err != nil {
-		return undecided(w.attempt, kv.Errorf(kv.KindOf(err), "commit: a condition did not hold, and what it was judged by is not on disk yet: %w", err))
+	err, final := c.told(ctx, res.err, res.snapshot, t, w.durability == kv.DurabilityApplied)
+	if !final {
+		return undecided(w.attempt, err)
 	}
-	return kv.WithToken(res.err, kv.Token{Cluster: c.cluster, Seen: t.Seen.Join(at)})
+	return err
+}
+
+// told is an error that tells of the data at a snapshot, with a token that includes it. What is applied here a
+// crash may still take back: so nobody hears of it before it can be read as well, but who asked for what is
+// applied. If that can't be waited for, another error says so (heard is false).
+func (c *Coordinator) told(ctx context.Context, err error, at clock.Vector, t kv.Token, applied bool) (_ error, heard bool) {
+	at = c.store.Lowered(at)
+	if e := c.snapshots.Wait(ctx, at, applied); e != nil {
+		return kv.Errorf(kv.KindOf(e), "the call failed, and what it found is not on disk yet: %w", e), false
+	}
+	return kv.WithToken(err, kv.Token{Cluster: c.cluster, Seen: t.Seen.Join(at)}), true
 }
 
 func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {

@@ -29,6 +29,9 @@ type group struct {
 func (g *group) Build(b *storage.Batch) error {
 	g.take()
 	rec := kv.Record{Header: kv.Header{Lane: g.c.lane, Kind: kv.RecordGroup}}
+	if !b.RoomForRemovals() {
+		g.dropRemovals()
+	}
 	g.assemble(&rec, b.Applied(g.c.lane))
 	if len(g.commits) == 0 {
 		return errNothing
@@ -81,6 +84,21 @@ func (g *group) take() {
 			c.failLocked(err)
 		}
 	}
+}
+
+// dropRemovals answers the commits that remove collections, so that the others don't fail with them.
+func (g *group) dropRemovals() {
+	kept := g.commits[:0]
+	for _, w := range g.commits {
+		if w.writes.removals == 0 || w.refusal != nil {
+			kept = append(kept, w)
+			continue
+		}
+		err := kv.Errorf(kv.KindOverloaded, "commit: %d removals of collections are still being carried out here; try again in a moment", storage.MaxPendingRemovals)
+		err.RetryAfter = removalsRetry
+		g.c.drop(w, err, nil)
+	}
+	g.commits = kept
 }
 
 // assemble checks conditions, fixes snapshots and fills the record's transactions. Commits that
@@ -304,10 +322,19 @@ func (g *group) fail(err error) {
 		outcome = kv.NotApplied
 	}
 	for _, w := range g.commits {
-		e := kv.Errorf(kv.KindUnavailable, "commit: the group could not be written: %w", err).WithOutcome(outcome)
+		e := kv.Errorf(kv.KindUnavailable, "commit: the group could not be written: %w", untold(err)).WithOutcome(outcome)
 		e.ID = w.attempt.ID
 		g.c.drop(w, e, nil)
 	}
+}
+
+// untold is an error without its outcome, for one that says it of each commit.
+func untold(err error) error {
+	var e *kv.Error
+	if errors.As(err, &e) && error(e) == err {
+		return e.WithOutcome(kv.NotApplied)
+	}
+	return err
 }
 
 // forget drops a group that will never be shown.

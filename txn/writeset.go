@@ -54,7 +54,6 @@ type writeSet struct {
 	overhead  int  // what all writes take beside it, about
 	overrides bool // some write needs the transaction's snapshot
 	checked   bool // some write, perhaps a dead one, is checked against the leaf's value
-	imports   bool // some write, perhaps a dead one, keeps an import's progress
 	// conditions outlive the writes that they came with: a later write does not lift them.
 	conditions []condition
 
@@ -186,7 +185,6 @@ func (s *writeSet) addNext() {
 	s.live++
 	s.bytes += w.size()
 	s.overrides = s.overrides || w.target.Override
-	s.imports = s.imports || w.object.Bucket == kv.ImportBucket
 	s.checked = s.checked || w.needsCheck()
 	if w.target.Below {
 		s.removals++
