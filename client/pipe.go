@@ -108,7 +108,7 @@ func own(m *pb.DoRequest) {
 func (p *pipe) do(ctx context.Context, m *pb.DoRequest, bound int) (*pb.DoResponse, error) {
 	own(m)
 	for tries := 1; ; tries++ {
-		l, err := p.current(ctx)
+		l, err := p.current(unsentContext(ctx))
 		if err != nil {
 			return nil, &lostError{err, false}
 		}

@@ -109,7 +109,7 @@ func piping(first *fakeStream) (*remote, *fakeAPI) {
 		next = newFakeStream()
 		return s, nil
 	}
-	return &remote{addr: "test", api: api, pipe: newPipe(api), large: make(chan struct{}, maxLarge)}, api
+	return &remote{addr: "test", api: api, pipe: newPipe(api), large: newRoom(maxLarge)}, api
 }
 
 func write(ctx context.Context, r *remote, data string) (kv.Receipt, error) {

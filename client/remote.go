@@ -22,7 +22,7 @@ import (
 const (
 	maxRequest = 4 << 20  // bytes of one request; larger transactions go in several
 	maxAnswer  = 32 << 20 // bytes of one answer; above what a server sends
-	maxLarge   = 16       // requests above maxPiped under way to one node; more wait. It closes a connection of very many
+	maxLarge   = 8 << 20  // bytes of requests above maxPiped under way to one node; more wait. It closes a connection of very many
 )
 
 // remote is one node over the network, as a kv.Service. It tries each call once.
@@ -32,12 +32,12 @@ type remote struct {
 	api  pb.DatabaseClient
 	pipe *pipe
 
-	served atomic.Bool   // a node has answered here
-	large  chan struct{} // holds an item for each large request under way
+	served atomic.Bool // a node has answered here
+	large  *room       // for large requests under way
 }
 
 func newRemote(addr string, conn *grpc.ClientConn) *remote {
-	r := &remote{addr: addr, conn: conn, api: pb.NewDatabaseClient(conn), large: make(chan struct{}, maxLarge)}
+	r := &remote{addr: addr, conn: conn, api: pb.NewDatabaseClient(conn), large: newRoom(maxLarge)}
 	r.pipe = newPipe(r.api)
 	return r
 }
@@ -54,12 +54,11 @@ func (r *remote) enter(ctx context.Context, bound int) (leave func(), err error)
 	if bound <= maxPiped {
 		return func() {}, nil
 	}
-	select {
-	case r.large <- struct{}{}:
-		return func() { <-r.large }, nil
-	case <-ctx.Done():
-		return nil, deadline(ctx, fmt.Sprintf("waiting for one of %d large requests to %s to be answered", cap(r.large), r.addr))
+	before := unsentContext(ctx)
+	if leave, ok := r.large.enter(before, bound); ok {
+		return leave, nil
 	}
+	return nil, deadline(before, "waiting for large requests to "+r.addr+" to be answered")
 }
 
 // answered notes that there is a database at the address.

@@ -111,9 +111,17 @@ func (t *turn) unsent(ctx context.Context) context.Context {
 	return context.WithValue(ctx, silentKey{}, t.ctx)
 }
 
+// unsentContext is for what comes before a call is sent: it also ends when the node is found silent.
+func unsentContext(ctx context.Context) context.Context {
+	if node, ok := ctx.Value(silentKey{}).(context.Context); ok {
+		return node // which came from ctx
+	}
+	return ctx
+}
+
 // silence is closed when a write that was not sent should go elsewhere; nil: never.
 func silence(ctx context.Context) <-chan struct{} {
-	if node, ok := ctx.Value(silentKey{}).(context.Context); ok {
+	if node := unsentContext(ctx); node != ctx {
 		return node.Done()
 	}
 	return nil

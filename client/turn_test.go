@@ -232,8 +232,8 @@ func TestStaleIsNotTriedAgainAtTheLastMoment(t *testing.T) {
 
 func TestLargeRequestsWaitTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &remote{addr: "eu", large: make(chan struct{}, 1)}
-		leave, err := r.enter(ctx, maxPiped+1)
+		r := &remote{addr: "eu", large: newRoom(4 * maxPiped)}
+		leave, err := r.enter(ctx, 3*maxPiped)
 		require.NoError(t, err)
 		_, err = r.enter(ctx, maxPiped)
 		require.NoError(t, err, "small ones pass")
@@ -243,9 +243,54 @@ func TestLargeRequestsWaitTheirTurn(t *testing.T) {
 		require.ErrorIs(t, err, ErrDeadline)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, OutcomeNotApplied, OutcomeOf(err))
+		node, silent := context.WithCancelCause(ctx)
+		time.AfterFunc(time.Second, func() { silent(errSilent) })
+		_, err = r.enter(context.WithValue(ctx, silentKey{}, node), maxPiped+1)
+		require.ErrorIs(t, err, context.Canceled, "it goes elsewhere")
 		leave()
-		_, err = r.enter(ctx, maxPiped+1)
-		require.NoError(t, err)
+		leave, err = r.enter(ctx, 100*maxPiped)
+		require.NoError(t, err, "one that is larger than what its bytes are bounded by goes alone")
+		entered := make(chan int, 2)
+		enter := func(n int) {
+			leave, err := r.enter(ctx, n*maxPiped)
+			require.NoError(t, err)
+			entered <- n
+			time.Sleep(time.Second)
+			leave()
+		}
+		go enter(4)
+		synctest.Wait()
+		go enter(2)
+		synctest.Wait()
+		require.Empty(t, entered)
+		leave()
+		require.Equal(t, 4, <-entered, "who came first")
+		require.Equal(t, 2, <-entered)
+		time.Sleep(time.Second)
+		require.Empty(t, r.large.units)
+	})
+}
+
+// What is not sent yet waits for no silent node, whatever it waits for.
+func TestOpeningALineEndsWithSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remote, api := piping(newFakeStream())
+		api.open = func(ctx context.Context) (*fakeStream, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		node, silent := context.WithCancelCause(ctx)
+		opens := startWrite(context.WithValue(ctx, silentKey{}, node), remote)
+		synctest.Wait()
+		waits := startWrite(context.WithValue(ctx, silentKey{}, node), remote)
+		synctest.Wait()
+		silent(errSilent)
+		for _, write := range []chan result{opens, waits} {
+			err := (<-write).error
+			require.Error(t, err)
+			require.Equal(t, OutcomeNotApplied, OutcomeOf(err))
+		}
+		remote.pipe.close()
 	})
 }
 

@@ -11,8 +11,9 @@
 //     before the service sees it.
 //  2. Every error that leaves is a status with an ErrorDetail, which says what became of the write.
 //  3. A client never holds more than the limits below: messages, headers, streams, connections. All
-//     together hold at most maxPartial of requests that have not arrived as a whole, which they must
-//     within requestTimeout, and maxHeld of those that are being carried out.
+//     together hold at most maxPartial of requests that have not arrived as a whole, and maxHeld of those
+//     that are being carried out. A connection on which one goes on being unfinished brings minProgress in
+//     every progressWindow.
 //
 // # Life of a call
 //

@@ -2,6 +2,7 @@ package grpcapi
 
 import (
 	"encoding/binary"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -15,7 +16,8 @@ const (
 	maxConnPartial = 128 << 20        // bytes of one connection; it is closed beyond
 	maxPartial     = 512 << 20        // of all together; beyond, the connection that holds most is closed
 	streamCost     = 16 << 10         // bytes that a stream counts beside its request
-	requestTimeout = 30 * time.Second // from a request's beginning to its end; then the connection is closed
+	progressWindow = 30 * time.Second // in which a connection with an unfinished request brings minProgress, or is closed
+	minProgress    = 30 << 10         // bytes of requests: 1 KiB a second
 )
 
 // HTTP/2 frames (RFC 9113, section 6), and gRPC's five bytes before each message.
@@ -26,6 +28,7 @@ const (
 	frameData     = 0
 	frameHeaders  = 1
 	frameReset    = 3
+	frameGoAway   = 7
 	flagEndStream = 1
 	flagPadded    = 8
 )
@@ -94,7 +97,7 @@ func (c meteredCredentials) ServerHandshake(conn net.Conn) (net.Conn, credential
 	if err != nil {
 		return plain, info, err
 	}
-	return newMeter(plain, c.all), info, nil
+	return newMeter(plain, conn, c.all), info, nil
 }
 
 func (c meteredCredentials) Clone() credentials.TransportCredentials {
@@ -103,15 +106,23 @@ func (c meteredCredentials) Clone() credentials.TransportCredentials {
 
 // meter is a connection that knows which requests have begun and not ended. It reads along, changes
 // nothing, and leaves what is malformed to gRPC, which ends the connection for it.
+//
+// It times the connection's progress and not a request's age: streams share a link in turns, so many
+// large requests that go on arriving over a slow one all end late.
 type meter struct {
 	net.Conn
+	raw     net.Conn // below TLS
 	all     *allowance
 	in, out frames
 
-	mu      sync.Mutex
-	streams map[uint32]*partial
-	timer   *time.Timer // set while a request may be unfinished
-	closed  bool
+	mu       sync.Mutex
+	streams  map[uint32]*partial
+	last     uint32      // gRPC drops later streams
+	goAway   []byte      // what is there of the id in the frame that tells last
+	timer    *time.Timer // set while a request may be unfinished: when the window ends
+	from     time.Time   // when the window began
+	progress int64       // bytes of requests in it
+	closed   bool
 }
 
 // partial is a stream, and what has come of its current message.
@@ -120,11 +131,11 @@ type partial struct {
 	heads int       // bytes of head that are there
 	left  uint32    // bytes of the message that are not
 	bytes int64     // counted
-	since time.Time // zero: no message is unfinished
+	since time.Time // when it began; zero: none is unfinished
 }
 
-func newMeter(conn net.Conn, all *allowance) *meter {
-	m := &meter{Conn: conn, all: all, streams: map[uint32]*partial{}}
+func newMeter(plain, raw net.Conn, all *allowance) *meter {
+	m := &meter{Conn: plain, raw: raw, all: all, streams: map[uint32]*partial{}, last: math.MaxUint32}
 	m.in.skip = prefaceLen
 	all.enter(m)
 	return m
@@ -144,7 +155,8 @@ func (m *meter) Read(p []byte) (int, error) {
 func (m *meter) Write(p []byte) (int, error) {
 	m.mu.Lock()
 	change := int64(0)
-	m.out.feed(p, func(*frame) {}, func(*frame, []byte) {}, func(f *frame) { change += m.ended(f) })
+	m.out.feed(p, func(*frame) { m.goAway = m.goAway[:0] }, func(f *frame, data []byte) { change += m.leaves(f, data) },
+		func(f *frame) { change += m.ended(f) })
 	m.mu.Unlock()
 	m.count(change)
 	return m.Conn.Write(p)
@@ -155,41 +167,82 @@ func (m *meter) count(change int64) {
 		return
 	}
 	if closing := m.all.add(m, change); closing != nil {
-		_ = closing.Close() // whoever reads from it finds out
+		closing.cut() // whoever reads from it finds out
 	}
 }
 
 // Close ends the connection. It may be called again.
 func (m *meter) Close() error {
+	m.leave()
+	return m.Conn.Close()
+}
+
+// cut ends the connection from anywhere: the end of a TLS connection waits for its other end to take
+// the news, and nobody else should wait for that.
+func (m *meter) cut() {
+	m.leave()
+	_ = m.raw.Close()
+}
+
+func (m *meter) leave() {
 	m.all.leave(m)
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.closed = true
 	if m.timer != nil {
 		m.timer.Stop()
 	}
-	m.mu.Unlock()
-	return m.Conn.Close()
 }
 
-// began takes in that a frame of the client begins.
+// began takes in that a frame of the client begins. A stream without a message may stay: it costs
+// what it counts, and a Pipe may have nothing to say.
 func (m *meter) began(f *frame) int64 {
-	if f.kind != frameHeaders || m.streams[f.stream] != nil {
+	if f.kind != frameHeaders || m.streams[f.stream] != nil || f.stream > m.last {
 		return 0
 	}
 	m.streams[f.stream] = &partial{bytes: streamCost}
-	m.watch(m.streams[f.stream])
 	return streamCost
+}
+
+// leaves takes in the frame with which the node says that it takes no more streams. What was sent of
+// those that come later gets no answer.
+func (m *meter) leaves(f *frame, data []byte) (change int64) {
+	const idLen = 4
+	if f.kind != frameGoAway {
+		return 0
+	}
+	m.goAway = append(m.goAway, data[:min(len(data), idLen-len(m.goAway))]...)
+	if len(m.goAway) < idLen {
+		return 0
+	}
+	m.last = binary.BigEndian.Uint32(m.goAway) &^ (1 << 31)
+	for id, s := range m.streams {
+		if id > m.last {
+			change -= s.bytes
+			delete(m.streams, id)
+		}
+	}
+	return change
 }
 
 // watch notes that a message has begun.
 func (m *meter) watch(s *partial) {
 	s.since = time.Now()
-	if m.timer == nil && !m.closed {
-		m.timer = time.AfterFunc(requestTimeout, m.look)
+	if m.timer == nil {
+		m.open(s.since)
 	}
 }
 
-// look closes the connection if a message has been unfinished for too long.
+// open begins a window.
+func (m *meter) open(now time.Time) {
+	m.from, m.progress = now, 0
+	if !m.closed {
+		m.timer = time.AfterFunc(progressWindow, m.look)
+	}
+}
+
+// look ends a window. It closes the connection if a message was unfinished all the while and too
+// little came.
 func (m *meter) look() {
 	m.mu.Lock()
 	m.timer = nil
@@ -199,22 +252,23 @@ func (m *meter) look() {
 			oldest = s.since
 		}
 	}
-	age := time.Since(oldest)
-	if !oldest.IsZero() && age < requestTimeout && !m.closed {
-		m.timer = time.AfterFunc(requestTimeout-age, m.look)
+	stuck := !oldest.IsZero() && !oldest.After(m.from) && m.progress < minProgress
+	if !oldest.IsZero() && !stuck {
+		m.open(time.Now())
 	}
 	m.mu.Unlock()
-	if !oldest.IsZero() && age >= requestTimeout {
-		_ = m.Close()
+	if stuck {
+		m.cut()
 	}
 }
 
 // came takes in bytes of messages.
 func (m *meter) came(f *frame, data []byte) (change int64) {
 	s := m.streams[f.stream]
-	if s == nil {
+	if s == nil || f.kind != frameData {
 		return 0 // it has ended; gRPC drops them
 	}
+	defer func(n int) { m.progress += int64(n) }(len(data)) // the first byte may begin the window
 	for len(data) > 0 {
 		if s.heads < messageHead {
 			if s.since.IsZero() {
@@ -258,7 +312,7 @@ type frame struct {
 // frames finds the frames in one direction of a connection, however they are cut into pieces.
 type frames struct {
 	skip int // bytes before the next header that are no data
-	data int // bytes of data before those
+	data int // bytes of data, or of what else is read, before those
 	pad  bool
 	head [frameHeadLen]byte
 	n    int // bytes of head that are there
@@ -303,10 +357,13 @@ func (r *frames) begin() {
 	size := int(r.head[0])<<16 | int(binary.BigEndian.Uint16(r.head[1:]))
 	r.frame = frame{r.head[3], r.head[4], binary.BigEndian.Uint32(r.head[5:]) &^ (1 << 31)}
 	r.n, r.open = 0, true
-	if r.kind != frameData {
+	switch r.kind {
+	case frameData:
+		r.data = size
+		r.pad = r.flags&flagPadded != 0 && size > 0
+	case frameGoAway:
+		r.data = size
+	default:
 		r.skip = size
-		return
 	}
-	r.data = size
-	r.pad = r.flags&flagPadded != 0 && size > 0
 }

@@ -21,11 +21,13 @@ import (
 
 // Limits on what clients can make the door hold. docs/reference/limits.md lists them.
 const (
-	DefaultMaxConnections = 1024     // connections at once; more wait to be accepted
-	DefaultMaxStreams     = 1024     // calls under way on one connection; more wait at the client
-	DefaultMaxRequest     = 4 << 20  // bytes of one request
-	MaxAnswer             = 16 << 20 // bytes of one answer; larger values must be paged through
-	MaxHeaderBytes        = 16 << 10 // bytes of one call's headers
+	DefaultMaxConnections = 1024                            // connections at once; more wait to be accepted
+	DefaultMaxStreams     = 1024                            // calls under way on one connection; more wait at the client
+	DefaultMaxRequest     = 4 << 20                         // bytes of one request
+	MaxMaxStreams         = maxConnPartial / 2 / streamCost // the most that can be set
+	MaxMaxRequest         = maxConnPartial / 2              // the most that can be set
+	MaxAnswer             = 16 << 20                        // bytes of one answer; larger values must be paged through
+	MaxHeaderBytes        = 16 << 10                        // bytes of one call's headers
 
 	handshakeTimeout = 10 * time.Second // from accept to the end of the HTTP/2 handshake, TLS included
 	idleTimeout      = 10 * time.Minute // without a call on a connection, until the server ends it
@@ -52,12 +54,14 @@ type Config struct {
 	// MaxConnections bounds connections at once. Default DefaultMaxConnections; range 1 and up.
 	// Each costs about 200 KiB.
 	MaxConnections int
-	// MaxStreams bounds the calls under way on one connection. Default DefaultMaxStreams; range 1
-	// and up.
+	// MaxStreams bounds the calls under way on one connection. Default DefaultMaxStreams; range 1 to
+	// MaxMaxStreams, which is what is used of more: their own cost leaves half of what a connection may
+	// hold of unfinished requests.
 	MaxStreams uint32
-	// MaxRequest bounds a request's bytes. Default DefaultMaxRequest; range 2 MiB, which holds any
-	// one operation, to 1 GiB. Requests that have not arrived as a whole hold at most 512 MiB together, those
-	// that are being carried out 256 MiB.
+	// MaxRequest bounds a request's bytes. Default DefaultMaxRequest; range 2 MiB, which holds any one
+	// operation, to MaxMaxRequest, which is what is used of more: half of what a connection may hold of
+	// unfinished requests. Those of all connections hold at most 512 MiB together, those that are being
+	// carried out 256 MiB.
 	MaxRequest int
 }
 
@@ -74,6 +78,7 @@ func (c Config) withDefaults() Config {
 	if c.MaxRequest <= 0 {
 		c.MaxRequest = DefaultMaxRequest
 	}
+	c.MaxStreams, c.MaxRequest = min(c.MaxStreams, MaxMaxStreams), min(c.MaxRequest, MaxMaxRequest)
 	return c
 }
 
