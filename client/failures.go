@@ -56,15 +56,14 @@ func (f *failures) hopeless(all []*endpoint) bool {
 	return !slices.ContainsFunc(all, func(e *endpoint) bool { return !f.unusable(e) })
 }
 
-// usable is the first endpoint behind e, in turn, that may be a database. There must be one.
-func (f *failures) usable(all []*endpoint, e *endpoint) *endpoint {
-	at := slices.Index(all, e)
-	for i := range all {
-		if next := all[(at+i)%len(all)]; !f.unusable(next) {
-			return next
-		}
-	}
-	panic("client: no endpoint is usable")
+// alone reports whether none but e may be a database.
+func (f *failures) alone(all []*endpoint, e *endpoint) bool {
+	return !slices.ContainsFunc(all, func(other *endpoint) bool { return other != e && !f.unusable(other) })
+}
+
+// everywhere reports whether all have been tried.
+func (f *failures) everywhere(all []*endpoint) bool {
+	return !slices.ContainsFunc(all, func(e *endpoint) bool { return !f.tried(e) })
 }
 
 // all is the error of a call that no endpoint served: of several it names each one's reason. Its kind

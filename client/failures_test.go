@@ -66,5 +66,10 @@ func TestFailuresWithoutAUsableEndpoint(t *testing.T) {
 	var f failures
 	f.note(e, misplaced())
 	require.True(t, f.hopeless([]*endpoint{e}))
-	require.Panics(t, func() { f.usable([]*endpoint{e}, e) })
+	other := &endpoint{}
+	require.True(t, f.alone([]*endpoint{e, other}, other))
+	require.False(t, f.alone([]*endpoint{e, other}, e))
+	require.False(t, f.everywhere([]*endpoint{e, other}))
+	f.note(other, down())
+	require.True(t, f.everywhere([]*endpoint{e, other}))
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,23 +54,41 @@ func newRouter(endpoints []*endpoint, policy retryPolicy) *router {
 
 func (r *router) now() int64 { return int64(time.Since(r.started)) }
 
-// choose picks the endpoint of a try: the first that is up, but not the one that just failed. When
-// none is left it is the one after that, in turn, and the caller should pause first.
-func (r *router) choose(failed *endpoint) (e *endpoint, pause bool) {
-	for _, e := range r.endpoints {
-		if e != failed && r.up(e) {
-			return e, false
+// Ranks of endpoints for a try, the best first.
+const (
+	rankNew  = iota // up, and not tried by the call
+	rankUp          // tried
+	rankDown        // failed lately, or without a connection
+	rankMute        // did not answer when it was asked whether it is there
+	rankNone        // no database
+)
+
+func (r *router) rank(e *endpoint, failed *failures) int {
+	switch up := r.up(e); {
+	case failed.unusable(e):
+		return rankNone
+	case up && !failed.tried(e):
+		return rankNew
+	case up:
+		return rankUp
+	case !e.mute.Load():
+		return rankDown
+	}
+	return rankMute
+}
+
+// choose picks the endpoint of a try: of those with the best rank the first, from the one behind last
+// on, in turn. last is the one that the call tried last; nil: none.
+func (r *router) choose(last *endpoint, failed *failures) (best *endpoint, rank int) {
+	rank = rankNone + 1
+	behind := slices.Index(r.endpoints, last) + 1
+	for i := range r.endpoints {
+		e := r.endpoints[(behind+i)%len(r.endpoints)]
+		if its := r.rank(e, failed); its < rank {
+			best, rank = e, its
 		}
 	}
-	if failed == nil {
-		return r.endpoints[0], false
-	}
-	for i, e := range r.endpoints {
-		if e == failed {
-			return r.endpoints[(i+1)%len(r.endpoints)], true
-		}
-	}
-	panic("client: an endpoint that the router does not have")
+	return best, rank
 }
 
 // elsewhere reports whether another node, or the same one later, may do better.
@@ -104,9 +123,9 @@ func retryAfter(err error) time.Duration {
 // address without a database costs no try, since nothing is sent, and is asked once.
 func (r *router) each(ctx context.Context, o *kv.Options, try func(t *turn) error) error {
 	var failed failures
-	e, _ := r.choose(nil)
+	e, _ := r.choose(nil, &failed)
 	for n := 1; ; n++ {
-		t := r.turn(ctx, e, r.others(e, &failed), len(failed.list) >= len(r.endpoints))
+		t := r.turn(ctx, e, &failed, n >= r.policy.tries)
 		err := t.run(r, o, try)
 		if err == nil || kv.OutcomeOf(err) != kv.NotApplied || !elsewhere(err) && !unusable(err) {
 			return failed.instead(ctx, err)
@@ -119,34 +138,19 @@ func (r *router) each(ctx context.Context, o *kv.Options, try func(t *turn) erro
 		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) || t.last(r, err, &failed) {
 			return failed.all()
 		}
-		next, pause := r.next(e, &failed)
-		if pause && r.policy.pause(ctx, max(n, 1), retryAfter(err)) != nil {
+		next, rank := r.choose(e, &failed)
+		// One that is behind has been waited for already.
+		if rank != rankNew && kv.KindOf(err) != kv.KindStale && r.policy.pause(ctx, max(n, 1), retryAfter(err)) != nil {
 			return failed.all()
 		}
 		e = next
 	}
 }
 
-// next picks the endpoint after one that failed: the first that is up and that the call has not tried.
-func (r *router) next(e *endpoint, failed *failures) (next *endpoint, pause bool) {
-	for _, next := range r.endpoints {
-		if !failed.tried(next) && r.up(next) {
-			return next, false
-		}
-	}
-	if next, pause = r.choose(e); failed.unusable(next) {
-		return failed.usable(r.endpoints, next), true
-	}
-	return next, pause
-}
-
 // others counts the endpoints but e that a call has not tried and that are up.
 func (r *router) others(e *endpoint, failed *failures) (n int) {
-	if len(r.endpoints) == 1 {
-		return 0
-	}
 	for _, other := range r.endpoints {
-		if other != e && !failed.tried(other) && r.up(other) {
+		if other != e && r.rank(other, failed) == rankNew {
 			n++
 		}
 	}

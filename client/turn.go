@@ -28,27 +28,32 @@ type turn struct {
 	ctx    context.Context // of what writes nothing; ends when the node is found silent
 	// wait is how long the node may wait for the token; 0: as long as the caller's deadline allows.
 	wait    time.Duration
-	patient time.Duration // with a silent node; 0: as long as the caller has
+	patient time.Duration // with a silent node; 0: as long as the caller has, since there is no other
 }
 
-// turn plans a try at e, others being the endpoints that have not had one; again tells that all had.
-func (r *router) turn(ctx context.Context, e *endpoint, others int, again bool) *turn {
+// turn plans a try at e. final tells that there is none after it.
+func (r *router) turn(ctx context.Context, e *endpoint, failed *failures, final bool) *turn {
 	t := &turn{e: e, caller: ctx, ctx: ctx}
-	if len(r.endpoints) == 1 {
+	if failed.alone(r.endpoints, e) {
 		return t
 	}
+	others := r.others(e, failed)
 	left, bounded := timeLeft(ctx)
+	part := silentTry
+	if bounded {
+		part = left / time.Duration(others+1)
+	}
+	t.patient = max(min(part, silentTry), shortestTry)
 	switch {
 	case others > 0:
-		t.wait, t.patient = tokenWait, silentTry
-		if part := left / time.Duration(others+1); bounded && part < silentTry {
-			t.wait, t.patient = min(max(part, time.Millisecond), tokenWait), max(part, shortestTry)
-		}
+		t.wait = max(min(part, tokenWait), time.Millisecond)
 	case !bounded:
 		t.wait = endlessWait
-	case !again:
-		// Those that are passed over may be back by then.
-		t.wait = min(max(left/2, time.Millisecond), tokenWait)
+	case final || failed.everywhere(r.endpoints):
+	case failed.tried(e):
+		t.wait = max(left/2, time.Millisecond) // those that are passed over may be back by then
+	default:
+		t.wait = max(min(left/2, tokenWait), time.Millisecond)
 	}
 	return t
 }
@@ -121,7 +126,7 @@ func unsentContext(ctx context.Context) context.Context {
 
 // silence is closed when a write that was not sent should go elsewhere; nil: never.
 func silence(ctx context.Context) <-chan struct{} {
-	if node := unsentContext(ctx); node != ctx {
+	if node, ok := ctx.Value(silentKey{}).(context.Context); ok {
 		return node.Done()
 	}
 	return nil
@@ -129,8 +134,7 @@ func silence(ctx context.Context) <-chan struct{} {
 
 // within runs a call of a transaction, which can't move; but its owner can begin it again elsewhere.
 func (r *router) within(ctx context.Context, e *endpoint, call func(ctx context.Context) error) error {
-	n := r.others(e, &failures{})
-	return r.turn(ctx, e, n, false).run(r, &kv.Options{}, func(t *turn) error { return call(t.ctx) })
+	return r.turn(ctx, e, &failures{}, true).run(r, &kv.Options{}, func(t *turn) error { return call(t.ctx) })
 }
 
 // watch makes a context that ends when the node answers nothing for a while, not even a question that it

@@ -267,6 +267,7 @@ func TestLargeRequestsWaitTheirTurn(t *testing.T) {
 		require.Equal(t, 4, <-entered, "who came first")
 		require.Equal(t, 2, <-entered)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Empty(t, r.large.units)
 	})
 }
