@@ -204,6 +204,26 @@ func TestTransactionsLeaveASilentNode(t *testing.T) {
 	})
 }
 
+// What a commit would like to know before it is sent does not take the time that it has.
+func TestCommitsDoNotWaitForASilentNodesStatus(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Second, time.Minute} {
+		inBubbleWithHanging(t, func(t *testing.T, r *regions, h *hanging) {
+			id, _, err := r.router.Begin(ctx, kv.Begin{})
+			require.NoError(t, err)
+			time.Sleep(2 * maxReadingAge)
+			h.stop() // commits it still makes
+			short, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			began := time.Now()
+			_, err = r.router.Commit(short, id, kv.Options{})
+			require.NoError(t, err)
+			require.Equal(t, min(timeout/2, probeTimeout), time.Since(began))
+			require.Equal(t, 1, r.eu.count("Commit"))
+			h.goOn()
+		})
+	}
+}
+
 // A write that ran out of time on its way would be of unknown outcome, so none is sent at the last moment.
 func TestStaleIsNotTriedAgainAtTheLastMoment(t *testing.T) {
 	inBubble(t, "short", func(t *testing.T, r *regions) {

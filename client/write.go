@@ -223,7 +223,13 @@ func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 func (t *openTxn) sent(ctx context.Context) sent {
 	told := t.receipt.Reading()
 	if age(t.begun) >= maxReadingAge {
-		// If the node does not answer, the commit finds out.
+		// If the node does not answer, the commit finds out; what is known is right, and only further back.
+		bound := probeTimeout
+		if left, bounded := timeLeft(ctx); bounded {
+			bound = min(bound, left/2)
+		}
+		ctx, cancel := context.WithTimeout(ctx, bound)
+		defer cancel()
 		if id, err := t.e.identify(ctx); err == nil && id.incarnation == t.receipt.Incarnation {
 			most, _ := id.read.get()
 			told = max(told, most)
