@@ -166,7 +166,7 @@ func (r *Replicator) hangUp(m Member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.streams[m.Region]; s != nil {
-		if err := r.registry.dismissed(m.Region, s.incarnation); err != nil {
+		if err := r.registry.dismissed(m.Region, s.store.incarnation); err != nil {
 			s.fail(err)
 		}
 	}

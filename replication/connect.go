@@ -45,8 +45,8 @@ func (r *Replicator) keepDialling(ctx context.Context, region clock.Region, wake
 		if ctx.Err() != nil {
 			return
 		}
-		starting := !m.Serving && errors.Is(err, kv.ErrUnavailable) // it loads its data, as it should
-		if !starting && told.news(err) {
+		var starting startingError // one that joins loads its data first, as it should
+		if (m.Serving || !errors.As(err, &starting)) && told.news(err) {
 			r.c.Hooks.logf("region %d (%s) at %s: %v; it is dialled again for ever", region, m.Name, m.Addresses.Peer, err)
 		}
 		if r.c.Time.Monotonic()-begun > StreamTimeout {
@@ -226,8 +226,20 @@ func refusal(m *peerv1.Refused) error {
 	if m.GetForked() {
 		return forkedError{what: e.Message}
 	}
+	if m.GetRival() {
+		return outrankedError{e}
+	}
+	if m.GetStarting() {
+		return startingError{e}
+	}
 	return e
 }
+
+// startingError refuses a peer since a node takes part in nothing yet.
+type startingError struct{ err *kv.Error }
+
+func (e startingError) Error() string { return e.err.Error() }
+func (e startingError) Unwrap() error { return e.err }
 
 // refuse ends a stream with a reason.
 func refuse(conn Conn, err error) {
@@ -236,7 +248,7 @@ func refuse(conn Conn, err error) {
 
 // NotYet tells a peer that this node takes part in nothing at the moment, and hangs up.
 func NotYet(conn Conn) {
-	refuse(conn, kv.Errorf(kv.KindUnavailable, "the node is starting, or takes all its data anew: it takes no part yet"))
+	refuse(conn, startingError{kv.Errorf(kv.KindUnavailable, "the node is starting, or takes all its data anew: it takes no part yet")})
 	conn.Close()
 }
 
@@ -251,9 +263,11 @@ func refusedMessage(err error) *peerv1.Message {
 		err = kv.Errorf(kv.KindCorrupt, "the node stops for good, since its data folder is an older copy of its region that was written to: move the folder away, and start it on an empty one with --join")
 	}
 	var diverged divergedError
+	var starting startingError
 	m := &peerv1.Refused{
 		Kind: uint32(kv.KindOf(err)), Message: err.Error(),
 		Retry: errors.Is(err, kv.ErrUnavailable), Abandoned: errors.As(err, &dismissed), Forked: errors.As(err, &diverged),
+		Rival: isRival(err), Starting: errors.As(err, &starting),
 	}
 	return &peerv1.Message{Body: &peerv1.Message_Refused{Refused: m}}
 }
@@ -264,7 +278,7 @@ func (r *Replicator) hello(purpose peerv1.Purpose) *peerv1.Hello {
 		ProtocolMin: ProtocolMin, ProtocolMax: ProtocolMax, Purpose: purpose,
 		Cluster: r.c.Identity.Cluster[:], Region: uint32(r.self.Region), Name: r.c.Identity.Name,
 		Incarnation: r.c.Incarnation, Addresses: addressesTo(r.c.Addresses), Members: r.registry.message(),
-		Recovering: r.c.Exposure.Recovering(),
+		Recovering: r.c.Exposure.Recovering(), Standing: r.standing(),
 	}
 }
 
@@ -372,8 +386,11 @@ func (r *Replicator) checkPeer(h *peerv1.Hello, want Member) error {
 func (r *Replicator) faulty(region clock.Region, err error) error {
 	var abandoned abandonedError
 	var dismissed dismissedError
+	var outranked outrankedError
 	r.fork(region, err)
 	switch {
+	case errors.As(err, &outranked):
+		r.outranked(region)
 	case errors.As(err, &abandoned):
 		r.end(err)
 	case errors.As(err, &dismissed): // the peer's affair
@@ -475,7 +492,7 @@ func (r *Replicator) learnAddresses(region clock.Region, h *peerv1.Hello) error 
 // attach makes a connection the stream to a region, and runs it. finish completes the handshake and
 // returns what the peer says it holds; it runs when no other stream to the region is left.
 func (r *Replicator) attach(ctx context.Context, conn Conn, m Member, h *peerv1.Hello, finish func(*stream) (*peerv1.Hello, error)) error {
-	s := newStream(r, conn, m, h.GetIncarnation())
+	s := newStream(r, conn, m, claimOf(h))
 	ctx, s.cancel = context.WithCancelCause(ctx)
 	defer s.cancel(nil)
 	if err := r.begin(s, m, finish); err != nil {
@@ -503,11 +520,11 @@ func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.He
 	r.mu.Lock()
 	old := r.streams[s.peer]
 	r.mu.Unlock()
-	if err := r.rival(m, s.incarnation); err != nil {
-		return err // who is not heard any more gives way
+	if err := r.rival(m, s.store); err != nil {
+		return err
 	}
 	if old != nil {
-		old.fail(errors.New("replaced by a new connection"))
+		r.replace(old, s)
 		<-old.done
 	}
 	r.reincarnate(s)
@@ -523,11 +540,11 @@ func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.He
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// letGo ends the streams that are here: a region may have been abandoned since it was checked.
-	if err := r.registry.dismissed(s.peer, s.incarnation); err != nil {
+	if err := r.registry.dismissed(s.peer, s.store.incarnation); err != nil {
 		return err
 	}
 	r.streams[s.peer] = s
-	r.c.Exposure.Incarnated(s.peer, s.incarnation) // the end of a cut's transfer may have parted them
+	r.c.Exposure.Incarnated(s.peer, s.store.incarnation) // the end of a cut's transfer may have parted them
 	s.heard = r.c.Time.Monotonic()
 	poke(r.planWake)
 	return nil
@@ -539,13 +556,13 @@ func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.He
 func (r *Replicator) reincarnate(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if before, ok := r.incarnated[s.peer]; ok && before != s.incarnation {
+	if before, ok := r.incarnated[s.peer]; ok && before != s.store.incarnation {
 		if l := r.in[clock.Lane{Region: s.peer}]; l != nil {
 			l.restart()
 		}
 	}
-	r.incarnated[s.peer] = s.incarnation
-	r.c.Exposure.Incarnated(s.peer, s.incarnation)
+	r.incarnated[s.peer] = s.store.incarnation
+	r.c.Exposure.Incarnated(s.peer, s.store.incarnation)
 }
 
 // parted lets reports tell of a region's next store, unless there is a stream to it.

@@ -20,14 +20,15 @@
 //
 // Run starts one that plans (whom to dial, which lanes to ask of whom: plan.go), one that hands
 // records to the store (inbound.go), one that writes down what streams bring of the set of regions
-// (news.go), one that asks whose those are that the node is told to join (greet.go), one that compares with the log what came again (fork.go), one a region that dials or
-// announces (connect.go), and two a stream, of which one always reads and one writes (stream.go). It
-// returns when all have ended. Who reads a stream never waits for the disk, but to say at the end of a
-// forked or short node why it ends.
+// (news.go), one that asks whose those are that the node is told to join (greet.go), one a region that
+// dials or announces (connect.go), and two a stream, of which one always reads and one writes
+// (stream.go). It returns when all have ended. Who reads a stream never waits for the disk, but to say
+// at the end of a forked or short node why it ends.
 //
 // Locks, each taken only while those to its left are held or none: Replicator.joining,
-// registry.change, Replicator.attaching[region], Replicator.mu, registry.mu, holds.mu, stream.mu, outLane.mu, and Exposure's own. The Store is never called under
-// Replicator.mu or those to its right, so that a slow disk does not keep streams from being read.
+// registry.change, Replicator.attaching[region], recovery.mu, Replicator.mu, registry.mu, holds.mu,
+// stream.mu, outLane.mu, and Exposure's own. The Store is never called under Replicator.mu or those to
+// its right, so that a slow disk does not keep streams from being read.
 //
 // # Invariants
 //
@@ -36,7 +37,8 @@
 //     never says more than is durable here.
 //  3. A subscription's records are a chain: each names the one before it. What breaks the chain, or
 //     contradicts what is held, closes the stream and is reported; nothing of it is applied. A record
-//     that comes again is compared with the one that is here, in memory or in the log.
+//     that comes again is compared with the one that is here as far as that is in memory. Where a lane
+//     ends or resumes is compared with the log (invariant 12).
 //  4. What waits of a lane is bounded by LaneWindow a subscription: credit is given back only for
 //     what is applied or dropped. A stream is read whether or not its lanes wait.
 //  5. One goroutine offers records to the Exposure and hands them to the store, in the same order.
@@ -53,9 +55,10 @@
 //  10. A region writes nothing before the founder counts it as serving, and the founder decides once
 //     between that and abandoning it: an abandoned region's lane is empty everywhere, for good.
 //  11. Of two nodes that claim one region with different stores, regions in reach of each other hear one
-//     and the same (rivals.go). A store that is new to its region writes nothing before every other region
-//     that its operator doesn't name as gone has met it, and heard no other then. What this leaves, two
-//     that write while nobody in reach of one is in reach of the other, is for the next invariant.
+//     and the same, and never one that recovers instead of one that serves (rivals.go). A store that is
+//     new to its region writes nothing before every other region that its operator doesn't name as gone
+//     has met it, and none of them refused it for another one since. What this leaves, two that write
+//     while nobody in reach of one is in reach of the other, is for the next invariant.
 //  12. No two histories of one lane meet unnoticed: where a lane ends or resumes is said with the sum of
 //     that record, and who holds another one there says so. A node whose own lane is forked never
 //     serves again (fork.go).

@@ -38,7 +38,6 @@ type fakeStore struct {
 	logReads    int
 	metaHeld    chan struct{} // what SetMeta waits for; nil: nothing
 	metaFails   error         // what SetMeta says; nil: nothing
-	unreadable  error         // what Log says; nil: nothing
 	syncDelay   time.Duration // batches applied wait that long for their sync; what is refused is told at once
 
 	queue    chan func()
@@ -167,9 +166,6 @@ func (s *fakeStore) Log(lane clock.Lane, after clock.Timestamp, maxBytes int) (o
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logReads++
-	if s.unreadable != nil {
-		return nil, s.unreadable
-	}
 	if after < s.truncated[lane] {
 		return nil, kv.Errorf(kv.KindTooOld, "lane %s: truncated", lane)
 	}

@@ -280,46 +280,12 @@ func (l *inLane) differs(in Incoming) (differs, known bool) {
 	return sum != sumOf(in.Encoded), sum != 0
 }
 
-// doubt is a record that came again, and is to be compared with what the log has.
-type doubt struct {
-	stream *stream
-	lane   clock.Lane
-	time   clock.Timestamp
-	sum    uint64
-}
-
-// again judges a record that this node has, or has one in its place. The log is looked into by settleDoubts;
-// a record more than MaxDoubts that wait is not compared. The caller holds Replicator.mu.
+// again judges a record that this node has, or has one in its place, as far as it is in memory. What it has
+// only in its log, ever older, is left to the next handshake and the next subscription, which compare where
+// the lane ends. The caller holds Replicator.mu.
 func (s *inSub) again(in Incoming) error {
-	r, l := s.stream.r, s.lane
-	differs, known := l.differs(in)
-	switch {
-	case !known:
-		select {
-		case r.doubts <- doubt{s.stream, l.lane, in.Record.Time, sumOf(in.Encoded)}:
-		default:
-		}
-	case differs:
-		return r.diverged(l.lane, in.Record.Time)
+	if differs, known := s.lane.differs(in); known && differs {
+		return s.stream.r.diverged(s.lane.lane, in.Record.Time)
 	}
 	return nil
-}
-
-// settleDoubts compares what came again with the log, until ctx ends.
-func (r *Replicator) settleDoubts(ctx context.Context) error {
-	for {
-		select {
-		case d := <-r.doubts:
-			other, err := r.contradicts(d.lane, d.time, d.sum)
-			if other {
-				err = r.diverged(d.lane, d.time)
-				r.c.Hooks.fault(d.lane.Region, err)
-			}
-			if err != nil {
-				d.stream.fail(err)
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }

@@ -173,7 +173,7 @@ func (r *Replicator) joined(s *stream) error {
 	if r.self.Region != founder {
 		return kv.Errorf(kv.KindInvalid, "region %d asks region %d to count it as serving: only the founder does", s.peer, r.self.Region)
 	}
-	news, err := r.registry.serve(r.context(), s.peer, s.incarnation)
+	news, err := r.registry.serve(r.context(), s.peer, s.store.incarnation)
 	if err != nil || !news {
 		return err
 	}
@@ -188,7 +188,7 @@ func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
 	if err != nil {
 		return err
 	}
-	if err := r.rival(m, h.GetIncarnation()); err != nil {
+	if err := r.rival(m, claimOf(h)); err != nil {
 		return err
 	}
 	r.c.Exposure.Incarnated(m.Region, h.GetIncarnation())

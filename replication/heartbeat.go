@@ -21,7 +21,8 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 	}
 	h.Reports = []*peerv1.RegionReport{r.ownReport()}
 	h.Hears = r.joiningFrom()
-	h.Stores = make([]uint64, len(h.Hears))
+	h.Stores, h.Standings = make([]uint64, len(h.Hears)), make([]uint64, len(h.Hears))
+	h.Standing = r.standing()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.Members = r.counted
@@ -32,7 +33,8 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 			continue
 		}
 		if o.live(now) {
-			h.Hears, h.Stores = append(h.Hears, uint32(region)), append(h.Stores, o.incarnation)
+			h.Hears = append(h.Hears, uint32(region))
+			h.Stores, h.Standings = append(h.Stores, o.store.incarnation), append(h.Standings, o.store.standing)
 		}
 	}
 	for _, l := range r.order {
@@ -126,18 +128,24 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 	defer r.mu.Unlock()
 	r.setBeatSkew(s.peer, ahead)
 	s.ahead, s.members, s.echo, s.offset = h.GetAhead(), h.GetMembers(), h.GetSent(), offset
-	s.hears, s.stores = make(map[clock.Region]bool, len(h.GetHears())), make(map[clock.Region]uint64, len(h.GetHears()))
-	for i, region := range h.GetHears() {
-		s.hears[clock.Region(region)] = true
-		if i < len(h.GetStores()) {
-			s.stores[clock.Region(region)] = h.GetStores()[i]
-		}
-	}
+	s.takeHears(h)
 	r.judgeRivals(s)
 	r.judgeOwnClock()
 	// The list may have changed after the hello was sent and before this stream was there to be told.
 	r.tellMembers(s)
 	return nil
+}
+
+// takeHears notes which regions the peer hears, and which store of each. The caller holds Replicator.mu.
+func (s *stream) takeHears(h *peerv1.Heartbeat) {
+	s.store.standing = h.GetStanding()
+	s.hears, s.stores = make(map[clock.Region]bool, len(h.GetHears())), make(map[clock.Region]claim, len(h.GetHears()))
+	for i, region := range h.GetHears() {
+		s.hears[clock.Region(region)] = true
+		if i < min(len(h.GetStores()), len(h.GetStandings())) && h.GetStores()[i] != 0 {
+			s.stores[clock.Region(region)] = claim{h.GetStores()[i], h.GetStandings()[i]}
+		}
+	}
 }
 
 func (r *Replicator) takeReports(reports []*peerv1.RegionReport) error {

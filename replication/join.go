@@ -26,7 +26,8 @@ type Identity struct {
 	// set, and the node writes nothing until WaitWritable returns.
 	Recovering bool
 
-	loaded bool // the data is here
+	recovered clock.Timestamp // when the last recovery ended; 0: there was none
+	loaded    bool            // the data is here
 	// behind is what a cut must include that takes the data's place; empty: none is to. Loaded and
 	// behind: nothing has been given up yet.
 	behind clock.Vector
@@ -98,6 +99,7 @@ func loadIdentity(store Meta) (Identity, error) {
 		return Identity{}, kv.Errorf(kv.KindCorrupt, "the node's identity on disk is malformed")
 	}
 	id := Identity{Region: clock.Region(p.GetRegion()), Name: p.GetName(), Recovering: p.GetRecovering(), loaded: p.GetLoaded()}
+	id.recovered = clock.Timestamp(p.GetRecovered())
 	copy(id.Cluster[:], p.GetCluster())
 	if len(p.GetBehind()) > 0 {
 		var rest []byte
@@ -111,6 +113,7 @@ func loadIdentity(store Meta) (Identity, error) {
 func (id Identity) save(ctx context.Context, store Meta) error {
 	p := &peerv1.Identity{
 		Cluster: id.Cluster[:], Region: uint32(id.Region), Name: id.Name, Recovering: id.Recovering, Loaded: id.loaded,
+		Recovered: uint64(id.recovered),
 	}
 	if len(id.behind) > 0 {
 		p.Behind = id.behind.Append(nil, 0)

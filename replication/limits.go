@@ -23,9 +23,6 @@ const (
 	// TailBytes is how much of a lane's newest records a sender keeps in memory, in bytes, so that
 	// a subscriber that keeps up costs no read of the log.
 	TailBytes = 8 << 20
-	// MaxDoubts is how many records that came again wait to be compared with the log, where they are not
-	// in memory; each takes 40 bytes. Of more the content is not compared.
-	MaxDoubts = 64
 	// RangeBytes is how much of a shard goes into one message of a bootstrap, in bytes.
 	RangeBytes = 512 << 10
 

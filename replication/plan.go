@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
-	"github.com/theriac-db/theriac/kv"
 )
 
 // planForEver keeps subscriptions and dialling as they should be.
@@ -32,9 +31,7 @@ func (r *Replicator) plan(ctx context.Context) error {
 	r.mu.Lock()
 	now := r.c.Time.Monotonic()
 	for _, s := range r.streams {
-		if now-s.heard > StreamTimeout {
-			s.fail(kv.Errorf(kv.KindUnavailable, "nothing heard of region %d (%s) for %v", s.peer, s.name, StreamTimeout))
-		}
+		s.overdue(now)
 	}
 	for _, l := range r.order {
 		r.arrange(l, now)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/clock"
@@ -28,6 +29,8 @@ type recovery struct {
 	done   chan struct{}
 	reason string          // last told
 	begun  clock.Timestamp // where the own lane ended at the start, or when the recovery did
+
+	standing atomic.Uint64 // of this store, once it does not recover (rivals.go)
 }
 
 // handed is what a region said in its handshake.
@@ -39,6 +42,7 @@ type handed struct {
 
 func (c *recovery) init(r *Replicator) {
 	c.handed, c.done = map[clock.Region]handed{}, make(chan struct{})
+	c.standing.Store(max(servesFromStart, uint64(r.c.Identity.recovered)))
 	m, _ := r.registry.find(r.self.Region)
 	c.active, c.begun = r.c.Exposure.Recovering() || !m.Serving, r.c.Applied[r.self]
 	if !c.active {
@@ -118,6 +122,22 @@ func (c *recovery) hear(from clock.Region, said handed, floor clock.Timestamp) {
 	c.floor = max(c.floor, floor)
 }
 
+// unmet takes back that a region was met: it hears another store of this node's region, which goes before
+// this one. What it holds it says again once it does not.
+func (c *recovery) unmet(region clock.Region) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.handed, region)
+}
+
+// rise gives this node's store a standing above every store of its region that served before, as far as those
+// who were met have heard of it: what that promised, and so when it began to serve, is at or below floor.
+func (c *recovery) rise(wall clock.Timestamp) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.standing.Store(max(servesFromStart, uint64(wall), uint64(c.floor)) + 1)
+}
+
 // checkShort stops this node when a peer holds more of its lane, or of its reports, than it does. It is
 // forked if it has written, since whoever holds more of the lane does not hold that.
 func (r *Replicator) checkShort(s *stream, said handed) error {
@@ -148,6 +168,7 @@ func (c *recovery) review(ctx context.Context, r *Replicator) error {
 		return nil
 	}
 	if r.c.Exposure.Recovering() {
+		c.rise(clock.At(r.c.Time.Wall()))
 		r.c.Exposure.Recovered() // this node writes its lane from here on
 	}
 	if m, _ := r.registry.find(r.self.Region); !m.Serving {
@@ -171,6 +192,9 @@ func (r *Replicator) Recovered(ctx context.Context) error {
 	}
 	identity := r.c.Identity
 	identity.Recovering = false
+	if t := r.recovery.standing.Load(); t > servesFromStart {
+		identity.recovered = clock.Timestamp(t)
+	}
 	return identity.save(ctx, r.c.Store)
 }
 

@@ -49,7 +49,6 @@ type Replicator struct {
 	registry *registry
 
 	applyWake, planWake, newsWake chan struct{}
-	doubts                        chan doubt
 	recovery                      recovery
 	holds                         holds
 	behind                        behind
@@ -95,7 +94,7 @@ func New(c Config) (*Replicator, error) {
 	registry.self, registry.incarnation = c.Identity.Region, c.Incarnation
 	r := &Replicator{
 		c: c, self: clock.Lane{Region: c.Identity.Region}, registry: registry,
-		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), doubts: make(chan doubt, MaxDoubts),
+		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1),
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
 		attaching: map[clock.Region]*sync.Mutex{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
@@ -182,7 +181,6 @@ func (r *Replicator) Run(ctx context.Context) error {
 	}
 	part(r.applyRecords)
 	part(r.planForEver)
-	part(r.settleDoubts)
 	part(r.heedNews)
 	part(r.greetOn)
 	part(func(ctx context.Context) error { return r.c.Transport.Serve(ctx, r.accept) })

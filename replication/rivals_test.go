@@ -54,9 +54,44 @@ func TestASecondStoreIsRefusedWhileTheFirstIsHeard(t *testing.T) {
 	}
 }
 
-// TestTwoStoresThatWereBothMetAreToldApart: eu is cut off together with us, and started anew with ap. When
-// us and ap reach each other again they agree on one of the two, and nothing of the other goes on.
+// TestTwoStoresThatWereBothMetAreToldApart: eu is cut off together with us, and started anew with ap, which
+// gives us up. When us and ap reach each other again they agree on the new one, whatever its number, and
+// nothing of the other goes on.
 func TestTwoStoresThatWereBothMetAreToldApart(t *testing.T) {
+	for name, stores := range map[string][2]uint64{"the first has the lower number": {1, 11}, "the second has": {21, 2}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				first, us, ap := c.region("eu", "eu", stores[0]), c.region("us", "us", 32, "eu"), c.region("ap", "ap", 33, "eu")
+				defer stopAll(us, ap)
+				second := c.startedAnew(us, ap, stores[1], "us")
+				second.resume()
+				eventually(t, "each meets one", func() bool { return ap.connected(second) && us.connected(first) })
+
+				c.net.HealBoth("us", "ap")
+				eventually(t, "the first is refused", func() bool { return first.loggedLike("stop one of the two") })
+				require.True(t, ap.connected(second))
+				require.ErrorContains(t, us.fault(), "two nodes claim to be region 1 (eu), with different stores")
+				lost := first.commit()
+				wait(t, time.Second)
+				s := second.commit()
+				ap.sees(s)
+				us.sees(s)
+				wait(t, time.Minute)
+				require.False(t, us.store.content()[lost])
+				require.Equal(t, ap.store.content(), us.store.content())
+				require.ErrorContains(t, first.fault(), "what is written here does not reach them")
+				require.NoError(t, second.fault())
+				stopAll(second)
+				stopAll(first)
+			})
+		})
+	}
+}
+
+// TestAStoreThatRecoversDisplacesNone: as before, but us is not given up, so that the new eu may not write yet.
+// The links heal but for those between the two: both regions hear the first eu, whatever its number.
+func TestAStoreThatRecoversDisplacesNone(t *testing.T) {
 	for name, stores := range map[string][2]uint64{"the first has the lower number": {1, 11}, "the second has": {21, 2}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -65,43 +100,83 @@ func TestTwoStoresThatWereBothMetAreToldApart(t *testing.T) {
 				defer stopAll(us, ap)
 				second := c.startedAnew(us, ap, stores[1])
 				eventually(t, "each meets one", func() bool { return ap.connected(second) && us.connected(first) })
+				acknowledged := first.commit()
+				us.sees(acknowledged)
 
-				c.net.HealBoth("us", "ap")
-				kept, other, keeps, drops := first, second, us, ap
-				if stores[1] < stores[0] {
-					kept, other, keeps, drops = second, first, ap, us
+				for _, link := range [][2]string{{"us", "ap"}, {"us", "eu.new"}, {"eu", "ap"}} {
+					c.net.HealBoth(link[0], link[1])
 				}
-				eventually(t, "the other is refused", func() bool { return other.loggedLike("stop one of the two") })
-				require.True(t, keeps.connected(kept))
-				require.ErrorContains(t, drops.fault(), "two nodes claim to be region 1 (eu), with different stores")
-				lost := other.commit()
-				wait(t, time.Second)
-				s := kept.commit()
-				keeps.sees(s)
-				drops.sees(s)
+				ap.sees(acknowledged)
+				eventually(t, "ap hears the first", func() bool { return ap.hears(first) })
 				wait(t, time.Minute)
-				require.False(t, drops.store.content()[lost])
-				require.Equal(t, keeps.store.content(), drops.store.content())
-				stopAll(other, kept)
+				require.True(t, us.hears(first) && ap.hears(first))
+				require.True(t, second.x.Recovering(), "nobody who dropped it counts as met")
+				require.ErrorContains(t, second.fault(), "what is written here does not reach them")
+				require.NoError(t, first.fault())
+				s := first.commit()
+				us.sees(s)
+				ap.sees(s)
+				eventually(t, "what the first reports counts", func() bool {
+					_, settled := ap.x.Cuts()
+					return settled.At(1) == first.last
+				})
+
+				first.crash()
+				second.resume()
+				second.sees(s)
+				s = second.commit()
+				us.sees(s)
+				ap.sees(s)
+				stopAll(second)
 			})
 		})
 	}
 }
 
-// region starts a region at an address. Who founds names nobody to ask; another one does not wait for us
-// when it recovers.
-func (c *cluster) region(name, address string, store uint64, ask ...string) *node {
-	n := c.start(name, newFakeStore(store), ask, func(n *node, r *replication.Config) {
-		n.address = address
-		if address == "eu.new" {
-			r.Gone = []string{"us"}
+// TestWhoReachesTwoStoresHearsOne: br reaches both halves of a cluster that hear different stores of eu, and
+// hears the one that goes before.
+func TestWhoReachesTwoStoresHearsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		first, us, ap := c.region("eu", "eu", 21), c.region("us", "us", 32, "eu"), c.region("ap", "ap", 33, "eu")
+		br := c.region("br", "br", 34, "eu")
+		defer stopAll(us, ap, br)
+		br.resume()
+		for _, o := range []string{"eu", "us", "ap", "eu.new"} {
+			c.net.CutBoth("br", o)
 		}
+		second := c.startedAnew(us, ap, 2)
+		eventually(t, "each meets one", func() bool { return ap.connected(second) && us.connected(first) })
+		for _, o := range []string{"us", "ap"} {
+			c.net.HealBoth("br", o)
+		}
+		wait(t, 10*time.Second)
+		for _, o := range []string{"eu", "eu.new"} {
+			c.net.HealBoth("br", o)
+		}
+		eventually(t, "br hears the first", func() bool { return br.hears(first) })
+		s := first.commit()
+		br.sees(s)
+		ap.sees(s)
+		wait(t, time.Minute)
+		require.True(t, br.hears(first) && us.hears(first))
+		require.False(t, ap.hears(second))
+		stopAll(first, second)
 	})
-	return n
 }
 
-// startedAnew cuts eu and us off from ap, where eu is started anew then.
-func (c *cluster) startedAnew(us, ap *node, store uint64) *node {
+// hears tells whether a region is connected with this very store of another one.
+func (n *node) hears(o *node) bool {
+	return n.connected(o) && n.r.IncarnationOf(o.id.Region) == o.store.incarnation
+}
+
+// region starts a region at an address. Who founds names nobody to ask.
+func (c *cluster) region(name, address string, store uint64, ask ...string) *node {
+	return c.start(name, newFakeStore(store), ask, func(n *node, _ *replication.Config) { n.address = address })
+}
+
+// startedAnew cuts eu and us off from ap, where eu is started anew then, and gives up whoever is gone.
+func (c *cluster) startedAnew(us, ap *node, store uint64, gone ...string) *node {
 	us.resume()
 	ap.resume()
 	for _, from := range []string{"eu", "us"} {
@@ -110,9 +185,9 @@ func (c *cluster) startedAnew(us, ap *node, store uint64) *node {
 		}
 	}
 	wait(c.t, 10*time.Second)
-	second := c.region("eu", "eu.new", store, "ap")
-	second.resume()
-	return second
+	return c.start("eu", newFakeStore(store), []string{"ap"}, func(n *node, r *replication.Config) {
+		n.address, r.Gone = "eu.new", gone
+	})
 }
 
 // TestTwoStoresThatBothWroteAreFoundForked: as before, but both write while they are apart. What each wrote is
@@ -122,8 +197,8 @@ func TestTwoStoresThatBothWroteAreFoundForked(t *testing.T) {
 		c := newCluster(t)
 		first, us, ap := c.region("eu", "eu", 1), c.region("us", "us", 32, "eu"), c.region("ap", "ap", 33, "eu")
 		defer stopAll(us, ap)
-		second := c.startedAnew(us, ap, 11)
-		defer stopAll(second)
+		second := c.startedAnew(us, ap, 11, "us")
+		second.resume()
 		var one, two clock.Stamp
 		for range 3 {
 			one = first.commit()
@@ -144,9 +219,11 @@ func TestTwoStoresThatBothWroteAreFoundForked(t *testing.T) {
 			c.net.HealBoth("eu", to)
 			c.net.HealBoth("us", to)
 		}
-		first.fell(first.store)
 		eventually(t, "us was given up", func() bool { return second.fault() != nil })
 		require.ErrorContains(t, second.fault(), "named as gone")
+		eventually(t, "the first is refused", func() bool { return first.fault() != nil })
+		stopAll(second)
+		first.fell(first.store)
 		require.False(t, us.store.content()[two])
 		require.False(t, ap.store.content()[one])
 	})

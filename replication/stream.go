@@ -18,14 +18,14 @@ const maxControl = 4 * MaxMembers
 // stream is the connection to one other region: a goroutine that reads, always, and one that
 // writes.
 type stream struct {
-	r           *Replicator
-	peer        clock.Region
-	name        string
-	incarnation uint64
-	conn        Conn
-	wake        chan struct{} // of the writer
-	done        chan struct{} // closed when both goroutines have ended
-	cancel      context.CancelCauseFunc
+	r      *Replicator
+	peer   clock.Region
+	name   string
+	store  claim // with a standing that Replicator.mu guards
+	conn   Conn
+	wake   chan struct{} // of the writer
+	done   chan struct{} // closed when both goroutines have ended
+	cancel context.CancelCauseFunc
 
 	// Guarded by Replicator.mu.
 	heard   time.Duration // monotonic, when the last message came
@@ -33,11 +33,12 @@ type stream struct {
 	refused map[clock.Lane]time.Duration   // lanes that the peer can't serve, until then
 	tooOld  map[clock.Lane]clock.Timestamp // lanes that it has truncated beyond that
 	control []*peerv1.Message
-	hears   map[clock.Region]bool   // regions that the peer hears directly
-	stores  map[clock.Region]uint64 // and which stores of theirs; 0: not known
-	members uint64                  // version of the list of regions that the peer counts by
-	told    uint64                  // version of the list last sent to it
+	hears   map[clock.Region]bool  // regions that the peer hears directly
+	stores  map[clock.Region]claim // and which stores of theirs, as far as it knows
+	members uint64                 // version of the list of regions that the peer counts by
+	told    uint64                 // version of the list last sent to it
 	news    news
+	parting *parting      // the peer is hung up on; nil: it isn't
 	ahead   bool          // the peer finds this node's clock too far ahead
 	echo    int64         // the peer's monotonic reading to send back
 	offset  time.Duration // the peer's wall clock less this node's, when a heartbeat came
@@ -52,9 +53,9 @@ type stream struct {
 	forks       faults // told of lanes that the peer holds otherwise
 }
 
-func newStream(r *Replicator, conn Conn, peer Member, incarnation uint64) *stream {
+func newStream(r *Replicator, conn Conn, peer Member, store claim) *stream {
 	return &stream{
-		r: r, conn: conn, peer: peer.Region, name: peer.Name, incarnation: incarnation,
+		r: r, conn: conn, peer: peer.Region, name: peer.Name, store: store,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: func(error) {},
 		heard: r.c.Time.Monotonic(),
 		in:    map[uint32]*inSub{}, refused: map[clock.Lane]time.Duration{}, tooOld: map[clock.Lane]clock.Timestamp{}, out: map[clock.Lane]*outSub{},
@@ -75,6 +76,42 @@ func poke(c chan struct{}) {
 // fail ends the stream soon; the first error counts. It does not block.
 func (s *stream) fail(err error) { s.cancel(err) }
 
+// parting is why the peer is hung up on, and since when.
+type parting struct {
+	err   error
+	since time.Duration // monotonic
+}
+
+// hangUp tells the peer why, and ends the stream: what the peer said counts no more. It does not block. The
+// caller holds Replicator.mu.
+func (s *stream) hangUp(err error) {
+	if s.parting == nil {
+		s.parting = &parting{err, s.r.c.Time.Monotonic()}
+		s.poke()
+	}
+}
+
+// hungUp is why the peer is hung up on; nil: it isn't.
+func (s *stream) hungUp() error {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if s.parting == nil {
+		return nil
+	}
+	return s.parting.err
+}
+
+// overdue ends the stream when its peer was silent too long, or takes too long to be told that it is hung
+// up on. The caller holds Replicator.mu.
+func (s *stream) overdue(now time.Duration) {
+	switch {
+	case now-s.heard > StreamTimeout:
+		s.fail(kv.Errorf(kv.KindUnavailable, "nothing heard of region %d (%s) for %v", s.peer, s.name, StreamTimeout))
+	case s.parting != nil && now-s.parting.since > StreamTimeout:
+		s.fail(s.parting.err)
+	}
+}
+
 // run reads and writes until one of them fails or ctx ends, and returns why.
 func (s *stream) run(ctx context.Context) error {
 	stopClose := context.AfterFunc(ctx, s.conn.Close)
@@ -88,6 +125,9 @@ func (s *stream) run(ctx context.Context) error {
 	s.cancel(s.read())
 	s.conn.Close()
 	<-wrote
+	if err := s.hungUp(); err != nil {
+		return err
+	}
 	return context.Cause(ctx)
 }
 
@@ -135,6 +175,10 @@ func (s *stream) handle(m *peerv1.Message) error {
 func (s *stream) write(ctx context.Context) error {
 	due := s.r.c.Time.Monotonic()
 	for ctx.Err() == nil {
+		if err := s.hungUp(); err != nil {
+			refuse(s.conn, err)
+			return err
+		}
 		if err := s.sendControl(); err != nil {
 			return err
 		}
@@ -239,8 +283,8 @@ func (s *stream) resubscribe(sub *inSub) {
 	s.begin(sub.lane)
 }
 
-// live tells whether the peer was heard lately. The caller holds Replicator.mu.
-func (s *stream) live(now time.Duration) bool { return now-s.heard < SilenceAfter }
+// live tells whether the peer was heard lately, and counts. The caller holds Replicator.mu.
+func (s *stream) live(now time.Duration) bool { return s.parting == nil && now-s.heard < SilenceAfter }
 
 // laneRefused notes that the peer can't serve a lane. The error says that this node's own lane is forked.
 func (r *Replicator) laneRefused(s *stream, m *peerv1.LaneError) error {

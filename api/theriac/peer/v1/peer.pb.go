@@ -499,7 +499,9 @@ type Hello struct {
 	// The latest report of each region that the sender has counted.
 	Reports []*RegionReport `protobuf:"bytes,12,rep,name=reports,proto3" json:"reports,omitempty"`
 	// The sender takes no writes and wants what the receiver holds of the sender's own lane.
-	Recovering    bool `protobuf:"varint,13,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	Recovering bool `protobuf:"varint,13,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	// Of the sender's store among those of its region, see Heartbeat.standing.
+	Standing      uint64 `protobuf:"fixed64,14,opt,name=standing,proto3" json:"standing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +625,13 @@ func (x *Hello) GetRecovering() bool {
 		return x.Recovering
 	}
 	return false
+}
+
+func (x *Hello) GetStanding() uint64 {
+	if x != nil {
+		return x.Standing
+	}
+	return 0
 }
 
 // LanePosition says what a node holds of one lane.
@@ -928,7 +937,11 @@ type Refused struct {
 	Abandoned bool `protobuf:"varint,4,opt,name=abandoned,proto3" json:"abandoned,omitempty"`
 	// The receiver's own lane contradicts what the sender holds of it: its folder is an older copy that
 	// was written to.
-	Forked        bool `protobuf:"varint,5,opt,name=forked,proto3" json:"forked,omitempty"`
+	Forked bool `protobuf:"varint,5,opt,name=forked,proto3" json:"forked,omitempty"`
+	// Another store of the receiver's region goes before the receiver's.
+	Rival bool `protobuf:"varint,6,opt,name=rival,proto3" json:"rival,omitempty"`
+	// The sender starts, or takes all its data anew: it takes no part yet.
+	Starting      bool `protobuf:"varint,7,opt,name=starting,proto3" json:"starting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -994,6 +1007,20 @@ func (x *Refused) GetAbandoned() bool {
 func (x *Refused) GetForked() bool {
 	if x != nil {
 		return x.Forked
+	}
+	return false
+}
+
+func (x *Refused) GetRival() bool {
+	if x != nil {
+		return x.Rival
+	}
+	return false
+}
+
+func (x *Refused) GetStarting() bool {
+	if x != nil {
+		return x.Starting
 	}
 	return false
 }
@@ -1421,7 +1448,13 @@ type Heartbeat struct {
 	// The version of Members that the sender has on disk and counts reports by.
 	Members uint64 `protobuf:"varint,8,opt,name=members,proto3" json:"members,omitempty"`
 	// The stores of the regions in hears, in the same order; 0: not known.
-	Stores        []uint64 `protobuf:"fixed64,9,rep,packed,name=stores,proto3" json:"stores,omitempty"`
+	Stores []uint64 `protobuf:"fixed64,9,rep,packed,name=stores,proto3" json:"stores,omitempty"`
+	// Of the sender's store among those of its region: 0 not known, 1 it recovers, 2 it never had to; else
+	// when it last ended that, a timestamp. Of two stores the higher one goes first, then the lower store
+	// number.
+	Standing uint64 `protobuf:"fixed64,10,opt,name=standing,proto3" json:"standing,omitempty"`
+	// The standings of stores, in the same order.
+	Standings     []uint64 `protobuf:"fixed64,11,rep,packed,name=standings,proto3" json:"standings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1515,6 +1548,20 @@ func (x *Heartbeat) GetMembers() uint64 {
 func (x *Heartbeat) GetStores() []uint64 {
 	if x != nil {
 		return x.Stores
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetStanding() uint64 {
+	if x != nil {
+		return x.Standing
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetStandings() []uint64 {
+	if x != nil {
+		return x.Standings
 	}
 	return nil
 }
@@ -1924,7 +1971,9 @@ type Identity struct {
 	Source string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
 	// The node fell behind: a cut that includes this vector (relative to 0) is to replace its data.
 	// While loaded is true nothing has been given up for it yet.
-	Behind        []byte `protobuf:"bytes,7,opt,name=behind,proto3" json:"behind,omitempty"`
+	Behind []byte `protobuf:"bytes,7,opt,name=behind,proto3" json:"behind,omitempty"`
+	// When the last recovery ended, a timestamp; 0: there was none.
+	Recovered     uint64 `protobuf:"fixed64,8,opt,name=recovered,proto3" json:"recovered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2008,6 +2057,13 @@ func (x *Identity) GetBehind() []byte {
 	return nil
 }
 
+func (x *Identity) GetRecovered() uint64 {
+	if x != nil {
+		return x.Recovered
+	}
+	return 0
+}
+
 var File_theriac_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_theriac_peer_v1_peer_proto_rawDesc = "" +
@@ -2031,7 +2087,7 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x05range\x18\f \x01(\v2\x16.theriac.peer.v1.RangeH\x00R\x05range\x128\n" +
 	"\tcut_taken\x18\r \x01(\v2\x19.theriac.peer.v1.CutTakenH\x00R\bcutTaken\x121\n" +
 	"\x06joined\x18\x0e \x01(\v2\x17.theriac.peer.v1.JoinedH\x00R\x06joinedB\x06\n" +
-	"\x04body\"\xf9\x03\n" +
+	"\x04body\"\x95\x04\n" +
 	"\x05Hello\x12!\n" +
 	"\fprotocol_min\x18\x01 \x01(\rR\vprotocolMin\x12!\n" +
 	"\fprotocol_max\x18\x02 \x01(\rR\vprotocolMax\x122\n" +
@@ -2048,7 +2104,8 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\areports\x18\f \x03(\v2\x1d.theriac.peer.v1.RegionReportR\areports\x12\x1e\n" +
 	"\n" +
 	"recovering\x18\r \x01(\bR\n" +
-	"recovering\"\x94\x01\n" +
+	"recovering\x12\x1a\n" +
+	"\bstanding\x18\x0e \x01(\x06R\bstanding\"\x94\x01\n" +
 	"\fLanePosition\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x18\n" +
@@ -2069,13 +2126,15 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1c.theriac.peer.v1.MemberStateR\x05state\x128\n" +
 	"\taddresses\x18\x04 \x01(\v2\x1a.theriac.peer.v1.AddressesR\taddresses\x12 \n" +
-	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"\x83\x01\n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"\xb5\x01\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05retry\x18\x03 \x01(\bR\x05retry\x12\x1c\n" +
 	"\tabandoned\x18\x04 \x01(\bR\tabandoned\x12\x16\n" +
-	"\x06forked\x18\x05 \x01(\bR\x06forked\"\x87\x01\n" +
+	"\x06forked\x18\x05 \x01(\bR\x06forked\x12\x14\n" +
+	"\x05rival\x18\x06 \x01(\bR\x05rival\x12\x1a\n" +
+	"\bstarting\x18\a \x01(\bR\bstarting\"\x87\x01\n" +
 	"\tSubscribe\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
@@ -2103,7 +2162,7 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\x06R\x04last\x12\x12\n" +
-	"\x04safe\x18\x04 \x01(\x06R\x04safe\"\x94\x02\n" +
+	"\x04safe\x18\x04 \x01(\x06R\x04safe\"\xce\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x03R\x04sent\x12\x12\n" +
@@ -2113,7 +2172,10 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x05hears\x18\x06 \x03(\rR\x05hears\x12\x14\n" +
 	"\x05ahead\x18\a \x01(\bR\x05ahead\x12\x18\n" +
 	"\amembers\x18\b \x01(\x04R\amembers\x12\x16\n" +
-	"\x06stores\x18\t \x03(\x06R\x06stores\"\xb8\x01\n" +
+	"\x06stores\x18\t \x03(\x06R\x06stores\x12\x1a\n" +
+	"\bstanding\x18\n" +
+	" \x01(\x06R\bstanding\x12\x1c\n" +
+	"\tstandings\x18\v \x03(\x06R\tstandings\"\xb8\x01\n" +
 	"\fRegionReport\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -2147,7 +2209,7 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"\n" +
 	"\n" +
 	"\bCutTaken\"\b\n" +
-	"\x06Joined\"\xb8\x01\n" +
+	"\x06Joined\"\xd6\x01\n" +
 	"\bIdentity\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\rR\x06region\x12\x12\n" +
@@ -2157,7 +2219,8 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"recovering\x18\x05 \x01(\bR\n" +
 	"recovering\x12\x16\n" +
 	"\x06source\x18\x06 \x01(\tR\x06source\x12\x16\n" +
-	"\x06behind\x18\a \x01(\fR\x06behind*x\n" +
+	"\x06behind\x18\a \x01(\fR\x06behind\x12\x1c\n" +
+	"\trecovered\x18\b \x01(\x06R\trecovered*x\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PURPOSE_REPLICATE\x10\x01\x12\x10\n" +
