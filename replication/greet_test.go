@@ -125,3 +125,21 @@ func TestAHealthyJoinAlarmsNobody(t *testing.T) {
 		c.net.Node("us").CloseAll()
 	})
 }
+
+// TestAJoinerThatNobodyReachesIsLogged: that it loads its data is expected, that nobody answers is not.
+func TestAJoinerThatNobodyReachesIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		eu := c.start("eu", newFakeStore(1), nil)
+		defer stopAll(eu)
+		eu.writable()
+		synctest.Wait()
+		h := member(eu, 0, "us")
+		h.Purpose, h.Cluster, h.Addresses = peerv1.Purpose_PURPOSE_JOIN, nil, &peerv1.Addresses{Peer: "nowhere"}
+		asks := c.stranger("eu")
+		asks.hello(h)
+		_, err := asks.conn.Recv()
+		require.NoError(t, err)
+		eventually(t, "it is logged", func() bool { return eu.loggedLike("region 2 (us) at nowhere") })
+	})
+}

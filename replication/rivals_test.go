@@ -133,6 +133,31 @@ func TestAStoreThatRecoversDisplacesNone(t *testing.T) {
 	}
 }
 
+// TestAStandingOutlivesARestart: the new eu, which recovered, goes before the first one also when it starts
+// again, on a disk that says so.
+func TestAStandingOutlivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		first, us, ap := c.region("eu", "eu", 1), c.region("us", "us", 32, "eu"), c.region("ap", "ap", 33, "eu")
+		defer stopAll(us, ap)
+		second := c.startedAnew(us, ap, 11, "us")
+		second.resume()
+		require.NoError(t, second.r.Recovered(t.Context()))
+		second.crash()
+		for _, link := range [][2]string{{"us", "ap"}, {"us", "eu.new"}, {"eu", "ap"}} {
+			c.net.HealBoth(link[0], link[1])
+		}
+		eventually(t, "the first is heard", func() bool { return us.hears(first) && ap.hears(first) })
+		second = c.start("eu", second.store, nil, func(n *node, _ *replication.Config) { n.address = "eu.new" })
+		defer stopAll(second)
+		eventually(t, "the second is", func() bool { return us.hears(second) && ap.hears(second) })
+		wait(t, time.Minute)
+		require.True(t, us.hears(second) && ap.hears(second))
+		require.ErrorContains(t, first.fault(), "what is written here does not reach them")
+		stopAll(first)
+	})
+}
+
 // TestWhoReachesTwoStoresHearsOne: br reaches both halves of a cluster that hear different stores of eu, and
 // hears the one that goes before.
 func TestWhoReachesTwoStoresHearsOne(t *testing.T) {
