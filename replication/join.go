@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -297,7 +298,7 @@ func (c *JoinConfig) loadFrom(ctx context.Context, m Member, id *Identity) error
 	}
 	defer conn.Close()
 	h := c.hello(peerv1.Purpose_PURPOSE_BOOTSTRAP)
-	h.Cluster, h.Region = id.Cluster[:], uint32(id.Region)
+	h.Cluster, h.Region = bytes.Clone(id.Cluster[:]), uint32(id.Region)
 	if err := conn.Send(helloMessage(h)); err != nil {
 		stop()
 		return err
