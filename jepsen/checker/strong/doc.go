@@ -1,0 +1,89 @@
+// Package strong checks histories for what coordination buys: linearizability of single places,
+// isolation of transactions, and bounds of counters. Like all checkers it shares no code with the
+// database.
+//
+// # Linearizable
+//
+// Proves that every register, counter, set and flag, taken by itself, can be explained by one order
+// of its calls that respects real time (Herlihy and Wing, TOPLAS 1990). Linearizability is local,
+// theorem 1 there, hence places are searched one by one, by porcupine's version of the search of
+// Wing and Gong (1993) as Lowe improved it (2017). Differences: a transaction counts as one call on
+// each place that it touches, so that histories of transactions are judged too, for what strict
+// serializability means for each place; a budget counts steps of the model, so that verdicts do not
+// depend on the machine's speed; sets are compared by 128 bits of hashes.
+//
+// A call of unknown outcome may take effect at any time after its start. That it never does needs no
+// case of its own: it then takes effect after all others, where nobody looks. One whose condition
+// does not hold then has no effect. Sound, and complete within the budget; the problem is
+// NP-complete, and the search doubles with each call that overlaps, so that a place with dozens of
+// unknown writes that were read is best avoided. Places of more than 20,000 calls are answered
+// unknown, since the search's memory grows with their square; workloads use many places. A conflict-
+// free type is judged as if its operations followed one another. A place that was also written at
+// another level, or reset as a part of a map, is left out, and so are maps as a whole.
+//
+// # Transactions
+//
+// Searches the dependencies of transactions for cycles (Adya, PhD thesis 1999; Kingsbury and Alvaro,
+// Elle, VLDB 2020). Objects are registers (register-lww) whose values are unique, so that a value
+// says who wrote it. Dependencies: ww (its write replaced the other's), wr (it read from it), rw (it
+// replaced what the other had read), so (it came later in its session), rt (it began after the other
+// had ended). ww and rw need the order of writes, which a register does not show by itself. It is
+// inferred, as Elle does for registers, from
+//
+//   - nothing was there before the first write;
+//   - a transaction read a value and wrote another (traceability), compare-and-set included;
+//   - from level Causal on, a session saw a value before it wrote another;
+//   - at level StrictSerializable, a value had been seen before a write of another began.
+//
+// The latter two hold because those levels promise session order or real time. Nothing else is
+// inferred: two blind writes whose order shows nowhere are in no order, and the number of writes
+// without any is told ("writes of unknown order"). Registers with a value written twice, or that are
+// reset, are left out and make the verdict unknown.
+//
+// What a level forbids, and how it is found:
+//
+//   - all: reads of values that nobody wrote, aborted reads (G1a), intermediate reads (G1b), internal
+//     inconsistency, cycles of ww (G0) and of ww and wr (G1c);
+//   - ReadAtomic: a reader of a transaction that also read what that one replaced (fractured read);
+//   - Causal: cycles of wr and so, and such with one rw besides: causality violations, non-monotonic
+//     reads, a session that does not read its writes. Long forks and lost updates are allowed;
+//   - SnapshotIsolation: two transactions that read and replaced the same value (lost update), and
+//     cycles without two rw in a row (Cerone and Gotsman, Analysing Snapshot Isolation, JACM 2018), so long forks. That
+//     is snapshot isolation with session guarantees, without real time. Write skew is allowed;
+//   - Serializable: any cycle of ww, wr, rw, so: write skew (G2-item);
+//   - StrictSerializable: any cycle at all: stale reads.
+//
+// Cycles are found as strongly connected components (Tarjan 1972), and told as the shortest through
+// one of the component's first 32 transactions, each edge with its reason. Snapshot isolation's are
+// components of a graph in which each transaction is two nodes, reached by rw or otherwise. Cycles
+// with exactly one rw, at level Causal, are found by carrying 64 sets of replaced values at a time
+// along the dependencies, from the writer to the last reader that could be wrong. Real-time
+// edges are only those that do not follow from others, found with a frontier of what has ended. The
+// anti-dependencies of a version that many read and many replaced go through a hub node.
+//
+// Sound: what is invalid contradicts the level. Not complete: orders of writes that the history does
+// not show may hide a cycle; orders are not inferred from what is read later (Linearizable finds what that hides on a single
+// register), nor through writes of other levels; in each component one cycle is told, and a transaction is in one of them only; of a value
+// that more than 8 transactions both read and replaced, at levels that allow it, the first 8 are
+// looked at (told in Result.Note). Predicates are not looked at. Cost: near linear in transactions, operations and
+// real-time edges (transactions times how many overlap); Causal's search is quadratic by 1/64 for
+// histories in which far too old values are read.
+//
+// # Bounds
+//
+// The header's note "bounds" (see [BoundsNote] and [Bound]) names bounds of counters. No read may be
+// outside them; at each answer the sum of what is acknowledged, with any part of what is under way
+// or of unknown outcome, must be able to be inside. Final reads of a counter must be equal, and be
+// the sum of what was acknowledged and any of what is unknown. Of counters that are reset only the
+// reads are judged. Sound; complete for what it claims; linear.
+//
+// # Invariants
+//
+//  1. A transaction of unknown outcome is part of the graph exactly if one that took effect read
+//     from it; it never ends, so nothing comes after it in real time, nor in its session, which
+//     nobody promised to see it.
+//  2. An order between two versions is never assumed: each [follower] names its reason.
+//  3. No edge leads from a node to itself, and no path through a hub leads from a reader to itself
+//     without another transaction between.
+//  4. Verdicts and texts are the same at every run, on every machine.
+package strong

@@ -1,0 +1,91 @@
+package whole
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// busy is a history with a bit of everything.
+const busy = `{"history":1,"workload":"w","regions":["eu","us"]}
+{"txn":{"id":1,"process":1,"session":1,"region":"eu","level":"causal","durability":"local","start":10,"end":20,"outcome":"ok","ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}},{"do":"insert","key":"a","type":"set-aw","element":"x"}]}}
+{"txn":{"id":2,"process":1,"session":1,"region":"us","level":"causal","start":30,"end":40,"outcome":"ok","ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}}]}}
+{"txn":{"id":3,"process":1,"session":1,"region":"us","level":"eventual","start":50,"end":-1,"outcome":"unknown","ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":4,"process":2,"session":2,"region":"us","level":"causal","start":50,"end":60,"outcome":"fail","ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":5,"process":3,"region":"eu","level":"causal","start":70,"end":80,"outcome":"ok","final":true,"ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}}]}}
+{"fault":{"kind":"partition","targets":["eu"],"start":15,"end":35}}
+{"fault":{"kind":"kill","targets":["us"],"start":1,"end":5}}
+{"fault":{"kind":"pause","targets":["us"],"start":55,"end":-1}}
+`
+
+func TestExercisedCounts(t *testing.T) {
+	h, err := history.Read(strings.NewReader(busy))
+	require.NoError(t, err)
+	want := map[string]int{
+		"transactions": 5, "transactions that read": 2, "transactions that write": 1, "unknown writes": 1,
+		"outcome ok": 3, "outcome fail": 1, "outcome unknown": 1, "level causal": 4, "level eventual": 1, "durability local": 1,
+		"add counter": 1, "insert set-aw": 1, "get counter": 2,
+		"acknowledged in eu": 2, "acknowledged in us": 1, "acknowledged in every region": 1, "final reads in eu": 1, "final reads in every region": 0,
+		"sessions": 2, "hops": 1, "sessions that hopped": 1,
+		"faults": 2, "fault partition": 1, "transactions during partition": 2, "fault pause": 1, "transactions during pause": 3,
+	}
+	r := Exercised(want).Check(h, checker.Options{})
+	require.Equal(t, checker.Valid, r.Verdict, r.Anomalies)
+	require.Equal(t, want, r.Counts)
+}
+
+// TestTooLittleIsInvalid: each count that is below its minimum is told, also one that never was.
+func TestTooLittleIsInvalid(t *testing.T) {
+	h, err := history.Read(strings.NewReader(busy))
+	require.NoError(t, err)
+	r := Exercised(map[string]int{"fault kill": 1, "final reads in every region": 1, "transactions": 5}).Check(h, checker.Options{})
+	require.Equal(t, "not exercised: 0 fault kill, at least 1 are needed for a verdict that means something\n"+
+		"not exercised: 0 final reads in every region, at least 1 are needed for a verdict that means something", summary(r))
+	empty := &history.History{Header: history.Header{Regions: []string{"eu"}}}
+	require.Equal(t, checker.Invalid, Exercised(map[string]int{"transactions": 1}).Check(empty, checker.Options{}).Verdict)
+	require.Len(t, Exercised(map[string]int{"a": 1, "b": 1}).Check(empty, checker.Options{Anomalies: 1}).Anomalies, 1)
+}
+
+// TestCheckersSayWhatTheyProve: names are words with hyphens, each its own.
+func TestCheckersSayWhatTheyProve(t *testing.T) {
+	met := map[string]bool{}
+	for _, c := range append(checkers, Exercised(nil)) {
+		require.Regexp(t, `^[a-z]+(-[a-z]+)*$`, c.Name())
+		require.False(t, met[c.Name()])
+		met[c.Name()] = true
+		require.Greater(t, len(c.Proves()), 40)
+	}
+}
+
+// TestSumsNeverWrap: a counter whose adds pass 64 bits is judged by the whole sum.
+func TestSumsNeverWrap(t *testing.T) {
+	const most = int64(math.MaxInt64)
+	w := wide{}.plus(most).plus(most).plus(-1)
+	require.Positive(t, w.compare(most))
+	require.Equal(t, "more than any number of 64 bits", w.String())
+	w = w.plus(-most)
+	require.Zero(t, w.compare(most-1))
+	require.Equal(t, "9223372036854775806", w.String())
+	w = wide{}.plus(-most).plus(-1)
+	require.Equal(t, "-9223372036854775808", w.String())
+	require.Negative(t, w.compare(-most))
+	require.Equal(t, "less than any number of 64 bits", w.plus(-1).String())
+}
+
+// TestAnomaliesAreBounded: however much is wrong, as many are told as were asked for, the smallest first.
+func TestAnomaliesAreBounded(t *testing.T) {
+	h := &history.History{Header: history.Header{Regions: []string{"eu"}}}
+	for i := range 3000 {
+		h.Txns = append(h.Txns, history.Txn{ID: i + 1, Process: i + 1, Region: "eu", Level: "causal", Outcome: history.OK, Final: true,
+			Ops: []history.Op{{Do: history.Get, Key: "n", Type: "counter", Got: &history.Value{Int: int64(i)}}}})
+	}
+	r := Convergence().Check(h, checker.Options{Anomalies: 3})
+	require.Len(t, r.Anomalies, 3)
+	require.Equal(t, []int{1, 2}, r.Anomalies[0].Txns)
+	require.Equal(t, 2999, r.Counts["anomalies"])
+}

@@ -1,0 +1,70 @@
+package whole
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// checkers are those that the histories in testdata, one folder each, are for.
+var checkers = []checker.Checker{
+	LostWrites("disk-lost"), HalfTransactions(), Convergence(), Bank(), CausalPair(), LongFork("strong"), Session(),
+}
+
+var rewrite = flag.Bool("rewrite", false, "write what the checkers say into the histories in testdata; read the difference before you keep it")
+
+// TestHistoriesAreJudgedAsTheySay: the note "expect" of each history in testdata is the verdict, or
+// the first line of the one anomaly that it shows.
+func TestHistoriesAreJudgedAsTheySay(t *testing.T) {
+	for _, c := range checkers {
+		files, err := filepath.Glob(filepath.Join("testdata", c.Name(), "*.jsonl"))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, c.Name())
+		for _, file := range files {
+			t.Run(c.Name()+"/"+strings.TrimSuffix(filepath.Base(file), ".jsonl"), func(t *testing.T) {
+				h, err := history.ReadFile(file)
+				require.NoError(t, err)
+				r := c.Check(h, checker.Options{})
+				if *rewrite {
+					h.Header.Notes["expect"] = summary(r)
+					rewriteHeader(t, file, h.Header)
+				}
+				require.Equal(t, h.Header.Notes["expect"], summary(r))
+				require.Equal(t, r, c.Check(h, checker.Options{}), "a second look finds the same")
+			})
+		}
+	}
+}
+
+// summary of a result: the verdict, or the first lines of its anomalies.
+func summary(r checker.Result) string {
+	if r.Verdict != checker.Invalid {
+		return string(r.Verdict)
+	}
+	var lines []string
+	for _, a := range r.Anomalies {
+		first, _, _ := strings.Cut(a.String(), "\n")
+		lines = append(lines, first)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// rewriteHeader replaces the first line of a history.
+func rewriteHeader(t *testing.T, file string, to history.Header) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	_, rest, _ := bytes.Cut(text, []byte("\n"))
+	first, err := json.Marshal(to)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(append(first, '\n'), rest...), 0o644))
+}

@@ -1,0 +1,155 @@
+package history
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// MaxLine is how long a line may be, in bytes.
+const MaxLine = 64 << 20
+
+// line is what stands in one line after the header.
+type line struct {
+	Txn   *Txn   `json:"txn,omitempty"`
+	Fault *Fault `json:"fault,omitempty"`
+}
+
+// ReadFile reads the history in a file. Errors name file and line.
+func ReadFile(name string) (*History, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	defer f.Close()
+	h, err := Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return h, nil
+}
+
+// Read reads a whole history and makes sure that its invariants hold. An error names the line, or the
+// transaction, and what is wrong with it.
+func Read(r io.Reader) (*History, error) {
+	in := bufio.NewReaderSize(r, 1<<16)
+	h := new(History)
+	for n := 1; ; n++ {
+		text, err := readLine(in)
+		if err == io.EOF {
+			if n == 1 {
+				return nil, errors.New("history: the file is empty")
+			}
+			return h, h.complete()
+		}
+		if err == nil {
+			err = h.take(n, text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("history: line %d: %w", n, err)
+		}
+	}
+}
+
+// readLine returns the next line without its end, or io.EOF.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var text []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		text = append(text, part...)
+		switch {
+		case len(text) > MaxLine:
+			return nil, fmt.Errorf("longer than %d bytes", MaxLine)
+		case err == nil:
+			return text[:len(text)-1], nil
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err == io.EOF && len(text) > 0:
+			return nil, errors.New("it is cut off: no line feed ends it; delete this line to check what is before it")
+		default:
+			return nil, err
+		}
+	}
+}
+
+// take takes the n-th line in.
+func (h *History) take(n int, text []byte) error {
+	if n == 1 {
+		return h.takeHeader(text)
+	}
+	var l line
+	if err := decode(text, &l); err != nil {
+		return err
+	}
+	switch {
+	case l.Txn != nil && l.Fault == nil:
+		h.Txns = append(h.Txns, *l.Txn)
+	case l.Fault != nil && l.Txn == nil:
+		h.Faults = append(h.Faults, *l.Fault)
+		return h.checkFault(l.Fault)
+	default:
+		return errors.New(`neither {"txn":...} nor {"fault":...}`)
+	}
+	return h.checkTxn(l.Txn)
+}
+
+func (h *History) takeHeader(text []byte) error {
+	var version struct {
+		History int `json:"history"`
+	}
+	if err := json.Unmarshal(text, &version); err != nil || version.History == 0 {
+		return errors.New(`no header: a history begins with {"history":1,...}`)
+	}
+	if version.History != Version {
+		return fmt.Errorf("format %d: this program reads format %d", version.History, Version)
+	}
+	if err := decode(text, &h.Header); err != nil {
+		return err
+	}
+	return h.Header.check()
+}
+
+// decode takes one JSON object and nothing else.
+func decode(text []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return fmt.Errorf("malformed: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("malformed: more than one object")
+	}
+	return nil
+}
+
+// complete puts what was read into order and checks what no line alone can show.
+func (h *History) complete() error {
+	slices.SortStableFunc(h.Txns, func(a, b Txn) int { return a.ID - b.ID })
+	slices.SortStableFunc(h.Faults, func(a, b Fault) int { return compare(a.Start, b.Start) })
+	for i := range h.Txns {
+		switch id := h.Txns[i].ID; {
+		case id <= i:
+			return fmt.Errorf("history: two transactions have the id %d", id)
+		case id > i+1:
+			return fmt.Errorf("history: there is no transaction %d, but there is %d: ids are 1 to the number of transactions", i+1, id)
+		}
+	}
+	if err := h.apart("process", func(t *Txn) int { return t.Process }, true); err != nil {
+		return err
+	}
+	return h.apart("session", func(t *Txn) int { return t.Session }, false)
+}
+
+func compare(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
