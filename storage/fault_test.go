@@ -249,12 +249,14 @@ func failOnce(t *testing.T, f *failing, left int64) {
 		durable = r.Time
 	}
 	require.ErrorIs(t, failure, kv.ErrReadOnly)
-	require.EqualValues(t, 1, fatal.Load())
+	// Whoever finds a failure of the background refuses writes at once; Fatal may still be on its way.
+	require.Eventually(t, func() bool { return fatal.Load() == 1 }, 10*time.Second, time.Millisecond)
 	require.ErrorIs(t, try(s, func(*Batch) error { return nil }), kv.ErrReadOnly, "writes are refused from then on")
 	_, err = s.Value(Leaf{Object: counterObject("x")}, nil)
 	require.NoError(t, err, "reads go on")
 	clone := mem.CrashClone(vfs.CrashCloneCfg{})
 	_ = s.Close() // it says what went wrong once more
+	require.EqualValues(t, 1, fatal.Load(), "told once")
 	again, err := Open(Config{FS: clone, Dir: "store"})
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, again.Start().Applied[lane(1)], durable, "what was acknowledged is there")
