@@ -62,6 +62,16 @@ type Anomaly struct {
 	Name string `json:"name"`           // the field's term: "fractured read", "causality violation", ...
 	Txns []int  `json:"txns,omitempty"` // ids of the transactions that show it
 	Text string `json:"text"`           // the smallest explanation: which transactions, which values, which order
+
+	// Order is what the text says of which came before which, for drawings. Empty where the text is not about that.
+	Order []Step `json:"order,omitempty"`
+}
+
+// Step says that one transaction came before another, or must have.
+type Step struct {
+	From int    `json:"from"` // ids
+	To   int    `json:"to"`
+	Why  string `json:"why"`
 }
 
 func (a Anomaly) String() string { return a.Name + ": " + a.Text }

@@ -79,11 +79,11 @@ func (r *run) room(name string) bool {
 }
 
 // tell keeps an anomaly, with the transactions that show it described after the explanation.
-func (r *run) tell(name, text string, nodes []int32) {
+func (r *run) tell(name, text string, nodes []int32, order ...checker.Step) {
 	nodes = slices.Clone(nodes)
 	slices.Sort(nodes)
 	nodes = slices.Compact(nodes)
-	a := checker.Anomaly{Name: name, Text: text + "."}
+	a := checker.Anomaly{Name: name, Text: text + ".", Order: order}
 	var who []string
 	for _, n := range nodes {
 		a.Txns = append(a.Txns, r.h.Txns[n].ID)

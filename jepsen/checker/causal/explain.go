@@ -3,6 +3,8 @@ package causal
 import (
 	"fmt"
 	"strings"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
 )
 
 // maxExplained reads that can't be are explained; the others are counted.
@@ -21,31 +23,50 @@ func (r *run) explainRead(t int32, rd read, w int32) {
 	reg := r.name(rd.register)
 	var text string
 	nodes := append(ends(saw), t, w)
+	order := r.steps(saw)
 	if rd.from == initial {
 		text = fmt.Sprintf("T%d read nothing in %s, though it had seen T%d, which wrote %s there (%s)",
 			t+1, reg, w+1, r.written(w, rd.register), r.tellHops(saw))
+		order = append(order, step(t, w, fmt.Sprintf("T%d read nothing in %s, where T%d wrote", t+1, reg, w+1)))
 	} else {
 		later := r.path(rd.from, w, within{})
 		text = fmt.Sprintf("T%d read T%d's %s = %s, though it had seen T%d (%s), which wrote %s there after T%d (%s)",
 			t+1, rd.from+1, reg, r.value(t, rd.op), w+1, r.tellHops(saw), r.written(w, rd.register), rd.from+1, r.tellHops(later))
 		nodes = append(append(nodes, ends(later)...), rd.from)
+		order = append(append(order, r.steps(later)...), step(t, w,
+			fmt.Sprintf("T%d read %s = %s, which T%d replaced", t+1, reg, r.value(t, rd.op), w+1)))
 	}
 	if name := nameOf(saw); r.room(name) {
-		r.tell(name, text, nodes)
+		r.tell(name, text, nodes, order...)
 	}
+}
+
+func step(from, to int32, why string) checker.Step {
+	return checker.Step{From: int(from) + 1, To: int(to) + 1, Why: why}
+}
+
+// steps are the hops of a path.
+func (r *run) steps(path []hop) []checker.Step {
+	var steps []checker.Step
+	for _, h := range path {
+		steps = append(steps, step(h.from, h.to, r.tellHop(h)))
+	}
+	return steps
 }
 
 // explainCycle tells why the transactions of a cycle can't be put into an order.
 func (r *run) explainCycle(cycle []hop) {
 	var steps []string
+	var order []checker.Step
 	nodes := ends(cycle)
 	for _, h := range cycle {
 		text, more := r.tellStep(h)
+		order = append(order, step(h.from, h.to, text))
 		steps = append(steps, fmt.Sprintf("T%d before T%d, because %s", h.from+1, h.to+1, text))
 		nodes = append(nodes, more...)
 	}
 	if name := r.nameCycle(cycle); r.room(name) {
-		r.tell(name, "No order of the transactions explains what was read: "+strings.Join(steps, "; "), nodes)
+		r.tell(name, "No order of the transactions explains what was read: "+strings.Join(steps, "; "), nodes, order...)
 	}
 }
 

@@ -39,6 +39,7 @@ func TestHistoriesByHand(t *testing.T) {
 				require.Equal(t, verdict, got.Verdict, "%v", got.Anomalies)
 				for _, a := range got.Anomalies {
 					shown[a.Name] = true
+					requireOrder(t, a)
 				}
 				compare(t, strings.TrimSuffix(file, ".jsonl")+".want", tell(got))
 			})
@@ -46,6 +47,19 @@ func TestHistoriesByHand(t *testing.T) {
 	}
 	for _, name := range all {
 		require.True(t, shown[name], "no history shows: %s", name)
+	}
+}
+
+// requireOrder: the order that an anomaly tells is a cycle or a chain among its transactions, and told in its text.
+func requireOrder(t *testing.T, a checker.Anomaly) {
+	for _, s := range a.Order {
+		require.Contains(t, a.Txns, s.From)
+		require.Contains(t, a.Txns, s.To)
+		require.NotEmpty(t, s.Why)
+	}
+	if strings.Contains(a.Text, "though it had seen") {
+		last := a.Order[len(a.Order)-1]
+		require.True(t, slices.ContainsFunc(a.Order, func(s checker.Step) bool { return s.From == last.To }), "%v contradicts nothing", last)
 	}
 }
 

@@ -53,6 +53,9 @@ func found(t *testing.T, r checker.Result, anomaly, says string) {
 	require.True(t, strings.HasPrefix(r.Anomalies[0].Name, anomaly), "%s: %s", r.Checker, r.Anomalies[0])
 	require.Contains(t, r.Anomalies[0].Text, says)
 	require.NotEmpty(t, r.Anomalies[0].Txns)
+	for _, step := range r.Anomalies[0].Order {
+		require.Subset(t, r.Anomalies[0].Txns, []int{step.From, step.To}, step.Why)
+	}
 	if os.Getenv("TELL") != "" {
 		t.Log(r.Checker, r.Anomalies[0])
 	}

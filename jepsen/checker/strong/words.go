@@ -25,12 +25,13 @@ func (s *searcher) tell(cycle []edge) {
 	for _, id := range txns {
 		b.WriteString(checker.Describe(&s.x.txns[id-1]) + "; ")
 	}
-	parts := make([]string, len(cycle))
+	parts, order := make([]string, len(cycle)), make([]checker.Step, len(cycle))
 	for i, e := range cycle {
 		parts[i] = s.x.reason(&e)
+		order[i] = checker.Step{From: int(e.from) + 1, To: int(e.to) + 1, Why: parts[i]}
 	}
 	b.WriteString("but " + strings.Join(parts, ", and ") + ": no order of them is possible")
-	s.anomalies = append(s.anomalies, checker.Anomaly{Name: name(cycle), Txns: txns, Text: b.String()})
+	s.anomalies = append(s.anomalies, checker.Anomaly{Name: name(cycle), Txns: txns, Text: b.String(), Order: order})
 }
 
 // withoutHubs joins the two halves of anti-dependencies through hubs.
