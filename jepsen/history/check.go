@@ -178,3 +178,25 @@ func (h *History) apart(what string, of func(*Txn) int, last bool) error {
 	}
 	return nil
 }
+
+// Check makes sure that a history which was not read from a file is one that Read would return. It puts
+// transactions into the order of their ids, and faults into that of their starts.
+func (h *History) Check() error {
+	if h.Header.Version != Version {
+		return fmt.Errorf("history: format %d: this program writes format %d", h.Header.Version, Version)
+	}
+	if err := h.Header.check(); err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	for i := range h.Txns {
+		if err := h.checkTxn(&h.Txns[i]); err != nil {
+			return fmt.Errorf("history: %w", err)
+		}
+	}
+	for i := range h.Faults {
+		if err := h.checkFault(&h.Faults[i]); err != nil {
+			return fmt.Errorf("history: %w", err)
+		}
+	}
+	return h.complete()
+}

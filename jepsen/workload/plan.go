@@ -1,0 +1,111 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// plan is a transaction to make.
+type plan struct {
+	region      string // where; empty: where the worker is
+	ops         []history.Op
+	interactive bool // step by step, in the order of ops; else in one round trip, in which reads come first
+	alone       bool // apart from the worker's session
+	eventual    bool // at level eventual
+	applied     bool // with durability applied
+	giveUp      bool // interactive: take all back at the end
+	// then, of an interactive one, says how it goes on from what was answered so far. It is asked again
+	// when the transaction is run again, so it must change nothing.
+	then func(done []history.Op) []history.Op
+}
+
+// errGivenUp ends a transaction that its caller takes back.
+var errGivenUp = errors.New("given up by its caller")
+
+// doer is what a transaction is made with: a session, or what Update hands out.
+type doer func(ctx context.Context, ops []client.Op, queries []client.Query) ([]client.Value, error)
+
+// run makes the transaction, and returns its operations with the answers to its reads.
+func (p *plan) run(ctx context.Context, s *client.Session, opts []client.CallOption) ([]history.Op, error) {
+	if !p.interactive {
+		done := p.inOneTrip()
+		err := step(ctx, done, func(ctx context.Context, ops []client.Op, queries []client.Query) ([]client.Value, error) {
+			return s.Do(ctx, ops, queries, opts...)
+		})
+		return done, err
+	}
+	var done []history.Op
+	err := s.Update(ctx, func(tx *client.Tx) error {
+		done = nil // of this run alone
+		if err := steps(ctx, &done, p.ops, tx.Do); err != nil {
+			return err
+		}
+		if p.then != nil {
+			if err := steps(ctx, &done, p.then(done), tx.Do); err != nil {
+				return err
+			}
+		}
+		if p.giveUp {
+			return errGivenUp
+		}
+		return nil
+	}, opts...)
+	return done, err
+}
+
+// inOneTrip are the operations in the order in which one round trip makes them.
+func (p *plan) inOneTrip() []history.Op {
+	ops := slices.Clone(p.ops)
+	slices.SortStableFunc(ops, func(a, b history.Op) int { return rank(&a) - rank(&b) })
+	return ops
+}
+
+func rank(o *history.Op) int {
+	if o.Writes() {
+		return 1
+	}
+	return 0
+}
+
+// steps makes operations in their order, with as few calls as that allows, and appends them to done.
+func steps(ctx context.Context, done *[]history.Op, ops []history.Op, do doer) error {
+	for len(ops) > 0 {
+		n := 1
+		for n < len(ops) && rank(&ops[n-1]) >= rank(&ops[n]) { // writes, then reads
+			n++
+		}
+		at := len(*done)
+		*done = append(*done, ops[:n]...)
+		if err := step(ctx, (*done)[at:], do); err != nil {
+			return err
+		}
+		ops = ops[n:]
+	}
+	return nil
+}
+
+// step makes operations with one call, and puts the answers into them.
+func step(ctx context.Context, done []history.Op, do doer) error {
+	var ops []client.Op
+	var queries []client.Query
+	var reads []*history.Op
+	for i := range done {
+		if o := &done[i]; o.Writes() {
+			ops = append(ops, write(o))
+		} else {
+			queries, reads = append(queries, query(o)), append(reads, o)
+		}
+	}
+	values, err := do(ctx, ops, queries)
+	if err != nil {
+		return err
+	}
+	for i, v := range values {
+		answer(reads[i], v)
+	}
+	return nil
+}

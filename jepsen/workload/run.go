@@ -1,0 +1,212 @@
+package workload
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// Notes of the header that Judge needs.
+const (
+	NoteAsked   = "asked"   // how many transactions the run was asked for
+	NoteWorkers = "workers" // how many callers there were
+)
+
+// Run is one run of a workload.
+type Run struct {
+	workload Workload
+	config   Config
+	record   recorder
+	left     atomic.Int64 // transactions that may still begin
+	loaded   atomic.Int64 // nanoseconds that Load took
+
+	mu      sync.Mutex
+	numbers map[string]int // region to its number in vectors
+}
+
+// Start begins a run. It makes no call yet.
+func Start(w Workload, c Config) (*Run, error) {
+	if w.source == nil {
+		return nil, fmt.Errorf("workload: %q is none: take one from Find or All", w.Name)
+	}
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	r := &Run{workload: w, config: c, numbers: map[string]int{}}
+	r.left.Store(math.MaxInt64)
+	if c.Txns > 0 {
+		r.left.Store(int64(c.Txns))
+	}
+	return r, nil
+}
+
+// Load has the workers make transactions until ctx ends, or Config.Txns are made, and returns when
+// those under way have ended, each by its own deadline.
+func (r *Run) Load(ctx context.Context) error {
+	if err := r.learn(ctx); err != nil {
+		return err
+	}
+	begun := r.config.Now()
+	var workers sync.WaitGroup
+	for i := range r.config.Workers {
+		w := r.newWorker(i)
+		workers.Go(func() { w.work(ctx) })
+	}
+	workers.Wait()
+	r.loaded.Add(int64(r.config.Now() - begun))
+	return nil
+}
+
+// another takes one of the transactions that are left.
+func (r *Run) another() bool { return r.left.Add(-1) >= 0 }
+
+func (r *Run) now() int64 { return int64(r.config.Now()) }
+
+// Fault notes that a fault begins now, whatever f.Start and f.End say, and returns what notes its end.
+func (r *Run) Fault(f history.Fault) (end func()) { return r.record.fault(f, r.now) }
+
+// learnPause is how long to wait before regions that did not answer are asked again.
+const learnPause = 100 * time.Millisecond
+
+// learn asks for the numbers of the regions until one has answered or ctx ends.
+func (r *Run) learn(ctx context.Context) error {
+	for {
+		var failed error
+		for _, name := range r.config.Regions {
+			if failed = r.learnFrom(ctx, name); failed == nil {
+				return nil
+			}
+		}
+		if !pause(ctx, learnPause) {
+			return fmt.Errorf("workload: no region of %q answers: %w", r.config.Regions, failed)
+		}
+	}
+}
+
+func (r *Run) learnFrom(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, r.config.CallTimeout)
+	defer cancel()
+	status, err := r.config.DB(name).Status(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, region := range status.Regions {
+		r.numbers[region.Name] = int(region.Region)
+	}
+	return nil
+}
+
+// pause waits, and reports false if ctx ended before.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// History is what was recorded. It is complete once Load and Finish have returned.
+func (r *Run) History() (*history.History, error) {
+	h := &history.History{Header: r.header()}
+	h.Txns, h.Faults = r.record.all()
+	r.renumber(h)
+	if err := h.Check(); err != nil {
+		return nil, fmt.Errorf("workload: what was recorded is no history: %w", err)
+	}
+	return h, nil
+}
+
+func (r *Run) header() history.Header {
+	notes := map[string]string{
+		NoteAsked: strconv.Itoa(r.asked()), NoteWorkers: strconv.Itoa(r.config.Workers),
+	}
+	maps.Copy(notes, r.workload.notes)
+	return history.Header{
+		Version: history.Version, Workload: r.workload.Name, Nemesis: r.config.Nemesis, Regions: r.regions(),
+		Seed: r.config.Seed, Notes: notes,
+	}
+}
+
+// asked is how many transactions were asked for: as many as were named, or as the rate makes in the
+// time that there was. Without both it is one a second for each worker.
+func (r *Run) asked() int {
+	rate := cmp.Or(r.config.Rate, float64(r.config.Workers))
+	n := int(rate * time.Duration(r.loaded.Load()).Seconds())
+	if most := r.config.Txns; most > 0 {
+		return most
+	}
+	return n
+}
+
+// regions are the names in the order of the numbers. One that never joined has none, and comes last.
+func (r *Run) regions() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := slices.Clone(r.config.Regions)
+	slices.SortStableFunc(out, func(a, b string) int { return cmp.Compare(r.number(a), r.number(b)) })
+	return out
+}
+
+func (r *Run) number(name string) int {
+	if n := r.numbers[name]; n > 0 {
+		return n
+	}
+	return math.MaxInt
+}
+
+// renumber gives regions their number in the header instead of that of the database, which may have
+// given numbers to regions that came to nothing. The order stays: it decides between equal timestamps.
+func (r *Run) renumber(h *history.History) {
+	to := map[int]int{}
+	r.mu.Lock()
+	for i, name := range h.Header.Regions {
+		if n := r.numbers[name]; n > 0 {
+			to[n] = i + 1
+		}
+	}
+	r.mu.Unlock()
+	for n := range to {
+		if to[n] != n {
+			renumber(h, to)
+			return
+		}
+	}
+}
+
+func renumber(h *history.History, to map[int]int) {
+	for i := range h.Txns {
+		t := &h.Txns[i]
+		t.Snapshot, t.TokenBefore, t.TokenAfter = renumbered(t.Snapshot, to), renumbered(t.TokenBefore, to), renumbered(t.TokenAfter, to)
+		if t.Commit != nil {
+			t.Commit = &history.Stamp{Region: cmp.Or(to[t.Commit.Region], t.Commit.Region), Time: t.Commit.Time}
+		}
+	}
+}
+
+// renumbered leaves out what the header does not name: nobody writes there.
+func renumbered(v history.Vector, to map[int]int) history.Vector {
+	if v == nil {
+		return nil
+	}
+	out := make(history.Vector, len(v))
+	for region, at := range v {
+		if n := to[region]; n > 0 {
+			out[n] = at
+		}
+	}
+	return out
+}
