@@ -1,0 +1,128 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// UndoTimeout bounds how long a fault takes to be undone, a restart or a join included. Range: it is fixed.
+const UndoTimeout = 2 * time.Minute
+
+// Run plays a schedule on a target, and returns when it is over or ctx has ended, with all undone. note is
+// told when a fault begins; what it returns is called when the fault has been undone. It may be nil, is
+// called from several goroutines, and must not block.
+//
+// A step that fails ends the run; one that fails because ctx has ended does not make an error.
+func Run(ctx context.Context, schedule []Fault, target any, note func(Fault) (ended func())) error {
+	if err := Possible(KindsOf(schedule), target); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	p := &player{target: target, note: note, start: time.Now()}
+	var wait sync.WaitGroup
+	errs := make([]error, len(tracks))
+	for i, t := range tracks {
+		of := slices.DeleteFunc(slices.Clone(schedule), func(f Fault) bool { i, _ := info(f.Kind); return i.track != t })
+		wait.Go(func() {
+			if errs[i] = p.play(ctx, of); errs[i] != nil {
+				stop(errs[i])
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// player is one Run.
+type player struct {
+	target any
+	note   func(Fault) func()
+	start  time.Time
+}
+
+// play plays one track.
+func (p *player) play(ctx context.Context, faults []Fault) error {
+	for _, f := range faults {
+		if !sleep(ctx, time.Until(p.start.Add(f.At))) {
+			return nil
+		}
+		if err := p.fault(ctx, f); err != nil {
+			return fmt.Errorf("nemesis %s on %s: %w", f.Kind, f.Text, err)
+		}
+	}
+	return nil
+}
+
+// fault plays one fault and undoes it.
+func (p *player) fault(ctx context.Context, f Fault) (err error) {
+	if p.note != nil {
+		defer p.note(f)()
+	}
+	defer func() { err = errors.Join(err, p.undo(ctx, f)) }()
+	start := time.Now()
+	for _, s := range f.steps() {
+		if !sleep(ctx, time.Until(start.Add(s.after))) {
+			return nil
+		}
+		if err := p.do(ctx, f, s); err != nil {
+			if ctx.Err() != nil {
+				return nil // it was interrupted, and is undone
+			}
+			return err
+		}
+	}
+	sleep(ctx, time.Until(start.Add(f.For)))
+	return nil
+}
+
+// undo ends a fault although ctx may have ended.
+func (p *player) undo(ctx context.Context, f Fault) error {
+	s, ok := f.undo()
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), UndoTimeout)
+	defer cancel()
+	if err := p.do(ctx, f, s); err != nil {
+		return fmt.Errorf("it could not be undone: %w", err)
+	}
+	return nil
+}
+
+// do does a step to all that a fault hits: to links one after the other, which takes no time, to regions
+// at once, since one that starts may wait for another.
+func (p *player) do(ctx context.Context, f Fault, s step) error {
+	errs := make([]error, len(f.Links)+len(f.Regions))
+	for i, l := range f.Links {
+		if err := s.onLink(ctx, p.target, l); err != nil {
+			errs[i] = fmt.Errorf("%s %s: %w", s.verb, l, err)
+		}
+	}
+	var wait sync.WaitGroup
+	for i, r := range f.Regions {
+		wait.Go(func() {
+			if err := s.onRegion(ctx, p.target, r); err != nil {
+				errs[len(f.Links)+i] = fmt.Errorf("%s %s: %w", s.verb, r, err)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// sleep waits; false says that ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
