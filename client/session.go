@@ -1,6 +1,10 @@
 package client
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/theriac-db/theriac/internal/mutant"
+)
 
 // Session is a sequence of calls with guarantees between them: each sees what those before it saw
 // and wrote, in whichever region it is served (read your writes, monotonic reads, monotonic
@@ -33,7 +37,7 @@ func (s *Session) saw(t Token) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	joined, err := s.token.Join(t)
-	if err == nil {
+	if err == nil && !mutant.On(mutant.SessionForgets) {
 		s.token = joined
 	}
 	return err

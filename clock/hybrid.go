@@ -1,5 +1,7 @@
 package clock
 
+import "github.com/theriac-db/theriac/internal/mutant"
+
 // Hybrid is the hybrid logical clock of one lane. The zero value with a slot is ready to use. It is
 // not safe for concurrent use.
 type Hybrid struct {
@@ -28,6 +30,9 @@ func (h *Hybrid) Next(wall Wall, floor Timestamp) Timestamp {
 // Peek is what Next would issue, without issuing it.
 func (h *Hybrid) Peek(wall Wall, floor Timestamp) Timestamp {
 	base := max(h.last, floor)
+	if mutant.Built && base > max(h.last, At(wall)) && mutant.On(mutant.TimestampIgnoresSnapshot) {
+		base = h.last
+	}
 	next := (base>>slotBits+1)<<slotBits | Timestamp(h.slot)
 	if physical := At(wall) | Timestamp(h.slot); physical > next {
 		return physical

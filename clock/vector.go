@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/theriac-db/theriac/internal/mutant"
 )
 
 // Entry is one region's timestamp in a Vector.
@@ -49,7 +51,12 @@ func (v Vector) At(r Region) Timestamp {
 }
 
 // Sees reports whether the effect with this dot is visible at v.
-func (v Vector) Sees(d Dot) bool { return v.At(d.Region) >= d.Time }
+func (v Vector) Sees(d Dot) bool {
+	if mutant.Built && v.At(d.Region) == d.Time && mutant.On(mutant.SeesOffByOne) {
+		return false
+	}
+	return v.At(d.Region) >= d.Time
+}
 
 // With returns a copy in which region r stands at t.
 func (v Vector) With(r Region, t Timestamp) Vector {

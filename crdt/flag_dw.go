@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -46,7 +47,7 @@ func foldFlagDW(items []byte, at clock.Vector) (kv.Value, error) {
 	if err != nil {
 		return kv.Value{}, err
 	}
-	on := enabled && !disabled
+	on := enabled && (!disabled || mutant.On(mutant.DisableLosesToEnable))
 	return kv.Value{Type: FlagDW, Present: on, Flag: on}, nil
 }
 

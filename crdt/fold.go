@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -80,6 +81,9 @@ func coverAt(space []clock.Entry, r *leafRules, items []byte, at clock.Vector) (
 		}
 		seen = true
 		for _, e := range snapshot {
+			if mutant.On(mutant.OverrideCoversConcurrent) {
+				e.Time = max(e.Time, cur.dot.Time)
+			}
 			join = raise(join, e)
 		}
 	}

@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -61,11 +62,19 @@ func foldRegisterLWW(items []byte, at clock.Vector) (kv.Value, error) {
 		if cur.op[0] != opAssign || !visible(at, cur.dot) || c.covers(cur.dot) {
 			continue
 		}
-		if !v.Present || cur.dot.Compare(winner) > 0 {
+		if !v.Present || later(cur.dot, winner) {
 			v.Present, v.Bytes, winner = true, cur.op[1:], cur.dot
 		}
 	}
 	return v, nil
+}
+
+// later reports whether an assign wins over another one.
+func later(dot, than clock.Dot) bool {
+	if dot.Time.Wall() == than.Time.Wall() && mutant.On(mutant.LastWriterByWall) {
+		return false
+	}
+	return dot.Compare(than) > 0
 }
 
 // settleRegisterLWW drops losers that are settled: whatever covers the winner later has seen them

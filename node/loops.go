@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/storage"
 )
 
@@ -33,12 +34,21 @@ func (n *run) every(ctx context.Context, d time.Duration, fn func(context.Contex
 }
 
 // moveCuts lets the store fold what nobody can read any more.
-func (n *run) moveCuts(context.Context) { n.store.SetCuts(n.exposure.Cuts()) }
+func (n *run) moveCuts(context.Context) {
+	horizon, settled := n.exposure.Cuts()
+	if mutant.Built && !settled.Includes(horizon) && mutant.On(mutant.ForgetsBelowHorizon) {
+		settled = horizon
+	}
+	n.store.SetCuts(horizon, settled)
+}
 
 // TruncateLog drops log records that every region has on its disk and that are old, or too many; and,
 // beyond LogLimit, the oldest that a majority has. Own ones are kept until no retry may ask for them. The node does so by itself every few seconds.
 func (n *run) TruncateLog(ctx context.Context) {
 	everywhere, forced := n.exposure.Everywhere(), n.beyondLimit()
+	if mutant.On(mutant.LogDroppedEarly) {
+		everywhere = n.exposure.Durable()
+	}
 	old := clock.At(n.config.Time.Wall().Add(-n.config.LogAge))
 	upTo := map[clock.Lane]clock.Timestamp{}
 	for _, lane := range n.exposure.Members() {

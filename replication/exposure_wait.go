@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication/causal"
 )
@@ -103,7 +104,10 @@ func (ws *waiters) wake(m *causal.Machine) {
 
 // wait waits for one entry of v after the other: none of them ever falls.
 func (x *Exposure) wait(ctx context.Context, v clock.Vector, reach causal.Reach) error {
-	for _, e := range v {
+	for i, e := range v {
+		if i > 0 && mutant.On(mutant.TokenWaitsForOneRegion) {
+			break
+		}
 		w, err := x.enter(e, reach)
 		if err != nil {
 			return err

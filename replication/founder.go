@@ -7,6 +7,7 @@ import (
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -229,6 +230,9 @@ func (r *Replicator) sendCut(conn Conn, g *guard, at clock.Vector, still func() 
 		return err
 	}
 	for shard := range shards {
+		if mutant.On(mutant.CutClaimsTooMuch) {
+			at = r.c.Exposure.Stable()
+		}
 		if err := errors.Join(still(), r.sendShard(conn, g, shard, at)); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication/causal"
 )
@@ -163,7 +164,7 @@ func (c *recovery) review(ctx context.Context, r *Replicator) error {
 	if !c.running() {
 		return nil
 	}
-	if reason := c.missing(r); reason != "" {
+	if reason := c.missing(r); reason != "" && !mutant.On(mutant.RecoveryWaitsForNobody) {
 		c.tell(r, reason)
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -114,6 +115,9 @@ func (b *Batch) applyTxns(r *kv.Record) {
 		for j := range txn.Effects {
 			e := &txn.Effects[j]
 			dot.Index = uint32(n)
+			if j > 0 && mutant.On(mutant.HalfGroupVisible) {
+				dot.Time = r.Time + 1
+			}
 			b.applyEffect(e, &b.targets[n], dot, txn.Snapshot)
 			n++
 		}
@@ -147,6 +151,9 @@ func (b *Batch) add(w *leafWrite, t *crdt.Target, dot clock.Dot) {
 	if w.add != nil {
 		if op, ok := crdt.Combine(t.Leaf, w.add, t.Op); ok {
 			w.add = op
+			if mutant.On(mutant.AddAppliedTwice) {
+				w.add, _ = crdt.Combine(t.Leaf, op, t.Op)
+			}
 			return
 		}
 		w.items = crdt.AppendItem(w.items, w.dot, nil, w.add)
@@ -176,7 +183,7 @@ func (b *Batch) remove(r *removal) {
 		b.keep(err)
 		return
 	}
-	r.cursor, r.done = next, next == nil
+	r.cursor, r.done = next, next == nil || mutant.On(mutant.RemovalStopsShort)
 	if !r.done || r.noted {
 		b.pending = append(b.pending, r)
 	}

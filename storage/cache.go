@@ -7,6 +7,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -115,7 +116,7 @@ func (c *leafCache) get(key []byte, at clock.Vector, v *kv.Value) lookup {
 // unchanged reports whether a snapshot sees nothing that came after the value was folded.
 func (e *cached) unchanged(at clock.Vector) bool {
 	for _, s := range e.later {
-		if at.At(s.Region) >= s.Time {
+		if at.At(s.Region) >= s.Time && !mutant.On(mutant.CacheKeepsValue) {
 			return false
 		}
 	}

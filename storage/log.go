@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -193,8 +194,11 @@ func (s *Store) Log(l clock.Lane, after clock.Timestamp, maxBytes int) (records 
 			err = s.readFailed("log of lane "+l.String(), e)
 		}
 	}()
-	size := 0
-	for ok := iter.First(); ok; ok = iter.Next() {
+	size, ok := 0, iter.First()
+	if ok && after != 0 && mutant.On(mutant.LogSkipsFirst) {
+		ok = iter.Next()
+	}
+	for ; ok; ok = iter.Next() {
 		value, err := iter.ValueAndErr()
 		if err != nil {
 			return nil, s.readFailed("log of lane "+l.String(), err)

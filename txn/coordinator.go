@@ -7,6 +7,7 @@ import (
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
 )
@@ -104,6 +105,9 @@ func (c *Coordinator) await(ctx context.Context, o *kv.Options, own bool) error 
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.Wait)
 		defer cancel()
+	}
+	if mutant.Built && !c.snapshots.Exposed().Includes(o.Token.Seen) && mutant.On(mutant.TokenNotWaitedFor) {
+		return nil
 	}
 	return c.snapshots.Wait(ctx, o.Token.Seen, own)
 }
@@ -269,7 +273,10 @@ func (c *Coordinator) write(ctx context.Context, w *commit, r *kv.Receipt) error
 	r.Snapshot = res.snapshot
 	r.Commit = res.stamp
 	r.Token.Cluster = c.cluster
-	r.Token.Seen = r.Token.Seen.Join(c.store.Lowered(res.snapshot)).Join(clock.VectorOf(clock.Entry(res.stamp)))
+	r.Token.Seen = r.Token.Seen.Join(c.store.Lowered(res.snapshot))
+	if !mutant.On(mutant.CommitNotInToken) {
+		r.Token.Seen = r.Token.Seen.Join(clock.VectorOf(clock.Entry(res.stamp)))
+	}
 	return nil
 }
 
@@ -353,6 +360,9 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 	t.holdsWhatItHas()
 	if err != nil {
 		return nil, err
+	}
+	if mutant.Built && !at.Includes(c.snapshots.Exposed()) && mutant.On(mutant.ReadsNewestInTransaction) {
+		at = c.snapshots.Exposed()
 	}
 	v := view{store: c.store, at: at, own: c.lane.Region, mine: t.writes.ifAny(), room: newRoom()}
 	return v.queries(ctx, queries)

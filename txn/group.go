@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
 )
@@ -42,7 +43,7 @@ func (g *group) Build(b *storage.Batch) error {
 		g.ready[i].stamp = rec.Stamp()
 		local = local || w.durability == kv.DurabilityLocal || w.refusal != nil
 	}
-	if local || g.bound != 0 {
+	if (local || g.bound != 0) && !mutant.On(mutant.AnsweredBeforeSync) {
 		b.Sync()
 	}
 	g.encoded = rec.Append(make([]byte, 0, g.c.size))
@@ -180,9 +181,12 @@ func (g *group) open() error {
 // of its snapshots: from here on the exposure keeps their meet.
 func (g *group) show() {
 	g.c.exposure.LocalApplied(g.time, g.meet)
+	if mutant.On(mutant.SentBeforeSync) {
+		g.c.publish(g.time, g.encoded)
+	}
 	g.close()
 	for i, w := range g.commits {
-		if w.durability == kv.DurabilityApplied && w.refusal == nil {
+		if w.durability == kv.DurabilityApplied && w.refusal == nil || mutant.On(mutant.AnsweredBeforeSync) {
 			w.tell(g.ready[i])
 		}
 	}
@@ -212,7 +216,11 @@ func (g *group) join(rec *kv.Record, snapshot clock.Vector) {
 		rec.Deps, g.meet = snapshot, snapshot
 		return
 	}
-	rec.Deps, g.meet = rec.Deps.Join(snapshot), g.meet.Meet(snapshot)
+	g.meet = g.meet.Meet(snapshot)
+	if mutant.Built && !rec.Deps.Includes(snapshot) && mutant.On(mutant.GroupDependsOnFirst) {
+		return
+	}
+	rec.Deps = rec.Deps.Join(snapshot)
 }
 
 // stamp gives the group its timestamp and reserves further ones when few are left (invariant 1).

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
 )
@@ -63,7 +64,7 @@ func (c *Committer) Start(ctx context.Context, floor clock.Timestamp) error {
 	var encoded []byte
 	build := func(b *storage.Batch) error {
 		wall, last := c.wall(), b.Applied(c.lane)
-		if floor := c.hybrid.Last(); !clean && floor > last {
+		if floor := c.hybrid.Last(); !clean && floor > last && !mutant.On(mutant.VoidLeftOut) {
 			logged = c.hybrid.Next(wall, 0)
 			rec := kv.Record{
 				Header: kv.Header{Lane: c.lane, Kind: kv.RecordVoid, Time: logged, Prev: last},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
 )
@@ -90,7 +91,7 @@ func (v *view) items(at place) ([]byte, error) {
 }
 
 func (v *view) overlay(at place, items []byte) []byte {
-	if v.mine == nil {
+	if v.mine == nil || v.seen == nil && mutant.On(mutant.OwnWritesNotRead) {
 		return items
 	}
 	seen := v.seen

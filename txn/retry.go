@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -40,6 +41,9 @@ func (c *Committer) admit(ctx context.Context, w *commit) (first *commit, known 
 	if err != nil {
 		return nil, &result{err: err}
 	}
+	if mutant.On(mutant.RetryWrittenAgain) {
+		return c.queueLocked(w)
+	}
 	if first, known := c.seenLocked(w.attempt); first != nil || known != nil {
 		return first, known
 	}
@@ -58,6 +62,10 @@ func (c *Committer) admitLocked(w *commit) (first *commit, known *result) {
 	if first, known := c.seenLocked(w.attempt); first != nil || known != nil {
 		return first, known
 	}
+	return c.queueLocked(w)
+}
+
+func (c *Committer) queueLocked(w *commit) (first *commit, known *result) {
 	if err := c.enqueueLocked(w); err != nil {
 		return nil, &result{err: undecided(w.attempt, err)}
 	}

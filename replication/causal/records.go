@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -88,7 +89,7 @@ func (m *Machine) dependencies(h kv.Header) (Action, clock.Stamp) {
 		if e.Region == h.Lane.Region {
 			continue // the chain orders a lane
 		}
-		if l := m.region(e.Region); l == nil || l.taken < e.Time {
+		if l := m.region(e.Region); (l == nil || l.taken < e.Time) && !mutant.On(mutant.DependencyLeftOut) {
 			return Wait, clock.Stamp(e)
 		}
 	}
@@ -104,7 +105,7 @@ func (m *Machine) Ready(h kv.Header) bool {
 		return false
 	}
 	for _, e := range h.Deps {
-		if e.Region != h.Lane.Region && m.open.current.at.At(e.Region) < e.Time {
+		if e.Region != h.Lane.Region && m.open.current.at.At(e.Region) < e.Time && !mutant.On(mutant.DependencyLeftOut) {
 			return false
 		}
 	}
@@ -153,6 +154,9 @@ func (m *Machine) LocalApplied(t clock.Timestamp, meet clock.Vector) {
 	}
 	m.own.last = t
 	m.rememberUnsynced(t, meet)
+	if mutant.On(mutant.ExposedBeforeDurable) {
+		m.expose(m.own, t)
+	}
 	m.showApplied()
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -115,6 +116,8 @@ func (m *Machine) Open(writes, applied bool) (Snapshot, error) {
 	s := Snapshot{cut: c, at: c.at, writes: writes}
 	if applied {
 		s.at = m.applied
+	} else if !writes && c.all.older != nil && mutant.On(mutant.SnapshotOneBehind) {
+		s.at = c.all.older.at
 	}
 	return s, nil
 }
@@ -176,6 +179,9 @@ func (m *Machine) Release(h *Hold) {
 // Horizon is included in every snapshot that is open or will be opened, and in every hold.
 func (m *Machine) Horizon() clock.Vector {
 	v := m.open.oldest.at
+	if m.open.oldest != m.open.current && mutant.On(mutant.HorizonAboveSnapshots) {
+		v = m.open.current.at
+	}
 	for _, h := range m.holds {
 		v = v.Meet(h.at)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 )
 
 // Report is what a region tells all others about itself. It stays true for good, so anybody may
@@ -207,6 +208,9 @@ func (m *Machine) Advance() {
 	v := m.tellFloor()
 	for _, p := range m.peers {
 		m.count(p)
+		if mutant.Built && !p.counted.Floor.Includes(v) && mutant.On(mutant.StableWithoutReports) {
+			continue
+		}
 		v = v.Meet(p.counted.Floor)
 	}
 	// A stable vector stays so when a region is added: the newcomer's cut comes from a member whose

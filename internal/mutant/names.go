@@ -1,0 +1,57 @@
+package mutant
+
+// Name names a mutant. The table says what each breaks.
+type Name string
+
+// The names, by the package that holds the fault.
+const (
+	// clock.
+	TimestampIgnoresSnapshot Name = "timestamp-ignores-snapshot"
+	SeesOffByOne             Name = "sees-off-by-one"
+
+	// crdt.
+	OverrideCoversConcurrent Name = "override-covers-concurrent"
+	LastWriterByWall         Name = "last-writer-by-wall"
+	DisableLosesToEnable     Name = "disable-loses-to-enable"
+
+	// storage.
+	AddAppliedTwice   Name = "add-applied-twice"
+	HalfGroupVisible  Name = "half-group-visible"
+	CacheKeepsValue   Name = "cache-keeps-value"
+	LogSkipsFirst     Name = "log-skips-first"
+	CutsPassRemoval   Name = "cuts-pass-removal"
+	RemovalStopsShort Name = "removal-stops-short"
+
+	// replication/causal.
+	DependencyLeftOut     Name = "dependency-left-out"
+	ExposedBeforeDurable  Name = "exposed-before-durable"
+	HorizonAboveSnapshots Name = "horizon-above-snapshots"
+	StableWithoutReports  Name = "stable-without-reports"
+	SnapshotOneBehind     Name = "snapshot-one-behind"
+
+	// replication.
+	TokenWaitsForOneRegion Name = "token-waits-for-one-region"
+	RecoveryWaitsForNobody Name = "recovery-waits-for-nobody"
+	CutClaimsTooMuch       Name = "cut-claims-too-much"
+
+	// txn.
+	AnsweredBeforeSync       Name = "answered-before-sync"
+	SentBeforeSync           Name = "sent-before-sync"
+	VoidLeftOut              Name = "void-left-out"
+	GroupDependsOnFirst      Name = "group-depends-on-first"
+	OwnWritesNotRead         Name = "own-writes-not-read"
+	CommitNotInToken         Name = "commit-not-in-token"
+	TokenNotWaitedFor        Name = "token-not-waited-for"
+	RetryWrittenAgain        Name = "retry-written-again"
+	ComparedWithinGroup      Name = "compared-within-group"
+	ReadsNewestInTransaction Name = "reads-newest-in-transaction"
+
+	// node.
+	ForgetsBelowHorizon Name = "forgets-below-horizon"
+	LogDroppedEarly     Name = "log-dropped-early"
+
+	// client.
+	RetryWithNewID  Name = "retry-with-new-id"
+	UnknownToldAsNo Name = "unknown-told-as-no"
+	SessionForgets  Name = "session-forgets"
+)

@@ -1,0 +1,130 @@
+//go:build mutants
+
+package mutant
+
+import "slices"
+
+// Kind says what a mutant is a fault of.
+type Kind string
+
+// Kinds.
+const (
+	Protocol   Kind = "protocol"   // a decision: when something may be shown, answered, sent, taken or forgotten
+	Arithmetic Kind = "arithmetic" // how a value is made from what is there
+)
+
+// Mutant is one deliberate fault.
+type Mutant struct {
+	Name   Name
+	Kind   Kind
+	Breaks string // what the fault does, in a sentence
+	Site   string // the function that holds it
+	// Checks are those of which one must notice, by their names in reports: a checker's, or
+	// "invariant:..." of the simulation, or "panic" for an assertion of the database itself.
+	Checks []string
+	// Workload is under which load it is looked for; empty: the simulation's own choice for each seed.
+	Workload string
+	// Seeds is within how many seeds it must be found.
+	Seeds int
+}
+
+// All lists the mutants, in the order of the packages that hold them.
+func All() []Mutant { return slices.Clone(table) }
+
+// Find finds a mutant by its name.
+func Find(n Name) (Mutant, bool) {
+	i := slices.IndexFunc(table, func(m Mutant) bool { return m.Name == n })
+	if i < 0 {
+		return Mutant{}, false
+	}
+	return table[i], true
+}
+
+// The checks, as reports name them.
+const (
+	causal    = "causal"
+	semantics = "semantics"
+	lost      = "lost-writes"
+	half      = "half-transactions"
+	converge  = "convergence"
+	session   = "session"
+	panicked  = "panic"
+)
+
+var table = []Mutant{
+	{TimestampIgnoresSnapshot, Protocol, "A group's timestamp need not be above what its transactions have seen.",
+		"clock.Hybrid.Peek", []string{converge, semantics, causal}, "", 10},
+	{SeesOffByOne, Arithmetic, "A snapshot does not see the newest group that it names.",
+		"clock.Vector.Sees", []string{semantics, lost, session, causal}, "", 2},
+
+	{OverrideCoversConcurrent, Arithmetic, "A reset, removal or assignment covers what is older by timestamp, whether or not its transaction has seen it.",
+		"crdt.coverAt", []string{semantics, lost}, "", 5},
+	{LastWriterByWall, Arithmetic, "Of two assignments of one microsecond the one that comes first among the items wins.",
+		"crdt.later", []string{converge, semantics, causal}, "", 10},
+	{DisableLosesToEnable, Arithmetic, "A set-rw's removal loses to a concurrent add.",
+		"crdt.foldFlagDW", []string{semantics}, "", 5},
+
+	{AddAppliedTwice, Arithmetic, "Of several adds of one group to one counter the last counts twice.",
+		"storage.Batch.add", []string{semantics, lost}, "", 5},
+	{HalfGroupVisible, Protocol, "Only the first effect of each transaction becomes visible with its group, the rest with the next one.",
+		"storage.Batch.applyTxns", []string{half, semantics, causal}, "", 3},
+	{CacheKeepsValue, Arithmetic, "The cache of leaves goes on serving a value that a later group has changed.",
+		"storage.cached.unchanged", []string{semantics, session, causal}, "", 3},
+	{LogSkipsFirst, Protocol, "Who asks for a lane's log from a record on is sent it without the record that follows.",
+		"storage.Store.Log", []string{converge}, "", 5},
+	{CutsPassRemoval, Protocol, "Rewrites go by the newest cuts while a removal is still being written out.",
+		"storage.pendingTable.lower", []string{semantics, lost, converge}, "", 20},
+	{RemovalStopsShort, Arithmetic, "The removal of a large collection ends with the first batch of its leaves.",
+		"storage.Batch.remove", []string{semantics, converge}, "", 10},
+
+	{DependencyLeftOut, Protocol, "A record is applied before what it depends on.",
+		"causal.Machine.dependencies, Ready", []string{causal, semantics}, "", 5},
+	{ExposedBeforeDurable, Protocol, "Readers see a group of their own region before it is on disk.",
+		"causal.Machine.LocalApplied", []string{causal, semantics, lost}, "", 10},
+	{HorizonAboveSnapshots, Protocol, "The horizon does not wait for open snapshots.",
+		"causal.Machine.Horizon", []string{semantics, panicked}, "", 10},
+	{StableWithoutReports, Protocol, "A cut is called stable although other regions may still send what has not seen it.",
+		"causal.Machine.Advance", []string{semantics, converge, lost}, "", 10},
+	{SnapshotOneBehind, Protocol, "A read gets the snapshot before the newest.",
+		"causal.Machine.Open", []string{session, causal, semantics}, "", 5},
+
+	{TokenWaitsForOneRegion, Protocol, "Of a token only the first region's entry is waited for.",
+		"replication.Exposure.wait", []string{session, causal, semantics}, "", 5},
+	{RecoveryWaitsForNobody, Protocol, "A region that lost its disk writes before the others have handed over what they hold of it.",
+		"replication.recovery.review", []string{converge, lost, semantics}, "", 20},
+	{CutClaimsTooMuch, Protocol, "The cut that a newcomer is sent lacks some of what it says that it includes.",
+		"replication.Replicator.sendCut", []string{converge, lost, semantics}, "", 10},
+
+	{AnsweredBeforeSync, Protocol, "A write is answered before it is on disk.",
+		"txn.group.show", []string{lost, semantics}, "", 10},
+	{SentBeforeSync, Protocol, "A record leaves for other regions before it is on disk.",
+		"txn.group.show", []string{converge, lost, semantics}, "", 20},
+	{VoidLeftOut, Protocol, "After a crash a session is not told that a write of durability applied is lost.",
+		"txn.Committer.Start", []string{session, causal, semantics}, "", 20},
+	{GroupDependsOnFirst, Protocol, "A group depends on what its first transaction has seen, not on what all have.",
+		"txn.group.join", []string{causal, semantics}, "", 20},
+	{OwnWritesNotRead, Arithmetic, "An interactive transaction does not see its own writes.",
+		"txn.view.overlay", []string{semantics, causal}, "", 3},
+	{CommitNotInToken, Protocol, "The token of a write's answer does not name the write.",
+		"txn.Coordinator.write", []string{session, causal, semantics}, "", 5},
+	{TokenNotWaitedFor, Protocol, "A session's token is taken and not waited for.",
+		"txn.Coordinator.await", []string{session, causal, semantics}, "", 5},
+	{RetryWrittenAgain, Protocol, "A retry is written without asking whether its first try was.",
+		"txn.Committer.admit", []string{lost, semantics}, "", 10},
+	{ComparedWithinGroup, Protocol, "Two compare-and-sets of one register may be of one group, and both succeed.",
+		"txn.commit.conflicts", []string{semantics}, "", 10},
+	{ReadsNewestInTransaction, Protocol, "An interactive transaction reads what is newest, not its snapshot.",
+		"txn.Coordinator.Execute", []string{half, semantics, causal}, "", 3},
+
+	{ForgetsBelowHorizon, Protocol, "Dots are forgotten below the horizon, not below what is settled.",
+		"node.run.moveCuts", []string{semantics, converge, lost}, "", 10},
+	{LogDroppedEarly, Protocol, "Old records are dropped from the log although a region lacks them.",
+		"node.run.TruncateLog", []string{converge, lost}, "", 20},
+
+	{RetryWithNewID, Protocol, "The client gives a retry an operation id of its own.",
+		"client.router.writeAgain", []string{lost, semantics}, "", 10},
+	{UnknownToldAsNo, Protocol, "The client says of a write whose outcome is unknown that it was not applied.",
+		"client.unknown", []string{lost, semantics}, "", 10},
+	{SessionForgets, Protocol, "A session's token does not grow.",
+		"client.Session.saw", []string{session, causal, semantics}, "", 5},
+}
