@@ -1,0 +1,191 @@
+package report
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// Input is what a report shows.
+type Input struct {
+	History *history.History
+	Results []checker.Result
+	Proves  map[string]string // what a valid verdict of a checker means, by its name; any may be missing
+	Command string            // that repeats the run; empty: none is shown
+}
+
+// Limits of what a page shows. The rest is counted on it.
+const (
+	maxDrawn     = 40    // anomalies, of all checkers together
+	maxRows      = 100   // faults in the table
+	maxErrors    = 12    // different errors
+	maxTextRunes = 4_000 // of one text that comes from the history or from a checker
+)
+
+var (
+	//go:embed page.html
+	pageText string
+	//go:embed page.css
+	styleText string
+	//go:embed page.js
+	scriptText string
+
+	pageTemplate = template.Must(template.New("page").Parse(pageText))
+)
+
+// page is what the template shows.
+type page struct {
+	Style      template.CSS
+	Script     template.JS
+	Title      string
+	Overall    verdict
+	Sentence   string
+	Command    string
+	Facts      []fact
+	Notes      []fact
+	Checks     []check
+	Anomalies  []anomaly
+	Undrawn    int
+	Operations []operation
+	Charts     []chart
+	Faults     []faultRow
+	MoreFaults int
+	Errors     []errorRow
+	MoreErrors int
+}
+
+// fact is a name and a value.
+type fact struct{ Name, Value string }
+
+// verdict with what shows it beside its colour.
+type verdict struct{ Word, Icon string }
+
+var icons = map[checker.Verdict]string{checker.Valid: "✓", checker.Invalid: "✗", checker.Unknown: "?"}
+
+func toVerdict(v checker.Verdict) verdict { return verdict{string(v), icons[v]} }
+
+// check is the row of a checker.
+type check struct {
+	Name, Proves, Note string
+	Verdict            verdict
+	Found              string // how many anomalies of which names
+	First              string // the id of its first anomaly on the page
+	Counts             []fact
+}
+
+// Write writes the page.
+func Write(w io.Writer, in Input) error {
+	p := newPage(in)
+	if err := pageTemplate.Execute(w, p); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+func newPage(in Input) *page {
+	run := newRun(in.History)
+	p := &page{
+		Style: template.CSS(styleText), Script: template.JS(scriptText),
+		Title:   title(&in.History.Header),
+		Overall: toVerdict(checker.Worst(in.Results)), Sentence: sentence(in.Results),
+		Command: in.Command, Facts: run.facts(), Notes: run.notes(),
+		Operations: run.operations(), Charts: run.charts(),
+	}
+	p.Faults, p.MoreFaults = run.faultRows()
+	p.Errors, p.MoreErrors = run.errors()
+	p.addChecks(in)
+	return p
+}
+
+func title(h *history.Header) string {
+	if h.Nemesis == "" {
+		return h.Workload
+	}
+	return h.Workload + " under " + h.Nemesis
+}
+
+// sentence says in one what the checkers found.
+func sentence(results []checker.Result) string {
+	var wrong, gaveUp []string
+	for _, r := range results {
+		switch r.Verdict {
+		case checker.Invalid:
+			wrong = append(wrong, r.Checker)
+		case checker.Unknown:
+			gaveUp = append(gaveUp, r.Checker)
+		}
+	}
+	var parts []string
+	if len(wrong) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s found what must not be: %s", len(wrong), plural(len(results), "checker"), strings.Join(wrong, ", ")))
+	}
+	if len(gaveUp) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s gave up: %s", len(gaveUp), plural(len(results), "checker"), strings.Join(gaveUp, ", ")))
+	}
+	if len(results) == 0 {
+		return "No checker judged this history."
+	}
+	if len(parts) == 0 {
+		return fmt.Sprintf("%s looked at all that they claim to, and found nothing wrong.", plural(len(results), "checker"))
+	}
+	return strings.Join(parts, "; ") + "."
+}
+
+// addChecks adds the rows of the checkers and draws what they found.
+func (p *page) addChecks(in Input) {
+	for _, r := range in.Results {
+		c := check{
+			Name: r.Checker, Proves: in.Proves[r.Checker], Note: short(r.Note, maxTextRunes), Verdict: toVerdict(r.Verdict),
+			Found: found(r.Anomalies), Counts: counts(r.Counts),
+		}
+		for i := range r.Anomalies {
+			if len(p.Anomalies) == maxDrawn {
+				p.Undrawn += len(r.Anomalies) - i
+				break
+			}
+			a := newAnomaly(in.History, r.Checker, &r.Anomalies[i])
+			a.ID = fmt.Sprintf("anomaly-%d", len(p.Anomalies)+1)
+			if i == 0 {
+				c.First = a.ID
+			}
+			p.Anomalies = append(p.Anomalies, a)
+		}
+		p.Checks = append(p.Checks, c)
+	}
+}
+
+// found counts anomalies by name.
+func found(anomalies []checker.Anomaly) string {
+	n := map[string]int{}
+	for _, a := range anomalies {
+		n[a.Name]++
+	}
+	var parts []string
+	for _, name := range sortedKeys(n) {
+		parts = append(parts, fmt.Sprintf("%s × %d", name, n[name]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func counts(of map[string]int) []fact {
+	var out []fact
+	for _, name := range sortedKeys(of) {
+		out = append(out, fact{name, count(of[name])})
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
