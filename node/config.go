@@ -65,6 +65,9 @@ type Config struct {
 	// CacheBytes is the size of Pebble's block cache, LeafCacheBytes that of the cache of leaves,
 	// MemTableBytes that of a memtable. Defaults and sizing: storage.Config.
 	CacheBytes, LeafCacheBytes, MemTableBytes int64
+	// Core is given what decides what this node shows, each time that its store has been opened, and returns
+	// what is asked in its place: a simulation sees each call by it. Default: the machine itself.
+	Core func(start causal.Start, m *causal.Machine) replication.Core
 	// Log takes log lines. Default: dropped.
 	Log io.Writer
 	// Fatal is told once why the node takes no more writes. It must not block. Default: nothing.

@@ -36,8 +36,20 @@ func (n *run) identify(ctx context.Context, first clock.Region) error {
 	}
 	n.config.Region = id.Name
 	n.identity, n.lane = id, clock.Lane{Region: id.Region}
-	n.exposure, err = replication.NewExposure(n.startState())
+	n.exposure, err = n.expose()
 	return err
+}
+
+func (n *run) expose() (*replication.Exposure, error) {
+	start := n.startState()
+	m, err := causal.New(start)
+	if err != nil {
+		return nil, err
+	}
+	if n.config.Core == nil {
+		return replication.ExposureOver(start.Self, m), nil
+	}
+	return replication.ExposureOver(start.Self, n.config.Core(start, m)), nil
 }
 
 // tellStrayGone tells of names that are said to be gone and that no region has: a slip of the pen would

@@ -30,7 +30,7 @@ type Exposure struct {
 	self clock.Lane
 
 	mu      sync.Mutex
-	machine *causal.Machine
+	machine Core
 	waiters waiters
 	watches map[*Watch]struct{}
 }
@@ -44,9 +44,14 @@ func NewExposure(start causal.Start) (*Exposure, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Exposure{self: start.Self, machine: m, watches: map[*Watch]struct{}{}}
+	return ExposureOver(start.Self, m), nil
+}
+
+// ExposureOver builds the exposure of a node that starts over the machine that it is to ask.
+func ExposureOver(self clock.Lane, m Core) *Exposure {
+	x := &Exposure{self: self, machine: m, watches: map[*Watch]struct{}{}}
 	x.view.Store(&view{exposed: m.Exposed(), applied: m.Applied()})
-	return x, nil
+	return x
 }
 
 // Exposed is what readers see: E, lowered to transactions. It takes no lock.
@@ -59,28 +64,28 @@ func (x *Exposure) Applied() clock.Vector { return x.view.Load().applied }
 // Raw is Exposed with the safe times of silent lanes: how far behind this node is. It sees the same
 // groups.
 func (x *Exposure) Raw() clock.Vector {
-	return ask(x, (*causal.Machine).Raw)
+	return ask(x, Core.Raw)
 }
 
 // Durable is what is exposed and on disk here.
 func (x *Exposure) Durable() clock.Vector {
-	return ask(x, (*causal.Machine).Durable)
+	return ask(x, Core.Durable)
 }
 
 // Stable is the cut such that nothing concurrent with a group below it will still arrive here.
 func (x *Exposure) Stable() clock.Vector {
-	return ask(x, func(m *causal.Machine) clock.Vector { m.Advance(); return m.Stable() })
+	return ask(x, func(m Core) clock.Vector { m.Advance(); return m.Stable() })
 }
 
 // Everywhere is what every member has on its disk, as far as this node has been told.
 func (x *Exposure) Everywhere() clock.Vector {
-	return ask(x, (*causal.Machine).Everywhere)
+	return ask(x, Core.Everywhere)
 }
 
 // Droppable is up to where the logs here may be cut although some region lacks the records, given what was
 // dropped from them before; see causal.Machine.Droppable.
 func (x *Exposure) Droppable(dropped clock.Vector) clock.Vector {
-	return ask(x, func(m *causal.Machine) clock.Vector { return m.Droppable(dropped) })
+	return ask(x, func(m Core) clock.Vector { return m.Droppable(dropped) })
 }
 
 // Cuts returns the horizon and what is settled below it. They hold as a pair: an older settled may
@@ -93,18 +98,18 @@ func (x *Exposure) Cuts() (horizon, settled clock.Vector) {
 
 // Members lists the lanes of all member regions, by region.
 func (x *Exposure) Members() []clock.Lane {
-	return ask(x, (*causal.Machine).Members)
+	return ask(x, Core.Members)
 }
 
 // AddRegion makes a region a member; see causal.Machine.AddRegion.
 func (x *Exposure) AddRegion(lane clock.Lane) error {
 	var err error
-	x.tell(func(m *causal.Machine) { err = m.AddRegion(lane) })
+	x.tell(func(m Core) { err = m.AddRegion(lane) })
 	return err
 }
 
 // ask reads something of the machine under the lock.
-func ask[T any](x *Exposure, what func(*causal.Machine) T) T {
+func ask[T any](x *Exposure, what func(Core) T) T {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return what(x.machine)
@@ -112,7 +117,7 @@ func ask[T any](x *Exposure, what func(*causal.Machine) T) T {
 
 // tell lets an event change what is exposed, on disk or a member, and lets everybody know who waits
 // for that.
-func (x *Exposure) tell(event func(*causal.Machine)) {
+func (x *Exposure) tell(event func(Core)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	event(x.machine)
@@ -123,7 +128,7 @@ func (x *Exposure) tell(event func(*causal.Machine)) {
 }
 
 // hear lets a safe time change the machine. Only waiters care: a heartbeat wakes no sender.
-func (x *Exposure) hear(event func(*causal.Machine)) {
+func (x *Exposure) hear(event func(Core)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	event(x.machine)
@@ -142,33 +147,33 @@ func (x *Exposure) publish() {
 // Offer judges a record from a peer; see causal.Machine.Offer. Who offers passes the records to the
 // store in the order of the Apply verdicts across all lanes, so one goroutine at a time does both.
 func (x *Exposure) Offer(h kv.Header, now clock.Wall) causal.Verdict {
-	return ask(x, func(m *causal.Machine) causal.Verdict { return m.Offer(h, now) })
+	return ask(x, func(m Core) causal.Verdict { return m.Offer(h, now) })
 }
 
 // Ready reports whether a record that Offer handed out may be written now. The store's writer asks
 // before it writes; after false it drops the record, and the caller of Offer calls Dropped.
 func (x *Exposure) Ready(h kv.Header) bool {
-	return ask(x, func(m *causal.Machine) bool { return m.Ready(h) })
+	return ask(x, func(m Core) bool { return m.Ready(h) })
 }
 
 // Dropped takes back what Offer handed out of a lane and the store has not applied.
 func (x *Exposure) Dropped(lane clock.Lane) {
-	x.tell(func(m *causal.Machine) { m.Dropped(lane) })
+	x.tell(func(m Core) { m.Dropped(lane) })
 }
 
 // RemoteApplied exposes a record from a peer that the store has applied.
 func (x *Exposure) RemoteApplied(h kv.Header) {
-	x.tell(func(m *causal.Machine) { m.RemoteApplied(h) })
+	x.tell(func(m Core) { m.RemoteApplied(h) })
 }
 
 // RemoteDurable says that a lane's records up to t, taken from peers, are on disk.
 func (x *Exposure) RemoteDurable(lane clock.Lane, t clock.Timestamp) {
-	x.tell(func(m *causal.Machine) { m.Synced(lane, t) })
+	x.tell(func(m Core) { m.Synced(lane, t) })
 }
 
 // Heard takes a peer's promise for a lane; see causal.Machine.Heard.
 func (x *Exposure) Heard(lane clock.Lane, last, safe clock.Timestamp) {
-	x.hear(func(m *causal.Machine) { m.Heard(lane, last, safe) })
+	x.hear(func(m Core) { m.Heard(lane, last, safe) })
 }
 
 // Promise is what may be said to others of a lane's end; see causal.Machine.Promise.
@@ -181,26 +186,26 @@ func (x *Exposure) Promise(lane clock.Lane) (last, safe clock.Timestamp) {
 // LocalApplied says that the store has applied an own group. meet is the meet of its transactions'
 // snapshots, which may be closed from now on; a group that read nothing passes Exposed.
 func (x *Exposure) LocalApplied(t clock.Timestamp, meet clock.Vector) {
-	x.tell(func(m *causal.Machine) { m.LocalApplied(t, meet) })
+	x.tell(func(m Core) { m.LocalApplied(t, meet) })
 }
 
 // LocalDurable says that own groups up to t are on disk, and exposes them.
 func (x *Exposure) LocalDurable(t clock.Timestamp) {
-	x.tell(func(m *causal.Machine) { m.Synced(x.self, t) })
+	x.tell(func(m Core) { m.Synced(x.self, t) })
 }
 
 // LocalSafe promises that the own lane commits nothing more at or below safe. last is the last
 // timestamp given to a group before the promise was made, whether or not it is applied yet.
 func (x *Exposure) LocalSafe(last, safe clock.Timestamp) {
-	x.hear(func(m *causal.Machine) { m.LocalSafe(last, safe) })
+	x.hear(func(m Core) { m.LocalSafe(last, safe) })
 }
 
 // Report makes this region's next report.
-func (x *Exposure) Report() causal.Report { return ask(x, (*causal.Machine).Report) }
+func (x *Exposure) Report() causal.Report { return ask(x, Core.Report) }
 
 // Receive takes a region's report, from its author or relayed, and tells whether it is news.
 func (x *Exposure) Receive(r causal.Report) bool {
-	return ask(x, func(m *causal.Machine) bool { return m.Receive(r) })
+	return ask(x, func(m Core) bool { return m.Receive(r) })
 }
 
 // Reported is the latest report of a region's current store; false when none has come since this node
@@ -233,10 +238,10 @@ func (x *Exposure) Parted(r clock.Region) {
 }
 
 // Recovering tells whether own records are still being taken from others.
-func (x *Exposure) Recovering() bool { return ask(x, (*causal.Machine).Recovering) }
+func (x *Exposure) Recovering() bool { return ask(x, Core.Recovering) }
 
 // Recovered ends recovering: the own lane is complete and on disk, and is written from now on.
-func (x *Exposure) Recovered() { x.tell((*causal.Machine).Recovered) }
+func (x *Exposure) Recovered() { x.tell(Core.Recovered) }
 
 // Hold keeps the horizon at or below a vector; see causal.Machine.Hold. End it with Release.
 func (x *Exposure) Hold(v clock.Vector) (*causal.Hold, error) {
@@ -260,7 +265,7 @@ func (x *Exposure) Release(h *causal.Hold) {
 }
 
 // OpenSnapshots is how many snapshots are open.
-func (x *Exposure) OpenSnapshots() int { return ask(x, (*causal.Machine).OpenSnapshots) }
+func (x *Exposure) OpenSnapshots() int { return ask(x, Core.OpenSnapshots) }
 
 // OpenOptions say what snapshot is wanted.
 type OpenOptions struct {

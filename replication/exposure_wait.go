@@ -91,7 +91,7 @@ func (ws *waiters) forgetEmpty(g goal, q *queue) {
 }
 
 // wake ends the wait of all whose goal is reached; after a stop, of all.
-func (ws *waiters) wake(m *causal.Machine) {
+func (ws *waiters) wake(m Core) {
 	for g, q := range ws.queues {
 		reached := m.Reached(g.region, g.reach)
 		for q.Len() > 0 && ((*q)[0].time <= reached || ws.stopped) {

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/client/embedded/door"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/node"
 	"github.com/theriac-db/theriac/replication"
@@ -54,7 +55,7 @@ type Cluster struct {
 type region struct {
 	name string
 	db   *client.DB
-	door *door
+	door *door.Door
 
 	mu   sync.Mutex // held while it starts or ends
 	fs   vfs.FS
@@ -88,7 +89,7 @@ func StartCluster(ctx context.Context, o ClusterOptions) (*Cluster, error) {
 // serves. A region that could not be started in time is not part of the cluster; the others may
 // have given it a number, which adding it again under the same name takes up.
 func (c *Cluster) Add(ctx context.Context, name string) error {
-	r := &region{name: name, fs: vfs.Default, door: &door{region: name}}
+	r := &region{name: name, fs: vfs.Default, door: door.New(name)}
 	if c.options.Dir == "" {
 		r.mem = vfs.NewCrashableMem()
 		r.fs = r.mem
@@ -144,7 +145,7 @@ func (c *Cluster) start(ctx context.Context, r *region, others []string) error {
 		return err
 	}
 	r.node, r.wire = n, w
-	r.door.open(n)
+	r.door.Open(n)
 	return nil
 }
 
@@ -222,7 +223,7 @@ func (c *Cluster) crash(r *region) {
 	if r.node == nil {
 		return
 	}
-	r.door.shut()
+	r.door.Shut()
 	r.wire.cut()
 	c.network.Node(r.name).Fail()
 	var after *vfs.MemFS
@@ -266,7 +267,7 @@ func (c *Cluster) stop(ctx context.Context, r *region) error {
 	n := r.node
 	r.node = nil
 	err := n.Close(ctx) // calls under way are answered
-	r.door.shut()
+	r.door.Shut()
 	if err != nil {
 		return fmt.Errorf("stopping region %s: %w", r.name, err)
 	}

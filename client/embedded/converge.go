@@ -42,7 +42,7 @@ func (c *Cluster) Converge(ctx context.Context) (client.Digest, error) {
 func (c *Cluster) running() []string {
 	var out []string
 	for _, name := range c.Regions() {
-		if c.region(name).door.service.Load() != nil {
+		if c.region(name).door.IsOpen() {
 			out = append(out, name)
 		}
 	}

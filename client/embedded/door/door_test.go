@@ -1,4 +1,4 @@
-package embedded
+package door
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 // dying crashes during each call, which then answers.
 type dying struct {
 	kv.Service
-	door *door
+	door *Door
 	err  error
 }
 
 func (s dying) Do(context.Context, kv.Request) (kv.Response, error) {
-	s.door.shut()
+	s.door.Shut()
 	return kv.Response{}, s.err
 }
 
@@ -36,8 +36,8 @@ func TestNoAnswerLeavesARegionThatIsDown(t *testing.T) {
 		"error with a token":   {kv.WithToken(aborted, token), kv.KindUnavailable, kv.NotApplied},
 		"applied with a token": {kv.WithToken(aborted.WithOutcome(kv.Applied), token), kv.KindUnavailable, kv.OutcomeUnknown},
 	} {
-		d := &door{region: "eu"}
-		d.open(dying{door: d, err: c.err})
+		d := New("eu")
+		d.Open(dying{door: d, err: c.err})
 		_, err := d.Do(t.Context(), kv.Request{Ops: make([]kv.Op, 1)})
 		require.Equal(t, c.kind, kv.KindOf(err), name)
 		require.Equal(t, c.outcome, kv.OutcomeOf(err), name)

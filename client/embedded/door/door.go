@@ -1,4 +1,4 @@
-package embedded
+package door
 
 import (
 	"context"
@@ -7,20 +7,30 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// door is what a region's DB talks to: its node while it is up, an error while it is down. An answer
-// that comes after the door was shut is not let out: a crash may have taken back what it says.
-type door struct {
+// Door is what a region's clients talk to: its node while it is up, an error while it is down. It is
+// safe for concurrent use.
+type Door struct {
 	region  string
 	service atomic.Pointer[kv.Service]
 }
 
-func (d *door) open(s kv.Service) { d.service.Store(&s) }
+var _ kv.Service = (*Door)(nil)
 
-func (d *door) shut() { d.service.Store(nil) }
+// New returns the door of a region, shut.
+func New(region string) *Door { return &Door{region: region} }
+
+// Open lets calls through to a service.
+func (d *Door) Open(s kv.Service) { d.service.Store(&s) }
+
+// Shut refuses calls, and keeps back the answers to those under way.
+func (d *Door) Shut() { d.service.Store(nil) }
+
+// IsOpen reports whether calls are let through.
+func (d *Door) IsOpen() bool { return d.service.Load() != nil }
 
 // enter returns the service behind the door, and what to ask before its answer is let out. The
 // outcome is that of a call whose answer is lost.
-func (d *door) enter(lost kv.Outcome) (s kv.Service, leave func(error) error, err error) {
+func (d *Door) enter(lost kv.Outcome) (s kv.Service, leave func(error) error, err error) {
 	p := d.service.Load()
 	if p == nil {
 		return nil, nil, kv.Errorf(kv.KindUnavailable, "region %s is down", d.region)
@@ -38,7 +48,7 @@ func (d *door) enter(lost kv.Outcome) (s kv.Service, leave func(error) error, er
 }
 
 // through calls a method of the service behind the door.
-func through[T any](d *door, lost kv.Outcome, call func(kv.Service) (T, error)) (T, error) {
+func through[T any](d *Door, lost kv.Outcome, call func(kv.Service) (T, error)) (T, error) {
 	var zero T
 	s, leave, err := d.enter(lost)
 	if err != nil {
@@ -59,11 +69,13 @@ func written(ops int) kv.Outcome {
 	return kv.OutcomeUnknown
 }
 
-func (d *door) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+// Do implements kv.Service.
+func (d *Door) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 	return through(d, written(len(req.Ops)), func(s kv.Service) (kv.Response, error) { return s.Do(ctx, req) })
 }
 
-func (d *door) Begin(ctx context.Context, b kv.Begin) (id kv.TxnID, r kv.Receipt, err error) {
+// Begin implements kv.Service.
+func (d *Door) Begin(ctx context.Context, b kv.Begin) (id kv.TxnID, r kv.Receipt, err error) {
 	s, leave, err := d.enter(kv.NotApplied)
 	if err != nil {
 		return 0, kv.Receipt{}, err
@@ -72,15 +84,18 @@ func (d *door) Begin(ctx context.Context, b kv.Begin) (id kv.TxnID, r kv.Receipt
 	return id, r, leave(err)
 }
 
-func (d *door) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+// Execute implements kv.Service.
+func (d *Door) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) ([]kv.Value, error) { return s.Execute(ctx, id, ops, queries) })
 }
 
-func (d *door) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
+// Commit implements kv.Service.
+func (d *Door) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
 	return through(d, kv.OutcomeUnknown, func(s kv.Service) (kv.Receipt, error) { return s.Commit(ctx, id, o) })
 }
 
-func (d *door) Abort(ctx context.Context, id kv.TxnID) error {
+// Abort implements kv.Service.
+func (d *Door) Abort(ctx context.Context, id kv.TxnID) error {
 	s, leave, err := d.enter(kv.NotApplied)
 	if err != nil {
 		return err
@@ -88,22 +103,27 @@ func (d *door) Abort(ctx context.Context, id kv.TxnID) error {
 	return leave(s.Abort(ctx, id))
 }
 
-func (d *door) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
+// Keys implements kv.Service.
+func (d *Door) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) (kv.KeysPage, error) { return s.Keys(ctx, req) })
 }
 
-func (d *door) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
+// Outcome implements kv.Service.
+func (d *Door) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) (kv.OutcomeAnswer, error) { return s.Outcome(ctx, req) })
 }
 
-func (d *door) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
+// Digest implements kv.Service.
+func (d *Door) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) (kv.Digest, error) { return s.Digest(ctx, req) })
 }
 
-func (d *door) Status(ctx context.Context) (kv.Status, error) {
+// Status implements kv.Service.
+func (d *Door) Status(ctx context.Context) (kv.Status, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) (kv.Status, error) { return s.Status(ctx) })
 }
 
-func (d *door) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
+// Buckets implements kv.Service.
+func (d *Door) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) (kv.BucketsPage, error) { return s.Buckets(ctx, req) })
 }
