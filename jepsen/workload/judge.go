@@ -16,15 +16,24 @@ const DiskLost = "disk-lost"
 
 // Judge judges a history by the checkers of its header's workload. It needs the history alone.
 func Judge(h *history.History, o checker.Options) ([]checker.Result, error) {
-	w, err := Find(h.Header.Workload)
+	checkers, err := Checkers(&h.Header)
 	if err != nil {
 		return nil, err
 	}
 	var out []checker.Result
-	for _, c := range w.judges(&h.Header) {
+	for _, c := range checkers {
 		out = append(out, c.Check(h, o))
 	}
 	return out, nil
+}
+
+// Checkers are those that Judge asks for a history with this header, in their order.
+func Checkers(h *history.Header) ([]checker.Checker, error) {
+	w, err := Find(h.Workload)
+	if err != nil {
+		return nil, err
+	}
+	return w.judges(h), nil
 }
 
 // judges are the checkers of the workload: those that hold for any history, its own, and that it did enough.
