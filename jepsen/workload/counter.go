@@ -2,29 +2,35 @@ package workload
 
 import "github.com/theriac-db/theriac/jepsen/history"
 
-// counterLoad adds to counters that all share, and reads them.
+// counterLoad adds to counters that all share, and reads them. Some only rise, which bounds what a
+// session may read from below; some go both ways.
 func counterLoad() Workload {
 	return Workload{
 		Name:   "counter",
-		About:  "increments and decrements of shared counters, beside reads",
-		source: func(w *worker) source { return &counters{w} },
-		least: func(asked int, _ *history.Header) map[string]int {
-			return map[string]int{"add counter": share(asked, 20), "get counter": share(asked, 20)}
+		About:  "increments and decrements of shared counters, beside reads of one and of several",
+		source: func(w *worker) source { return counters{w} },
+		least: func(asked int) minimums {
+			return minimums{exercised: {"add counter": share(asked, 20), "get counter": share(asked, 20)}}
 		},
 	}
 }
 
 type counters struct{ w *worker }
 
-func (c *counters) next() plan {
-	key := c.w.key("counter", 6)
-	ops := []history.Op{{Do: history.Get, Key: key, Type: "counter"}}
-	if c.w.chance(2) {
-		ops[0] = add(key, 1+c.w.random.Int64N(5))
+func (c counters) next() plan {
+	w := c.w
+	var ops []history.Op
+	for range 1 + w.random.IntN(3) {
+		switch w.random.IntN(4) {
+		case 0:
+			ops = append(ops, add(w.key("rises", 3), 1+w.random.Int64N(5)))
+		case 1:
+			ops = append(ops, add(w.key("varies", 3), w.random.Int64N(9)-4))
+		case 2:
+			ops = append(ops, read("counter", w.key("rises", 3)))
+		default:
+			ops = append(ops, read("counter", w.key("varies", 3)))
+		}
 	}
-	return c.w.vary(plan{ops: ops})
-}
-
-func add(key string, n int64) history.Op {
-	return history.Op{Do: history.Add, Key: key, Type: "counter", Arg: &history.Value{Int: n}}
+	return w.vary(ops...)
 }

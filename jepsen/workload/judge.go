@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"fmt"
 	"strconv"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
@@ -27,38 +26,67 @@ func Judge(h *history.History, o checker.Options) ([]checker.Result, error) {
 	return out, nil
 }
 
-// Checkers are those that Judge asks for a history with this header, in their order.
+// Checkers are those that Judge asks for a history with this header, in their order: those that hold
+// for any history, the workload's own, and that the run did enough.
 func Checkers(h *history.Header) ([]checker.Checker, error) {
 	w, err := Find(h.Workload)
 	if err != nil {
 		return nil, err
 	}
-	return w.judges(h), nil
-}
-
-// judges are the checkers of the workload: those that hold for any history, its own, and that it did enough.
-func (w *Workload) judges(h *history.Header) []checker.Checker {
 	all := []checker.Checker{
 		causal.Checker{}, semantics.Checker{}, whole.LostWrites(DiskLost), whole.HalfTransactions(), whole.Session(),
 		whole.LongFork(), whole.Convergence(),
 	}
-	all = append(all, w.checkers...)
-	return append(all, whole.Exercised(w.minimum(h)))
+	all = append(all, w.own...)
+	least := w.minimum(h)
+	for i, c := range all {
+		all[i] = atLeast{c, least[c.Name()]}
+	}
+	return append(all, whole.Exercised(least[exercised])), nil
 }
 
-// minimum is what a run must have done for its verdicts to mean anything.
-func (w *Workload) minimum(h *history.Header) map[string]int {
-	asked, err := strconv.Atoi(h.Notes[NoteAsked])
-	if err != nil || asked < 0 {
-		asked = 0 // somebody else's history: the least of all
-	}
-	least := w.least(asked, h)
-	least["transactions"] = max(share(asked, 10), leastTxns)
-	least["acknowledged in every region"] = 1
-	least["final reads in every region"] = 1
-	least[fmt.Sprintf("outcome %s", history.OK)] = max(share(asked, 20), leastTxns/2)
-	return least
+// atLeast is a checker whose own counts must reach a minimum as well.
+type atLeast struct {
+	checker.Checker
+	least map[string]int
 }
+
+// Check implements checker.Checker.
+func (a atLeast) Check(h *history.History, o checker.Options) checker.Result {
+	r := a.Checker.Check(h, o)
+	r.Exercised(a.least)
+	return r
+}
+
+// exercised is the name of the checker of what a run did at all.
+const exercised = "exercised"
+
+// minimums say for checkers, by name, what their counts must come to.
+type minimums map[string]map[string]int
 
 // leastTxns is how many transactions any run must have.
 const leastTxns = 20
+
+// minimum is what a run must have done for its verdicts to mean anything.
+func (w *Workload) minimum(h *history.Header) minimums {
+	n := asked(h)
+	out := w.least(n)
+	least := out[exercised]
+	least["transactions"] = max(share(n, 10), leastTxns)
+	least["outcome "+string(history.OK)] = max(share(n, 20), leastTxns/2)
+	least["acknowledged in every region"] = 1
+	least["final reads in every region"] = 1
+	if len(h.Regions) > 1 {
+		least["reads of others' writes"] = share(n, 20)
+	}
+	return out
+}
+
+// asked is how many transactions a run was asked for; 0 where its history does not say.
+func asked(h *history.Header) int {
+	n, err := strconv.Atoi(h.Notes[NoteAsked])
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/kv"
 )
 
 // plan is a transaction to make.
@@ -14,10 +15,12 @@ type plan struct {
 	region      string // where; empty: where the worker is
 	ops         []history.Op
 	interactive bool // step by step, in the order of ops; else in one round trip, in which reads come first
+	paged       bool // interactive: whole sets are read page by page
+	giveUp      bool // interactive: take all back at the end
 	alone       bool // apart from the worker's session
+	handed      bool // with a token that another worker has handed over
 	eventual    bool // at level eventual
 	applied     bool // with durability applied
-	giveUp      bool // interactive: take all back at the end
 	// then, of an interactive one, says how it goes on from what was answered so far. It is asked again
 	// when the transaction is run again, so it must change nothing.
 	then func(done []history.Op) []history.Op
@@ -26,26 +29,22 @@ type plan struct {
 // errGivenUp ends a transaction that its caller takes back.
 var errGivenUp = errors.New("given up by its caller")
 
-// doer is what a transaction is made with: a session, or what Update hands out.
-type doer func(ctx context.Context, ops []client.Op, queries []client.Query) ([]client.Value, error)
-
 // run makes the transaction, and returns its operations with the answers to its reads.
 func (p *plan) run(ctx context.Context, s *client.Session, opts []client.CallOption) ([]history.Op, error) {
 	if !p.interactive {
 		done := p.inOneTrip()
-		err := step(ctx, done, func(ctx context.Context, ops []client.Op, queries []client.Query) ([]client.Value, error) {
+		return done, step(ctx, done, func(ctx context.Context, ops []client.Op, queries []client.Query) ([]client.Value, error) {
 			return s.Do(ctx, ops, queries, opts...)
 		})
-		return done, err
 	}
 	var done []history.Op
 	err := s.Update(ctx, func(tx *client.Tx) error {
 		done = nil // of this run alone
-		if err := steps(ctx, &done, p.ops, tx.Do); err != nil {
+		if err := p.steps(ctx, &done, p.ops, tx); err != nil {
 			return err
 		}
 		if p.then != nil {
-			if err := steps(ctx, &done, p.then(done), tx.Do); err != nil {
+			if err := p.steps(ctx, &done, p.then(done), tx); err != nil {
 				return err
 			}
 		}
@@ -72,21 +71,33 @@ func rank(o *history.Op) int {
 }
 
 // steps makes operations in their order, with as few calls as that allows, and appends them to done.
-func steps(ctx context.Context, done *[]history.Op, ops []history.Op, do doer) error {
+func (p *plan) steps(ctx context.Context, done *[]history.Op, ops []history.Op, tx *client.Tx) error {
 	for len(ops) > 0 {
 		n := 1
-		for n < len(ops) && rank(&ops[n-1]) >= rank(&ops[n]) { // writes, then reads
+		for n < len(ops) && rank(&ops[n-1]) >= rank(&ops[n]) && !p.pages(&ops[n-1]) && !p.pages(&ops[n]) { // writes, then reads
 			n++
 		}
 		at := len(*done)
 		*done = append(*done, ops[:n]...)
-		if err := step(ctx, (*done)[at:], do); err != nil {
+		make := step
+		if p.pages(&ops[0]) {
+			make = pages
+		}
+		if err := make(ctx, (*done)[at:], tx.Do); err != nil {
 			return err
 		}
 		ops = ops[n:]
 	}
 	return nil
 }
+
+// pages reports whether an operation is made page by page.
+func (p *plan) pages(o *history.Op) bool {
+	return p.paged && o.Do == history.Get && (o.Leaf() == "set-aw" || o.Leaf() == "set-rw" || o.Leaf() == "set-go")
+}
+
+// doer is what operations are made with: a session's call, or a transaction's.
+type doer func(ctx context.Context, ops []client.Op, queries []client.Query) ([]client.Value, error)
 
 // step makes operations with one call, and puts the answers into them.
 func step(ctx context.Context, done []history.Op, do doer) error {
@@ -108,4 +119,27 @@ func step(ctx context.Context, done []history.Op, do doer) error {
 		answer(reads[i], v)
 	}
 	return nil
+}
+
+// pageSize is small, so that a cursor is passed on even in a small set.
+const pageSize = 3
+
+// pages reads one set page by page.
+func pages(ctx context.Context, done []history.Op, do doer) error {
+	q := query(&done[0])
+	q.Kind, q.Limit = kv.QueryPage, pageSize
+	var whole client.Value
+	for {
+		values, err := do(ctx, nil, []client.Query{q})
+		if err != nil {
+			return err
+		}
+		page := values[0]
+		whole.Present = whole.Present || page.Present
+		whole.List = append(whole.List, page.List...)
+		if q.After = page.Next; len(q.After) == 0 {
+			answer(&done[0], whole)
+			return nil
+		}
+	}
 }

@@ -26,10 +26,11 @@ type Run struct {
 	workload Workload
 	config   Config
 	record   recorder
-	left     atomic.Int64 // transactions that may still begin
-	loaded   atomic.Int64 // nanoseconds that Load took
+	shared
+	left   atomic.Int64 // transactions that may still begin
+	loaded atomic.Int64 // nanoseconds that Load took
 
-	mu      sync.Mutex
+	known   sync.Mutex
 	numbers map[string]int // region to its number in vectors
 }
 
@@ -99,8 +100,8 @@ func (r *Run) learnFrom(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.known.Lock()
+	defer r.known.Unlock()
 	for _, region := range status.Regions {
 		r.numbers[region.Name] = int(region.Region)
 	}
@@ -154,8 +155,8 @@ func (r *Run) asked() int {
 
 // regions are the names in the order of the numbers. One that never joined has none, and comes last.
 func (r *Run) regions() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.known.Lock()
+	defer r.known.Unlock()
 	out := slices.Clone(r.config.Regions)
 	slices.SortStableFunc(out, func(a, b string) int { return cmp.Compare(r.number(a), r.number(b)) })
 	return out
@@ -172,13 +173,13 @@ func (r *Run) number(name string) int {
 // given numbers to regions that came to nothing. The order stays: it decides between equal timestamps.
 func (r *Run) renumber(h *history.History) {
 	to := map[int]int{}
-	r.mu.Lock()
+	r.known.Lock()
 	for i, name := range h.Header.Regions {
 		if n := r.numbers[name]; n > 0 {
 			to[n] = i + 1
 		}
 	}
-	r.mu.Unlock()
+	r.known.Unlock()
 	for n := range to {
 		if to[n] != n {
 			renumber(h, to)

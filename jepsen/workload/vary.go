@@ -1,6 +1,10 @@
 package workload
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/theriac-db/theriac/jepsen/history"
+)
 
 // share is one n-th of what was asked for, and at least 1.
 func share(asked, n int) int { return max(asked/n, 1) }
@@ -10,16 +14,70 @@ func share(asked, n int) int { return max(asked/n, 1) }
 const rotation = 100
 
 // key draws one of n keys of the present rotation.
-func (w *worker) key(prefix string, n int) string {
-	return fmt.Sprintf("%s/%d/%d", prefix, w.made/rotation, w.random.IntN(n))
+func (w *worker) key(prefix string, n int) string { return w.keyNumber(prefix, w.random.IntN(n)) }
+
+func (w *worker) keyNumber(prefix string, i int) string {
+	return fmt.Sprintf("%s/%d/%d", prefix, w.made/rotation, i)
 }
 
-// vary draws how a transaction is made: most are of the worker's session, in one round trip, at level
-// causal and with durability local.
-func (w *worker) vary(p plan) plan {
-	p.interactive = w.chance(5)
-	p.alone = w.chance(5)
-	p.eventual = w.chance(8)
-	p.applied = w.chance(8)
+// vary draws how a transaction is made: most are of the worker's session and in its region, in one
+// round trip, at level causal and with durability local.
+func (w *worker) vary(ops ...history.Op) plan {
+	p := plan{ops: ops}
+	if p.interactive = w.chance(4); p.interactive {
+		p.paged, p.giveUp = w.chance(3), w.chance(12)
+	}
+	p.alone, p.handed = w.chance(6), w.chance(10)
+	p.eventual, p.applied = w.chance(8), w.chance(8)
+	if w.chance(15) {
+		p.region = w.elsewhere()
+	}
 	return p
+}
+
+// Operations on objects. In adds its path to one.
+
+func read(kind, key string) history.Op { return history.Op{Do: history.Get, Key: key, Type: kind} }
+
+func has(kind, key, element string) history.Op {
+	return history.Op{Do: history.Contains, Key: key, Type: kind, Element: element}
+}
+
+func add(key string, n int64) history.Op {
+	return history.Op{Do: history.Add, Key: key, Type: "counter", Arg: &history.Value{Int: n}}
+}
+
+func assign(kind, key, text string) history.Op {
+	return history.Op{Do: history.Assign, Key: key, Type: kind, Arg: &history.Value{Text: text}}
+}
+
+// swap assigns if the register holds what was read.
+func swap(key, text string, old history.Value) history.Op {
+	o := assign("register-lww", key, text)
+	o.Expect = &history.Value{Absent: old.Absent, Text: old.Text}
+	return o
+}
+
+func insert(kind, key, element string) history.Op {
+	return history.Op{Do: history.Insert, Key: key, Type: kind, Element: element}
+}
+
+func remove(kind, key, element string) history.Op {
+	return history.Op{Do: history.Remove, Key: key, Type: kind, Element: element}
+}
+
+func toggle(kind, key string, on bool) history.Op {
+	if on {
+		return history.Op{Do: history.Enable, Key: key, Type: kind}
+	}
+	return history.Op{Do: history.Disable, Key: key, Type: kind}
+}
+
+func reset(kind, key string) history.Op { return history.Op{Do: history.Reset, Key: key, Type: kind} }
+
+// in is an operation on an object made one on a field of a map, which has the key's name.
+func in(kind, key string, path []history.Step, o history.Op) history.Op {
+	o.Path = append(append([]history.Step{}, path...), history.Step{Name: o.Key, Type: o.Type})
+	o.Key, o.Type = key, kind
+	return o
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -19,6 +20,7 @@ type worker struct {
 	source  source
 	region  string // where it is
 	made    int    // transactions so far
+	written int    // values so far
 	process int
 	session int // its number
 	token   client.Token
@@ -38,104 +40,64 @@ func (r *Run) newWorker(number int) *worker {
 func (w *worker) work(ctx context.Context) {
 	pace := w.run.pace(w)
 	for pace.wait(ctx) && w.run.another() {
-		w.do(context.WithoutCancel(ctx), w.source.next())
+		t := w.do(context.WithoutCancel(ctx), w.source.next())
 		w.made++
+		if o, learns := w.source.(observer); learns && t != nil {
+			o.ended(t)
+		}
+		if t == nil || t.Outcome != history.OK {
+			pause(ctx, failurePause)
+		}
 	}
 }
 
-// do makes a transaction and records it.
+// failurePause keeps a worker whose region is down from asking it over and over.
+const failurePause = 50 * time.Millisecond
+
+// do makes a transaction and records it; nil if there was nothing to do, or nobody to ask.
 func (w *worker) do(ctx context.Context, p plan) *history.Txn {
-	if p.region == "" {
-		p.region = w.region
+	c := w.call(p)
+	if c == nil {
+		return nil
 	}
-	token, session := w.token, w.session
-	if p.alone {
-		token, session = client.Token{}, 0
-	}
-	t := history.Txn{
-		Process: w.process, Session: session, Region: p.region, Level: client.LevelCausal.String(), TokenBefore: vector(token),
-	}
-	var receipt client.Receipt
-	opts := []client.CallOption{client.WithReceipt(&receipt)}
-	if p.eventual {
-		t.Level = client.LevelEventual.String()
-		opts = append(opts, client.Eventual())
-	}
-	if p.applied {
-		opts = append(opts, client.Applied())
-	}
-	id := w.opID()
-	opts = append(opts, client.WithOpID(id))
-	s := w.run.config.DB(p.region).Resume(token)
 	ctx, cancel := context.WithTimeout(ctx, w.run.config.CallTimeout)
 	defer cancel()
-	t.Start = w.run.now()
-	ops, err := p.run(ctx, s, opts)
-	t.End, t.Ops = w.run.now(), ops
-	if t.Writes() {
-		t.OpID, t.Durability = id.String(), client.DurabilityLocal.String()
-		if p.applied {
-			t.Durability = client.DurabilityApplied.String()
-		}
+	err := c.make(ctx)
+	if c.t.Outcome == history.Unknown {
+		c.ask(context.WithoutCancel(ctx))
 	}
-	settle(&t, err, &receipt)
-	if t.Outcome == history.OK {
-		t.TokenAfter = vector(s.Token())
+	if c.t.Outcome != history.Unknown {
+		c.t.End = w.run.now()
 	}
-	if !p.alone {
-		w.token = s.Token()
+	w.goOn(c, err)
+	if len(c.t.Ops) == 0 {
+		return nil
 	}
-	w.after(&t, err)
-	if len(t.Ops) == 0 {
-		return nil // it found nothing to do
-	}
-	done := w.run.record.add(t)
+	done := w.run.record.add(c.t)
 	if observe := w.run.config.Observe; observe != nil {
 		observe(done)
 	}
 	return done
 }
 
-// settle says what became of a transaction.
-func settle(t *history.Txn, err error, receipt *client.Receipt) {
-	if err != nil {
-		t.Error = err.Error()
+// goOn draws the conclusions for the worker: one that does not know what became of its transaction
+// goes on as another process; one whose session a crash has cut short begins a new session, and so do
+// some whose session can't be served where they are.
+func (w *worker) goOn(c *call, err error) {
+	if !c.plan.alone {
+		w.token = c.s.Token()
 	}
-	switch outcome := client.OutcomeOf(err); {
-	case err == nil:
-		t.Outcome = history.OK
-		t.Snapshot = vector(client.Token{Seen: receipt.Snapshot})
-		if t.Writes() && receipt.Commit.Time != 0 {
-			t.Commit = &history.Stamp{Region: int(receipt.Commit.Region), Time: uint64(receipt.Commit.Time)}
-		}
-	case !t.Writes() || errors.Is(err, errGivenUp) || outcome == client.OutcomeNotApplied:
-		t.Outcome = history.Fail
-	case outcome == client.OutcomeApplied:
-		t.Outcome = history.OK
-		t.Ops = writes(t.Ops) // the answers to its reads got lost
-	default:
-		t.Outcome, t.End = history.Unknown, -1
+	if c.t.Outcome == history.OK {
+		w.run.handOver(c.s.Token())
 	}
-}
-
-// writes are those among operations.
-func writes(ops []history.Op) []history.Op {
-	var out []history.Op
-	for _, o := range ops {
-		if o.Writes() {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
-// after draws the conclusions for the worker: one that does not know what became of its transaction
-// goes on as another process; one whose session a crash has cut short begins a new session.
-func (w *worker) after(t *history.Txn, err error) {
-	if t.Outcome == history.Unknown {
+	if c.t.Outcome == history.Unknown {
 		w.process = w.run.record.process()
 	}
-	if errors.Is(err, client.ErrLost) {
+	lost := errors.Is(err, client.ErrLost)
+	if lost {
+		w.run.forgetHanded()
+	}
+	if lost || errors.Is(err, client.ErrStale) && w.chance(2) {
 		w.session, w.token = w.run.record.session(), client.Token{}
 	}
 }
@@ -150,6 +112,22 @@ func (w *worker) opID() client.OpID {
 
 // chance is true once in n times, on average.
 func (w *worker) chance(n int) bool { return w.random.IntN(n) == 0 }
+
+// unique is a value that nobody else writes.
+func (w *worker) unique() string {
+	w.written++
+	return fmt.Sprintf("w%d.%d", w.number, w.written)
+}
+
+// elsewhere draws a region other than the worker's, if there is one.
+func (w *worker) elsewhere() string {
+	all := w.run.config.Regions
+	at := w.random.IntN(len(all))
+	if all[at] == w.region {
+		at = (at + 1) % len(all)
+	}
+	return all[at]
+}
 
 // pace spreads a worker's transactions over time.
 type pace struct {
@@ -179,12 +157,5 @@ func (p *pace) wait(ctx context.Context) bool {
 	if late {
 		return ctx.Err() == nil
 	}
-	timer := time.NewTimer(due - now)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return pause(ctx, due-now)
 }

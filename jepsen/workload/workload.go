@@ -14,10 +14,10 @@ type Workload struct {
 	Name  string
 	About string // a sentence for lists
 
-	notes    map[string]string                                 // of the header, for the checkers
-	source   func(w *worker) source                            // what one worker does
-	checkers []checker.Checker                                 // beside those of every workload
-	least    func(asked int, h *history.Header) map[string]int // counts that a run must reach: see whole.Exercised
+	notes  map[string]string        // of the header, for the checkers
+	source func(w *worker) source   // what one worker does
+	own    []checker.Checker        // beside the checkers of every workload
+	least  func(asked int) minimums // of a run that was asked for so many transactions
 }
 
 // source makes one worker's transactions. It is used by that worker alone.
@@ -26,9 +26,19 @@ type source interface {
 	next() plan
 }
 
+// observer is a source that learns from what became of its transactions.
+type observer interface {
+	ended(t *history.Txn)
+}
+
 // All lists the workloads by name.
 func All() []Workload {
-	all := []Workload{counterLoad()}
+	all := []Workload{
+		bankLoad(), causalLoad(), counterLoad(), flagLoad(), forkLoad(), mapLoad(), mixedLoad(), registerLoad(), valuesLoad(),
+		setLoad("set-aw", "elements put into and taken out of shared sets in which a put wins, beside reads of one element and of all"),
+		setLoad("set-rw", "elements put into and taken out of shared sets in which a removal wins, beside reads of one element and of all"),
+		sessionLoad(),
+	}
 	slices.SortFunc(all, func(a, b Workload) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

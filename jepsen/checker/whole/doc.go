@@ -113,6 +113,7 @@
 //	sessions, hops, sessions that hopped
 //	faults, fault KIND              those during which a transaction was under way
 //	transactions during KIND        summed over the faults
+//	reads of others' writes         of objects that another region had written to, by the reported snapshot; final reads left out
 //
 // # Invariants
 //

@@ -34,6 +34,7 @@ func (c exercised) Check(h *history.History, o checker.Options) checker.Result {
 	countRegions(h, counts)
 	countSessions(h, counts)
 	countFaults(h, counts)
+	countMet(h, counts)
 	r := checker.Result{Checker: c.Name(), Verdict: checker.Valid, Counts: counts}
 	r.Exercised(c.least)
 	r.Anomalies = r.Anomalies[:min(len(r.Anomalies), o.Most())]
@@ -137,3 +138,58 @@ func countFaults(h *history.History, counts map[string]int) {
 
 // after makes a binary search end behind all that are equal.
 func after(a, b int64) int { return cmp.Or(cmp.Compare(a, b), -1) }
+
+// othersWrites is the count of reads of objects that another region had written to.
+const othersWrites = "reads of others' writes"
+
+// object is what transactions meet on, whatever fields of it they are about.
+type object struct{ bucket, key, kind string }
+
+// countMet counts reads of objects that another region had written to, as far as the reader's reported
+// snapshot goes: without them regions that never met would pass.
+func countMet(h *history.History, counts map[string]int) {
+	first := firstWrites(h)
+	for i := range h.Txns {
+		t := &h.Txns[i]
+		own := slices.Index(h.Header.Regions, t.Region) + 1
+		for j := range t.Ops {
+			o := &t.Ops[j]
+			if o.Writes() || o.Got == nil || t.Final || !sees(t.Snapshot, first[object{o.Bucket, o.Key, o.Type}], own) {
+				continue
+			}
+			counts[othersWrites]++
+		}
+	}
+}
+
+// firstWrites are, for each object, the stamps of each region's first write to it.
+func firstWrites(h *history.History) map[object]map[int]uint64 {
+	first := map[object]map[int]uint64{}
+	for i := range h.Txns {
+		t := &h.Txns[i]
+		for j := range t.Ops {
+			o := &t.Ops[j]
+			if t.Commit == nil || !o.Writes() {
+				continue
+			}
+			at := object{o.Bucket, o.Key, o.Type}
+			if first[at] == nil {
+				first[at] = map[int]uint64{}
+			}
+			if was, met := first[at][t.Commit.Region]; !met || t.Commit.Time < was {
+				first[at][t.Commit.Region] = t.Commit.Time
+			}
+		}
+	}
+	return first
+}
+
+// sees reports whether a snapshot includes one of the stamps of a region but its own.
+func sees(snapshot history.Vector, stamps map[int]uint64, own int) bool {
+	for region, at := range stamps {
+		if region != own && snapshot[region] >= at {
+			return true
+		}
+	}
+	return false
+}

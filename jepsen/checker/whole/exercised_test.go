@@ -13,8 +13,8 @@ import (
 
 // busy is a history with a bit of everything.
 const busy = `{"history":1,"workload":"w","regions":["eu","us"]}
-{"txn":{"id":1,"process":1,"session":1,"region":"eu","level":"causal","durability":"local","start":10,"end":20,"outcome":"ok","ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}},{"do":"insert","key":"a","type":"set-aw","element":"x"}]}}
-{"txn":{"id":2,"process":1,"session":1,"region":"us","level":"causal","start":30,"end":40,"outcome":"ok","ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}}]}}
+{"txn":{"id":1,"process":1,"session":1,"region":"eu","level":"causal","durability":"local","start":10,"end":20,"outcome":"ok","commit":{"region":1,"time":7},"ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}},{"do":"insert","key":"a","type":"set-aw","element":"x"}]}}
+{"txn":{"id":2,"process":1,"session":1,"region":"us","level":"causal","start":30,"end":40,"outcome":"ok","snapshot":{"1":7},"ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}}]}}
 {"txn":{"id":3,"process":1,"session":1,"region":"us","level":"eventual","start":50,"end":-1,"outcome":"unknown","ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}}]}}
 {"txn":{"id":4,"process":2,"session":2,"region":"us","level":"causal","start":50,"end":60,"outcome":"fail","ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}}]}}
 {"txn":{"id":5,"process":3,"region":"eu","level":"causal","start":70,"end":80,"outcome":"ok","final":true,"ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}}]}}
@@ -32,7 +32,7 @@ func TestExercisedCounts(t *testing.T) {
 		"add counter": 1, "insert set-aw": 1, "get counter": 2,
 		"acknowledged in eu": 2, "acknowledged in us": 1, "acknowledged in every region": 1, "final reads in eu": 1, "final reads in every region": 0,
 		"sessions": 2, "hops": 1, "sessions that hopped": 1,
-		"faults": 2, "fault partition": 1, "transactions during partition": 2, "fault pause": 1, "transactions during pause": 3,
+		"faults": 2, "fault partition": 1, "transactions during partition": 2, "fault pause": 1, "transactions during pause": 3, "reads of others' writes": 1,
 	}
 	r := Exercised(want).Check(h, checker.Options{})
 	require.Equal(t, checker.Valid, r.Verdict, r.Anomalies)

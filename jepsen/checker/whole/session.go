@@ -109,6 +109,7 @@ func (m *memory) take(t *history.Txn) {
 		}
 		switch {
 		case o.Do == history.Reset:
+			m.forget(p)
 		case isCounter(p.leaf):
 			m.counter(t, o, p)
 		case isRegister(p.leaf):
@@ -116,6 +117,15 @@ func (m *memory) take(t *history.Txn) {
 		case isSet(p.leaf):
 			m.set(t, o, p)
 		}
+	}
+}
+
+// forget drops what is known of a place that the session itself resets, with all below: what it had
+// put there is gone, also if that was in the same transaction.
+func (m *memory) forget(p *place) {
+	delete(m.places, p)
+	for _, q := range p.below {
+		delete(m.places, q)
 	}
 }
 

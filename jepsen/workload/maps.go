@@ -1,0 +1,80 @@
+package workload
+
+import (
+	"fmt"
+
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// mapLoad works on fields of maps within maps, and removes some with all below.
+func mapLoad() Workload {
+	return Workload{
+		Name:   "map",
+		About:  "fields of every type in maps within maps, written, removed with all below, and read alone and together",
+		source: func(w *worker) source { return fields{w} },
+		least: func(asked int) minimums {
+			return minimums{exercised: {
+				"get map": share(asked, 20), "reset map": share(asked, 100), "add counter": share(asked, 50), "get counter": share(asked, 100),
+				"assign register-lww": share(asked, 100), "insert set-aw": share(asked, 100),
+			}}
+		},
+	}
+}
+
+type fields struct{ w *worker }
+
+func (m fields) next() plan {
+	var ops []history.Op
+	for range 1 + m.w.random.IntN(3) {
+		ops = append(ops, m.w.mapOp("map", m.w.key("map", 3)))
+	}
+	return m.w.vary(ops...)
+}
+
+// mapOp draws an operation on a map, or on something within it.
+func (w *worker) mapOp(kind, key string) history.Op {
+	var path []history.Step
+	if w.chance(3) {
+		path = append(path, history.Step{Name: fmt.Sprint("m", w.random.IntN(2)), Type: "map"})
+	}
+	switch w.random.IntN(10) {
+	case 0, 1:
+		return history.Op{Do: history.Get, Key: key, Type: kind, Path: path}
+	case 2:
+		if kind == "map-go" {
+			return read(kind, key)
+		}
+		return history.Op{Do: history.Reset, Key: key, Type: kind, Path: path}
+	}
+	o := w.leafOp(fmt.Sprint("f", w.random.IntN(2)))
+	if o.Do == history.Reset && kind == "map-go" && len(path) == 0 {
+		o = read(o.Type, o.Key)
+	}
+	return in(kind, key, path, o)
+}
+
+// leafOp draws an operation on something that is no map.
+func (w *worker) leafOp(key string) history.Op {
+	kind := leaves[w.random.IntN(len(leaves))]
+	if w.chance(20) && kind != "set-go" {
+		return reset(kind, key)
+	}
+	switch kind {
+	case "counter":
+		if w.chance(2) {
+			return read(kind, key)
+		}
+		return add(key, w.random.Int64N(9)-4)
+	case "register-lww", "register-mv":
+		if w.chance(2) {
+			return read(kind, key)
+		}
+		return assign(kind, key, w.unique())
+	case "flag-ew", "flag-dw":
+		return w.flagOp(kind, key)
+	}
+	return w.setOp(kind, key)
+}
+
+// leaves are the types that are no maps.
+var leaves = []string{"counter", "register-lww", "register-mv", "flag-ew", "flag-dw", "set-aw", "set-rw", "set-go"}

@@ -1,0 +1,104 @@
+package workload
+
+import (
+	"fmt"
+
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// mixedLoad does everything to everything.
+func mixedLoad() Workload {
+	return Workload{
+		Name:   "mixed",
+		About:  "random transactions over several objects of all types, interactive and in one round trip, with removals and compare-and-set",
+		source: func(w *worker) source { return &mixed{w: w, last: newMemory(w)} },
+		least: func(asked int) minimums {
+			least := map[string]int{
+				"add counter": share(asked, 50), "assign register-lww": share(asked, 50), "assign register-mv": share(asked, 100),
+				"get map": share(asked, 100), "get map-go": share(asked, 200), "reset map": share(asked, 300),
+				"level eventual": share(asked, 50), "durability applied": share(asked, 100),
+			}
+			for _, kind := range []string{"flag-ew", "flag-dw"} {
+				least["enable "+kind], least["disable "+kind] = share(asked, 200), share(asked, 200)
+			}
+			for _, kind := range []string{"set-aw", "set-rw", "set-go"} {
+				least["insert "+kind], least["contains "+kind], least["get "+kind] = share(asked, 100), share(asked, 200), share(asked, 200)
+			}
+			return minimums{exercised: least}
+		},
+	}
+}
+
+type mixed struct {
+	w    *worker
+	last memory
+}
+
+func (m *mixed) next() plan {
+	w := m.w
+	var ops []history.Op
+	for range 1 + w.random.IntN(5) {
+		ops = append(ops, m.op())
+	}
+	p := w.vary(ops...)
+	if p.interactive && w.chance(2) {
+		p.then = w.react()
+	}
+	return p
+}
+
+func (m *mixed) ended(t *history.Txn) { m.last.see(t) }
+
+// resettable objects are removed whole now and then; the others never are, as checkers can say more of
+// what was not.
+const resettable = 2
+
+// op draws an operation. A third of the objects may be removed.
+func (m *mixed) op() history.Op {
+	w := m.w
+	i := w.random.IntN(resettable + 1)
+	key := w.keyNumber("mixed", i)
+	if kind := []string{"map", "map", "map-go", ""}[min(w.random.IntN(8), 3)]; kind != "" {
+		if i == resettable && w.chance(8) {
+			return reset(kind, key)
+		}
+		return w.mapOp(kind, key)
+	}
+	o := w.leafOp(key)
+	switch {
+	case o.Do == history.Reset && i < resettable:
+		return read(o.Type, key)
+	case o.Do == history.Assign && o.Type == "register-lww" && w.chance(4):
+		return m.last.swap(key)
+	}
+	return o
+}
+
+// react goes on from what was read: what is written then follows from it.
+func (w *worker) react() func([]history.Op) []history.Op {
+	text, amount := w.unique(), 1+w.random.Int64N(3)
+	swap := swapRead(text)
+	return func(done []history.Op) []history.Op {
+		out := swap(done)
+		for i := range done {
+			o := &done[i]
+			if o.Do != history.Get {
+				continue
+			}
+			switch next := (history.Op{Key: o.Key, Type: o.Type, Path: o.Path}); o.Leaf() {
+			case "counter":
+				next.Do, next.Arg = history.Add, &history.Value{Int: amount}
+				out = append(out, next)
+			case "set-aw", "set-rw":
+				if n := len(o.Got.List); n > 0 {
+					next.Do, next.Element = history.Remove, o.Got.List[n/2]
+					out = append(out, next)
+				}
+			case "register-mv":
+				next.Do, next.Arg = history.Assign, &history.Value{Text: fmt.Sprint(text, "/", i)}
+				out = append(out, next)
+			}
+		}
+		return out
+	}
+}
