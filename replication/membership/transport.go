@@ -28,6 +28,7 @@ const (
 // take gigabytes. See head.go for what is let through.
 type guarded struct {
 	*memberlist.NetTransport
+	dialer  net.Dialer
 	sealed  bool // gossip is encrypted: what has no key is dropped by memberlist, before it is decoded
 	refused func(format string, args ...any)
 
@@ -58,7 +59,7 @@ func listen(m *memberlist.Config, sealed bool) (*guarded, error) {
 		m.AdvertisePort = m.BindPort
 	}
 	g := &guarded{
-		NetTransport: inner, sealed: sealed,
+		NetTransport: inner, sealed: sealed, dialer: net.Dialer{LocalAddr: local(m.BindAddr)},
 		refused: func(format string, args ...any) { m.Logger.Printf("[ERR] gossip: "+format, args...) },
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), slots: make(chan struct{}, maxStreams),
 		closing: make(chan struct{}), closed: make(chan struct{}),
@@ -67,6 +68,16 @@ func listen(m *memberlist.Config, sealed bool) (*guarded, error) {
 	g.pumps.Go(g.pumpPackets)
 	g.pumps.Go(g.pumpStreams)
 	return g, nil
+}
+
+// local is where connections are dialled from: the host that the node listens on, which packets come from
+// as well, so that a proxy before each node can tell links apart. Nil where that is every interface: any.
+func local(host string) net.Addr {
+	ip := net.ParseIP(host)
+	if ip == nil || ip.IsUnspecified() {
+		return nil
+	}
+	return &net.TCPAddr{IP: ip}
 }
 
 // PacketCh implements memberlist.Transport.
@@ -83,7 +94,9 @@ func (g *guarded) DialTimeout(address string, timeout time.Duration) (net.Conn, 
 // DialAddressTimeout implements memberlist.NodeAwareTransport. Who answers is held to the same bounds as who
 // calls.
 func (g *guarded) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	c, err := g.NetTransport.DialAddressTimeout(a, timeout)
+	dialer := g.dialer
+	dialer.Timeout = timeout
+	c, err := dialer.Dial("tcp", a.Addr)
 	if err != nil {
 		return nil, err
 	}

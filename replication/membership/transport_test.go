@@ -231,3 +231,19 @@ func TestShutdownTwiceAndUnderWay(t *testing.T) {
 	hungUp(t, c, "shut down")
 	require.NoError(t, c.Close())
 }
+
+// Connections come from the host that the node listens on, as packets do.
+func TestGossipIsDialledFromWhereTheNodeListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	g, err := Start(Config{Self: node(1, 1), Bind: "127.0.0.2:0"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.Close()) })
+	c, err := g.transport.DialTimeout(l.Addr().String(), time.Second)
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.2", c.LocalAddr().(*net.TCPAddr).IP.String())
+	require.NoError(t, c.Close())
+	require.Nil(t, local("0.0.0.0"))
+	require.Nil(t, local("::"))
+}
