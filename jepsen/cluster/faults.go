@@ -1,0 +1,137 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+
+	"github.com/theriac-db/theriac/jepsen/nemesis"
+)
+
+var (
+	_ nemesis.Cutter        = (*Cluster)(nil)
+	_ nemesis.Slower        = (*Cluster)(nil)
+	_ nemesis.Staller       = (*Cluster)(nil)
+	_ nemesis.Resetter      = (*Cluster)(nil)
+	_ nemesis.GossipDropper = (*Cluster)(nil)
+	_ nemesis.Killer        = (*Cluster)(nil)
+	_ nemesis.Pauser        = (*Cluster)(nil)
+	_ nemesis.Grower        = (*Cluster)(nil)
+)
+
+// onLink does something to a link between regions that there are.
+func (c *Cluster) onLink(what string, l nemesis.Link, do func() error) error {
+	for _, region := range []string{l.From, l.To} {
+		if c.nodes[region] == nil {
+			return fmt.Errorf("cluster: %s %s: no region %q", what, l, region)
+		}
+	}
+	c.options.Log("%s %s", what, l)
+	return do()
+}
+
+// Cut implements nemesis.Cutter.
+func (c *Cluster) Cut(ctx context.Context, l nemesis.Link) error {
+	return c.onLink("cut", l, func() error { return c.network.Cut(ctx, l) })
+}
+
+// Heal implements nemesis.Cutter.
+func (c *Cluster) Heal(ctx context.Context, l nemesis.Link) error {
+	return c.onLink("heal", l, func() error { return c.network.Heal(ctx, l) })
+}
+
+// Slow implements nemesis.Slower.
+func (c *Cluster) Slow(ctx context.Context, l nemesis.Link, w nemesis.Weather) error {
+	return c.onLink("slow by "+w.String(), l, func() error { return c.network.Slow(ctx, l, w) })
+}
+
+// Stall implements nemesis.Staller.
+func (c *Cluster) Stall(ctx context.Context, l nemesis.Link) error {
+	return c.onLink("stall", l, func() error { return c.network.Stall(ctx, l) })
+}
+
+// Flow implements nemesis.Staller.
+func (c *Cluster) Flow(ctx context.Context, l nemesis.Link) error {
+	return c.onLink("flow", l, func() error { return c.network.Flow(ctx, l) })
+}
+
+// Reset implements nemesis.Resetter.
+func (c *Cluster) Reset(ctx context.Context, l nemesis.Link) error {
+	return c.onLink("reset", l, func() error { return c.network.Reset(ctx, l) })
+}
+
+// DropGossip implements nemesis.GossipDropper.
+func (c *Cluster) DropGossip(ctx context.Context, l nemesis.Link) error {
+	return c.onLink("drop gossip", l, func() error { return c.network.DropGossip(ctx, l) })
+}
+
+// PassGossip implements nemesis.GossipDropper.
+func (c *Cluster) PassGossip(ctx context.Context, l nemesis.Link) error {
+	return c.onLink("pass gossip", l, func() error { return c.network.PassGossip(ctx, l) })
+}
+
+// onNode does something to a region that was started, one at a time.
+func (c *Cluster) onNode(what, region string, do func(n *node) error) error {
+	n := c.nodes[region]
+	if n == nil {
+		return fmt.Errorf("cluster: %s: no region %q", what, region)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.process == nil {
+		return fmt.Errorf("cluster: %s: region %s was not added yet", what, region)
+	}
+	c.options.Log("%s %s", what, region)
+	if err := do(n); err != nil {
+		return fmt.Errorf("cluster: %s %s: %w", what, region, err)
+	}
+	return nil
+}
+
+// Kill implements nemesis.Killer: kill -9.
+func (c *Cluster) Kill(_ context.Context, region string) error {
+	return c.onNode("kill", region, func(n *node) error { return n.process.kill() })
+}
+
+// Stop ends a region's node in order; Restart starts it again.
+func (c *Cluster) Stop(_ context.Context, region string) error {
+	return c.onNode("stop", region, func(n *node) error { return n.process.stop() })
+}
+
+// Restart implements nemesis.Killer. A node that runs it leaves alone.
+func (c *Cluster) Restart(ctx context.Context, region string) error {
+	return c.onNode("restart", region, func(n *node) error {
+		if n.process.running() {
+			return nil
+		}
+		return c.start(ctx, n, true)
+	})
+}
+
+// Pause implements nemesis.Pauser: SIGSTOP.
+func (c *Cluster) Pause(_ context.Context, region string) error {
+	return c.onNode("pause", region, func(n *node) error { return n.process.signal(syscall.SIGSTOP) })
+}
+
+// Resume implements nemesis.Pauser: SIGCONT.
+func (c *Cluster) Resume(_ context.Context, region string) error {
+	return c.onNode("resume", region, func(n *node) error { return n.process.signal(syscall.SIGCONT) })
+}
+
+// Add implements nemesis.Grower: it starts one of Options.New.
+func (c *Cluster) Add(ctx context.Context, region string) error {
+	if c.nodes[region] == nil {
+		return fmt.Errorf("cluster: add: no region %q", region)
+	}
+	return c.add(ctx, region, false)
+}
+
+// Await implements nemesis.Grower.
+func (c *Cluster) Await(ctx context.Context, region string) error {
+	return c.onNode("await", region, func(n *node) error {
+		if !n.process.running() { // it may have been killed while it joined
+			return c.start(ctx, n, true)
+		}
+		return c.serving(ctx, n)
+	})
+}

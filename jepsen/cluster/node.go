@@ -1,0 +1,120 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/theriac-db/theriac/client"
+)
+
+// place is where a region's node is: how it is started, and reached.
+type place struct {
+	prefix []string // of the command line
+	flags  []string // of serve: addresses and security
+	client string   // where clients reach it
+	admin  string   // where this package does
+	joins  string   // where nodes that join reach it
+}
+
+// node is one region.
+type node struct {
+	name   string
+	place  place
+	folder string
+	db     atomic.Pointer[client.DB]
+
+	mu      sync.Mutex // held by whoever changes something of the process
+	process *process   // nil: it was never started
+	opened  bool       // db is of the node; before that it only says that there is none
+}
+
+func (n *node) logFile() string { return filepath.Join(n.folder, "log") }
+
+// start starts the node's process, and returns once it serves if wait says so. The caller holds mu.
+func (c *Cluster) start(ctx context.Context, n *node, wait bool) error {
+	if err := os.MkdirAll(n.folder, 0o755); err != nil {
+		return err
+	}
+	args := append([]string{}, n.place.prefix...)
+	args = append(args, c.options.Binary, "serve", "--region", n.name, "--data", filepath.Join(n.folder, "data"))
+	args = append(args, n.place.flags...)
+	if joins := c.joins(n); joins != "" {
+		args = append(args, "--join", joins)
+	}
+	args = append(args, c.options.Serve...)
+	p, err := startProcess(args, n.logFile(), func(p *process) { c.whenEnded(n, p) })
+	if err != nil {
+		return fmt.Errorf("cluster: starting region %s: %w", n.name, err)
+	}
+	n.process = p
+	if !wait {
+		return nil
+	}
+	return c.serving(ctx, n)
+}
+
+// serving waits until a started node serves, and makes its DB if there is none. The caller holds mu.
+func (c *Cluster) serving(ctx context.Context, n *node) error {
+	if err := n.process.await(ctx); err != nil {
+		return fmt.Errorf("cluster: region %s: %w; its log, %s, ends with:\n%s", n.name, err, n.logFile(), tail(n.logFile()))
+	}
+	return c.open(ctx, n)
+}
+
+// open makes the region's DB, once.
+func (c *Cluster) open(ctx context.Context, n *node) error {
+	if n.opened {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, StartTimeout)
+	defer cancel()
+	db, err := client.Open(ctx, n.place.client, c.client...)
+	if err != nil {
+		return fmt.Errorf("cluster: region %s: %w", n.name, err)
+	}
+	n.db.Store(db)
+	n.opened = true
+	return nil
+}
+
+// joins are the addresses that a node is told to join: all others that were started before. The founder
+// has none at its first start.
+func (c *Cluster) joins(n *node) string {
+	var others []string
+	for _, name := range c.Regions() {
+		if name != n.name {
+			others = append(others, c.nodes[name].place.joins)
+		}
+	}
+	return strings.Join(others, ",")
+}
+
+// whenEnded notes a node that ended by itself.
+func (c *Cluster) whenEnded(n *node, p *process) {
+	if p.wanted.Load() {
+		return
+	}
+	c.fail(fmt.Errorf("cluster: region %s ended by itself: %w; its log, %s, ends with:\n%s", n.name, orNil(p.err, "exit code 0"), n.logFile(), tail(n.logFile())))
+}
+
+// close ends the node and what belongs to it.
+func (n *node) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var errs []error
+	if n.process.running() {
+		if err := n.process.stop(); err != nil {
+			errs = append(errs, fmt.Errorf("cluster: stopping region %s: %w", n.name, err))
+		}
+	}
+	if db := n.db.Load(); db != nil {
+		errs = append(errs, db.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,72 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Bounds of a cluster. docs/reference/limits.md lists them.
+const (
+	// MaxRegions bounds the regions of a cluster, those that are added included: one loopback address each.
+	MaxRegions = 64
+	// StartTimeout bounds how long a node takes from its start until it serves, joining included.
+	StartTimeout = time.Minute
+	// StopTimeout bounds an orderly stop; what has not ended then is killed.
+	StopTimeout = 20 * time.Second
+)
+
+// Options say what a cluster is made of.
+type Options struct {
+	// Binary is the theriac command. Required.
+	Binary string
+	// Dir is where data and logs go; made when missing. It must not hold regions of an earlier cluster.
+	// Required.
+	Dir string
+	// Regions are the names of the regions, the founder first. 1 to MaxRegions.
+	Regions []string
+	// New are names of regions that Add may start later.
+	New []string
+	// Serve are further flags of theriac serve, for every node.
+	Serve []string
+	// Log takes a line for each thing that is done to the cluster. Nil: dropped.
+	Log func(format string, args ...any)
+}
+
+var regionName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
+// check settles the options.
+func (o *Options) check() error {
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	if info, err := os.Stat(o.Binary); err != nil || info.IsDir() {
+		return fmt.Errorf("cluster: %q is no theriac command: %w", o.Binary, orNil(err, "it is a folder"))
+	}
+	if o.Dir == "" {
+		return fmt.Errorf("cluster: no folder for data and logs")
+	}
+	all := slices.Concat(o.Regions, o.New)
+	if len(o.Regions) == 0 || len(all) > MaxRegions {
+		return fmt.Errorf("cluster: %d regions, and %d to add: want 1 to %d together", len(o.Regions), len(o.New), MaxRegions)
+	}
+	for i, name := range all {
+		if !regionName.MatchString(name) {
+			return fmt.Errorf("cluster: region name %q: want 1 to 64 letters a-z, digits and -", name)
+		}
+		if slices.Contains(all[:i], name) {
+			return fmt.Errorf("cluster: region %s is named twice", name)
+		}
+	}
+	return nil
+}
+
+// orNil is err, or an error with that text when it is nil.
+func orNil(err error, text string) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s", text)
+}

@@ -1,0 +1,181 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// process is one running node.
+type process struct {
+	cmd   *exec.Cmd
+	ready chan struct{} // closed at its ready line
+	ended chan struct{} // closed when it has ended and err is set
+	err   error         // how it ended; nil: exit code 0
+	// wanted says that whoever holds the cluster ends it: its end is no failure.
+	wanted atomic.Bool
+}
+
+// readyLine is how the line begins that a node prints when it serves.
+const readyLine = "theriac ready "
+
+// startProcess starts a command whose log goes to a file. whenEnded is called when it has ended.
+func startProcess(args []string, logFile string, whenEnded func(*process)) (*process, error) {
+	p := &process{ready: make(chan struct{}), ended: make(chan struct{})}
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() // the process has its own
+	p.cmd = exec.Command(args[0], args[1:]...)
+	p.cmd.Stderr = log
+	p.cmd.Env = environment()
+	p.cmd.SysProcAttr = attributes()
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := spawn(p.cmd); err != nil {
+		return nil, err
+	}
+	go p.follow(stdout, whenEnded)
+	return p, nil
+}
+
+// environment is this process's without settings of theriac, which are this cluster's to make.
+func environment() []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "THERIAC_") {
+			env = append(env, entry)
+		}
+	}
+	return env
+}
+
+// follow reads what the process prints until it has ended.
+func (p *process) follow(stdout io.Reader, whenEnded func(*process)) {
+	lines := bufio.NewReader(stdout)
+	line, _ := lines.ReadString('\n')
+	if strings.HasPrefix(line, readyLine) {
+		close(p.ready)
+	}
+	_, _ = io.Copy(io.Discard, lines)
+	p.err = p.cmd.Wait()
+	close(p.ended)
+	whenEnded(p)
+}
+
+// running reports whether the process has not ended.
+func (p *process) running() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// errEnded says that a node ended before it served.
+var errEnded = errors.New("it ended before it served")
+
+// await waits until the node serves.
+func (p *process) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, StartTimeout, fmt.Errorf("it does not serve after %v", StartTimeout))
+	defer cancel()
+	select {
+	case <-p.ready:
+		return nil
+	case <-p.ended:
+		return fmt.Errorf("%w: %w", errEnded, orNil(p.err, "with exit code 0"))
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// signal sends a signal. A process that has ended takes none, which is no error.
+func (p *process) signal(s syscall.Signal) error {
+	if !p.running() {
+		return nil
+	}
+	err := p.cmd.Process.Signal(s)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// kill ends the process without warning, also one that is paused, and waits.
+func (p *process) kill() error {
+	p.wanted.Store(true)
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-p.ended
+	return nil
+}
+
+// stop ends the process in order, or kills it when that takes too long.
+func (p *process) stop() error {
+	p.wanted.Store(true)
+	if err := errors.Join(p.signal(syscall.SIGCONT), p.signal(syscall.SIGTERM)); err != nil {
+		return errors.Join(err, p.kill())
+	}
+	timer := time.NewTimer(StopTimeout)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+		return p.err
+	case <-timer.C:
+		return errors.Join(fmt.Errorf("it did not stop within %v and was killed", StopTimeout), p.kill())
+	}
+}
+
+// spawner starts all processes from one thread that lives as long as this process: the kernel kills
+// those that are bound to the life of their parent when the thread ends that started them.
+var spawner = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		lockThread()
+		for do := range work {
+			do()
+		}
+	}()
+	return work
+})
+
+// spawn starts a command from the spawner's thread.
+func spawn(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	spawner() <- func() { done <- cmd.Start() }
+	return <-done
+}
+
+// maxTail bounds what of a log goes into an error, in bytes.
+const maxTail = 2 << 10
+
+// tail is the end of a log file, for an error.
+func tail(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	if len(b) > maxTail {
+		b = b[len(b)-maxTail:]
+		_, after, _ := strings.Cut(string(b), "\n")
+		b = []byte(after)
+	}
+	return strings.TrimSpace(string(b))
+}

@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+
+	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
+	"github.com/theriac-db/theriac/jepsen/proxy"
+)
+
+// proxies is the network on loopback: 127.A.B.N for the Nth region, with A and B drawn, so that
+// clusters that run side by side do not wait for each other's ports.
+type proxies struct {
+	net  *proxy.Network
+	next netip.Addr
+}
+
+func newProxies() (*proxies, error) {
+	return &proxies{net: proxy.New(), next: netip.AddrFrom4([4]byte{127, byte(1 + rand.N(254)), byte(rand.N(256)), 1})}, nil
+}
+
+// place implements network: ports for a node, and the fronts that it advertises in their place.
+func (p *proxies) place(region string) (place, error) {
+	host := p.next
+	p.next = host.Next()
+	p.net.Host(region, host)
+	ports, err := freePorts(host, 4)
+	if err != nil {
+		return place{}, err
+	}
+	listen, peer, gossip, admin := ports[0], ports[1], ports[2], ports[3]
+	fronts := make([]string, 3)
+	for i, front := range []struct {
+		open    func(string, netip.Addr, string) (string, error)
+		backend string
+	}{{p.net.Stream, listen}, {p.net.Stream, peer}, {p.net.Gossip, gossip}} {
+		if fronts[i], err = front.open(region, host, front.backend); err != nil {
+			return place{}, err
+		}
+	}
+	return place{
+		client: listen, admin: admin, joins: fronts[0],
+		flags: []string{
+			"--insecure", "--listen", listen, "--peer-listen", peer, "--gossip-listen", gossip, "--admin-listen", admin,
+			"--advertise", fronts[0], "--peer-advertise", fronts[1], "--gossip-advertise", fronts[2],
+		},
+	}, nil
+}
+
+// freePorts finds ports that are free for TCP and UDP, as HOST:PORT. They are closed again for the node to
+// take; nobody else uses that host.
+func freePorts(host netip.Addr, n int) ([]string, error) {
+	const attempts = 20
+	var out []string
+	for try := 0; len(out) < n; try++ {
+		l, err := net.Listen("tcp", netip.AddrPortFrom(host, 0).String())
+		if err != nil {
+			return nil, fmt.Errorf("cluster: nothing can listen on %s: %w; outside Linux give loopback the address first: ifconfig lo0 alias %s", host, err, host)
+		}
+		defer l.Close() // when all are found, so that none is found twice
+		u, err := net.ListenPacket("udp", l.Addr().String())
+		if err != nil {
+			if try == attempts {
+				return nil, fmt.Errorf("cluster: no port of %s is free for TCP and UDP: %w", host, err)
+			}
+			continue
+		}
+		defer u.Close()
+		out = append(out, l.Addr().String())
+	}
+	return out, nil
+}
+
+func (*proxies) options() []client.Option { return []client.Option{client.Insecure()} }
+
+func (p *proxies) close() error {
+	p.net.Close()
+	return nil
+}
+
+// Cut implements nemesis.Cutter.
+func (p *proxies) Cut(_ context.Context, l nemesis.Link) error {
+	p.net.Cut(l.From, l.To)
+	return nil
+}
+
+// Heal implements nemesis.Cutter.
+func (p *proxies) Heal(_ context.Context, l nemesis.Link) error {
+	p.net.Heal(l.From, l.To)
+	return nil
+}
+
+// Slow implements nemesis.Slower.
+func (p *proxies) Slow(_ context.Context, l nemesis.Link, w nemesis.Weather) error {
+	p.net.Slow(l.From, l.To, proxy.Weather(w))
+	return nil
+}
+
+// Stall implements nemesis.Staller.
+func (p *proxies) Stall(_ context.Context, l nemesis.Link) error {
+	p.net.Stall(l.From, l.To)
+	return nil
+}
+
+// Flow implements nemesis.Staller.
+func (p *proxies) Flow(_ context.Context, l nemesis.Link) error {
+	p.net.Flow(l.From, l.To)
+	return nil
+}
+
+// Reset implements nemesis.Resetter.
+func (p *proxies) Reset(_ context.Context, l nemesis.Link) error {
+	p.net.Reset(l.From, l.To)
+	return nil
+}
+
+// DropGossip implements nemesis.GossipDropper.
+func (p *proxies) DropGossip(_ context.Context, l nemesis.Link) error {
+	p.net.DropGossip(l.From, l.To)
+	return nil
+}
+
+// PassGossip implements nemesis.GossipDropper.
+func (p *proxies) PassGossip(_ context.Context, l nemesis.Link) error {
+	p.net.PassGossip(l.From, l.To)
+	return nil
+}
