@@ -34,7 +34,7 @@ func Checkers(h *history.Header) ([]checker.Checker, error) {
 		return nil, err
 	}
 	all := []checker.Checker{
-		causal.Checker{}, semantics.Checker{}, whole.LostWrites(DiskLost), whole.HalfTransactions(), whole.Session(),
+		causal.Checker{}, semantics.Checker{Destroying: []string{DiskLost}}, whole.LostWrites(DiskLost), whole.HalfTransactions(), whole.Session(),
 		whole.LongFork(), whole.Convergence(),
 	}
 	all = append(all, w.own...)

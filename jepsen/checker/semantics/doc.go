@@ -71,7 +71,8 @@
 // anything begun before it ended.
 //
 // Writes with durability applied, in a run with faults, are treated so too: a crash may take them back,
-// after others saw them, so in such a run what one read shows says nothing of others.
+// after others saw them, so in such a run what one read shows says nothing of others. So are the writes of a
+// region that the loss of its disk (Checker.Destroying) may have taken with it.
 //
 // # What it proves
 //

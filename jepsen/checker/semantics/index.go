@@ -117,7 +117,7 @@ func (r *run) take(i int) {
 	switch {
 	case t.Outcome == history.Fail || !t.Writes():
 		return
-	case t.Outcome == history.OK && t.Commit != nil && (t.Durability != applied || !r.faulty):
+	case t.Outcome == history.OK && t.Commit != nil && !r.mayBeLost(t):
 		r.counts["commits"]++
 		x.certain = true
 		return
@@ -125,6 +125,30 @@ func (r *run) take(i int) {
 	r.counts["commits that may be or not"]++
 	x.pending = r.newPending(i)
 	r.unsure = append(r.unsure, x.pending)
+}
+
+// mayBeLost reports whether a fault may have taken an acknowledged transaction back: a crash one that only
+// was applied, the loss of a disk any that its region had not sent on, which nobody promised.
+func (r *run) mayBeLost(t *history.Txn) bool {
+	until, lost := r.lost[t.Region]
+	return r.faulty && t.Durability == applied || lost && t.Start < until
+}
+
+// destroyed is, for each region whose disk was taken away by faults of some kinds, when that was over for
+// the last time.
+func destroyed(h *history.History, kinds []string) map[string]int64 {
+	out := map[string]int64{}
+	for _, f := range h.Faults {
+		if !slices.Contains(kinds, f.Kind) {
+			continue
+		}
+		for _, region := range f.Targets {
+			if out[region] = max(out[region], f.End); f.End < 0 {
+				out[region] = math.MaxInt64
+			}
+		}
+	}
+	return out
 }
 
 func (r *run) newPending(i int) *pending {

@@ -14,7 +14,11 @@ import (
 const DefaultBudget = 2_000_000_000
 
 // Checker checks data type semantics.
-type Checker struct{}
+type Checker struct {
+	// Destroying names the kinds of faults that take a region's disk away: what a region that such a fault
+	// targets acknowledged before the fault's end may be lost. Default: none.
+	Destroying []string
+}
 
 var _ checker.Checker = Checker{}
 
@@ -31,7 +35,7 @@ func (Checker) Proves() string {
 
 // Check implements checker.Checker.
 func (c Checker) Check(h *history.History, o checker.Options) checker.Result {
-	run := newRun(h, o)
+	run := newRun(h, c.Destroying, o)
 	run.checkReports()
 	run.plant()
 	run.checkReads()
@@ -59,6 +63,8 @@ type run struct {
 	scratch cut      // of the read being judged
 	faulty  bool     // there were faults: a crash may have taken back what only was applied
 	fickle  bool     // so reads may have seen what a crash then took back
+
+	lost map[string]int64 // region to when its disk was last taken away
 }
 
 // spot is one leaf of one read: no more than one anomaly is told of it.
@@ -73,11 +79,13 @@ type finding struct {
 	op int
 }
 
-func newRun(h *history.History, o checker.Options) *run {
+func newRun(h *history.History, destroying []string, o checker.Options) *run {
 	r := &run{
 		h: h, txns: make([]txn, len(h.Txns)), roots: map[rootKey]*node{}, owed: map[debt]sum{}, budget: o.Budget, most: o.Most(),
 		counts: map[string]int{"transactions": len(h.Txns)}, told: map[spot]bool{}, faulty: len(h.Faults) > 0,
+		lost: destroyed(h, destroying),
 	}
+	r.fickle = len(r.lost) > 0
 	if r.budget <= 0 {
 		r.budget = DefaultBudget
 	}
