@@ -12,6 +12,9 @@ import (
 // FS is the file system that a store lives on. It is an argument so that a simulation can crash it.
 type FS = vfs.FS
 
+// SystemFS is the operating system's file system.
+func SystemFS() FS { return vfs.Default }
+
 // Limits of this package; docs/reference/limits.md lists them.
 const (
 	// QueuedJobs is how many jobs may wait for the writer; Submit blocks beyond it.

@@ -9,6 +9,8 @@
 //	GET /debug/pprof/   profiles of the running process (net/http/pprof)
 //	POST /regions/NAME/abandon
 //	                    gives up a region that does not finish joining; the founder's port only
+//	POST /test/clock?offset=DURATION, /test/disk?room=BYTES
+//	                    make the node ill, where it was started for that only (Config.Faults)
 //
 // It translates and decides nothing: what is healthy, what a status holds and what a metric counts,
 // it asks of the interfaces in this package, which node satisfies. It authorizes nobody, so whoever

@@ -27,6 +27,10 @@ func (s *Server) Handler() http.Handler {
 	if s.cfg.Regions != nil {
 		mux.HandleFunc("POST /regions/{name}/abandon", s.abandon)
 	}
+	if s.cfg.Faults != nil {
+		mux.HandleFunc("POST /test/clock", s.setClock)
+		mux.HandleFunc("POST /test/disk", s.setRoom)
+	}
 	// A page that a browser has open elsewhere may not change anything here.
 	own := http.NewCrossOriginProtection().Handler(mux)
 	return http.MaxBytesHandler(boundedRequests(headers(own), MaxRequests), MaxBodyBytes)

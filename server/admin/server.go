@@ -56,6 +56,8 @@ type Config struct {
 	Metrics prometheus.Gatherer // required; NewRegistry makes one
 	// Regions takes the operator's decisions about regions. Nil: the port offers none.
 	Regions Regions
+	// Faults makes the node ill, for tests. Nil, as in every node that matters: the port offers no such call.
+	Faults Faults
 	// TLS is the server's configuration. Nil: plaintext, for loopback only.
 	TLS *tls.Config
 	// Logf takes one line of text for the operator: broken connections, a failed scrape. Default:

@@ -69,6 +69,9 @@ type Serve struct {
 	MaxSkew  time.Duration // a peer's clock may be this far ahead
 	Gone     []string      // regions that a recovering node waits for no more
 
+	// TestFaults lets whoever reaches the admin port set the node's clock and fill its disk, for tests.
+	TestFaults bool
+
 	gossipKeyFile string
 }
 
@@ -78,6 +81,8 @@ func (s *Serve) Register(fs *pflag.FlagSet) {
 	s.registerPlace(own)
 	s.registerSecurity(own)
 	s.registerSizes(own)
+	own.BoolVar(&s.TestFaults, "test-faults", false, "for tests only: the admin port takes calls that set this node's clock and fill its disk")
+	own.Lookup("test-faults").Hidden = true // from whoever runs a node; the reference has it
 	mark(own)
 	fs.AddFlagSet(own)
 }

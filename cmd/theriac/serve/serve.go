@@ -31,6 +31,7 @@ type server struct {
 
 	transport *grpctransport.Transport
 	node      *node.Node
+	faults    *faults // nil: the node can't be made ill
 	door      *grpcapi.Server
 	operators *admin.Server
 
@@ -120,14 +121,24 @@ func (s *server) peerTLS() (accept, dial *tls.Config, err error) {
 
 func (s *server) startNode(ctx context.Context) error {
 	c := &s.config
-	var err error
-	s.node, err = node.Start(ctx, node.Config{
+	config := node.Config{
 		Region: c.Region, AnyRegion: !c.Named, Dir: c.Data, Join: c.Join, Gone: c.Gone, Addresses: s.addresses, Transport: s.transport, Membership: &gossip{server: s},
 		Skew: c.MaxSkew, LogAge: c.LogAge, LogBytes: int64(c.LogSize), LogLimit: logLimit(c.LogLimit),
 		CacheBytes: int64(c.CacheSize), LeafCacheBytes: int64(c.LeafCacheSize), MemTableBytes: int64(c.MemTableSize),
 		Log: s.log, Fatal: s.fail,
-	})
-	return err
+	}
+	if c.TestFaults {
+		s.faults = newFaults()
+		config.Time, config.FS = s.faults, s.faults.disk
+	}
+	var err error
+	if s.node, err = node.Start(ctx, config); err != nil {
+		return err
+	}
+	if s.faults != nil {
+		s.node.Logf("warning: %s", faultsOn)
+	}
+	return nil
 }
 
 // logLimit is --log-limit as a node takes it.
@@ -152,16 +163,26 @@ func (s *server) openDoors(context.Context) error {
 	s.door = grpcapi.New(grpcapi.Config{Service: s.node, TLS: clientTLS})
 	grpctransport.Register(s.door, s.node.Signpost())
 	s.door.SetServing(true)
-	s.operators = admin.New(admin.Config{
+	operators := admin.Config{
 		Health: s.node, Status: s.node, Regions: s.node, Metrics: admin.NewRegistry(admin.NewCollector(s.metrics)), TLS: adminTLS,
 		Logf: s.node.Logf,
-	})
+	}
+	if s.faults != nil {
+		operators.Health, operators.Faults = ailing{s.node}, s.faults
+	}
+	s.operators = admin.New(operators)
 	s.serve("clients", func() error { return s.door.Serve(s.clients) })
 	s.serve("admin", func() error { return s.operators.Serve(s.admins) })
 	return nil
 }
 
-func (s *server) metrics() admin.Snapshot { return snapshot(s.node.Stats(), s.node.Refused() == nil) }
+func (s *server) metrics() admin.Snapshot {
+	out := snapshot(s.node.Stats(), s.node.Refused() == nil)
+	if s.faults != nil {
+		out.Warnings++
+	}
+	return out
+}
 
 // serve runs a door; one that ends by itself ends the server.
 func (s *server) serve(what string, run func() error) {
