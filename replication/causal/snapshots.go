@@ -26,10 +26,11 @@ type links struct{ older, newer *cut }
 // each as long as there are open snapshots at most, plus the current cut.
 type openCuts struct {
 	current *cut
-	oldest  *cut // among cuts with readers, and current
-	writing *cut // oldest cut with writers; nil: none
-	newest  *cut // newest cut with writers
-	count   int  // open snapshots
+	oldest  *cut   // among cuts with readers, and current
+	writing *cut   // oldest cut with writers; nil: none
+	newest  *cut   // newest cut with writers
+	count   int    // open snapshots
+	opened  uint64 // of all times
 	limit   int
 }
 
@@ -89,7 +90,11 @@ type Snapshot struct {
 	cut    *cut
 	at     clock.Vector
 	writes bool
+	number uint64
 }
+
+// Number tells the snapshots of one machine apart: they are counted from 1.
+func (s Snapshot) Number() uint64 { return s.number }
 
 // At is the vector to read at, and the dependencies of what is written.
 func (s Snapshot) At() clock.Vector { return s.at }
@@ -113,7 +118,8 @@ func (m *Machine) Open(writes, applied bool) (Snapshot, error) {
 			o.linkWriting(c)
 		}
 	}
-	s := Snapshot{cut: c, at: c.at, writes: writes}
+	o.opened++
+	s := Snapshot{cut: c, at: c.at, writes: writes, number: o.opened}
 	if applied {
 		s.at = m.applied
 	} else if !writes && c.all.older != nil && mutant.On(mutant.SnapshotOneBehind) {

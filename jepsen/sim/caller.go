@@ -1,0 +1,133 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// callers is the way of clients to a region: requests and answers get lost on it, and requests are
+// held up and arrive after their caller has given up. It counts what comes back.
+type callers struct {
+	kv.Service
+	region string
+	reach  *reached
+	late   *sync.WaitGroup // requests that are held up
+	ctx    context.Context // of the run
+
+	mu     sync.Mutex
+	random *rand.Rand
+	bad    float64 // share of the writes that go wrong
+}
+
+// fate of a request.
+type fate int
+
+const (
+	arrives fate = iota
+	requestLost
+	answerLost
+	heldUp
+)
+
+// heldUpFor is how long a request may be held up, at most.
+const heldUpFor = 20 * time.Second
+
+func (c *callers) setBad(share float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bad = share
+}
+
+func (c *callers) draw() (fate, time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bad == 0 || c.random.Float64() >= c.bad {
+		return arrives, 0
+	}
+	return fate(1 + c.random.IntN(3)), time.Duration(c.random.Int64N(int64(heldUpFor)))
+}
+
+// Do implements kv.Service.
+func (c *callers) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	call := func(ctx context.Context) (kv.Response, error) { return c.Service.Do(ctx, req) }
+	if len(req.Ops) == 0 {
+		resp, err := call(ctx)
+		c.note(err)
+		return resp, err
+	}
+	req.Ops, req.Queries = slices.Clone(req.Ops), slices.Clone(req.Queries) // one that is held up outlives the call
+	return through(ctx, c, call)
+}
+
+// Commit implements kv.Service.
+func (c *callers) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
+	return through(ctx, c, func(ctx context.Context) (kv.Receipt, error) { return c.Service.Commit(ctx, id, o) })
+}
+
+// Begin implements kv.Service.
+func (c *callers) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
+	id, r, err := c.Service.Begin(ctx, b)
+	c.note(err)
+	return id, r, err
+}
+
+// Execute implements kv.Service.
+func (c *callers) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	values, err := c.Service.Execute(ctx, id, ops, queries)
+	c.note(err)
+	return values, err
+}
+
+// through makes a call that may write, or has it go wrong.
+func through[T any](ctx context.Context, c *callers, call func(context.Context) (T, error)) (T, error) {
+	var none T
+	f, wait := c.draw()
+	switch f {
+	case requestLost:
+		c.reach.count("request lost")
+		return none, c.lost()
+	case heldUp:
+		c.reach.count("request held up")
+		c.late.Go(func() {
+			if sleep(c.ctx, wait) {
+				late, cancel := context.WithTimeout(c.ctx, heldUpFor)
+				defer cancel()
+				_, err := call(late)
+				c.reach.count("late request " + outcome(err))
+			}
+		})
+		return none, c.lost()
+	}
+	out, err := call(ctx)
+	c.note(err)
+	if f == answerLost {
+		c.reach.count("answer lost")
+		return none, c.lost()
+	}
+	return out, err
+}
+
+func (c *callers) lost() error {
+	return kv.Errorf(kv.KindUnavailable, "the connection to region %s broke", c.region).WithOutcome(kv.OutcomeUnknown)
+}
+
+func (c *callers) note(err error) {
+	if err != nil {
+		c.reach.count(outcome(err))
+	}
+}
+
+// outcome says in a few words what a region answered.
+func outcome(err error) string {
+	if err == nil {
+		return "taken"
+	}
+	return fmt.Sprintf("answer: %s, %s", kv.KindOf(err), client.OutcomeOf(err))
+}

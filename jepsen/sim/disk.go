@@ -1,0 +1,151 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// disk is what a region's data lies on: Pebble's file system in memory, which a crash takes back to
+// what was synced and some of the rest. It may be slow, and it may fail.
+type disk struct {
+	vfs.FS // *vfs.MemFS
+	reach  *reached
+
+	mu     sync.Mutex
+	random *rand.Rand
+	slow   time.Duration // of each sync of the log, about; 0: none takes time
+	broken error         // of each sync and write of the log; nil: none fails
+	ended  bool          // nobody uses it any more: nothing takes time or fails
+}
+
+func newDisk(mem *vfs.MemFS, random *rand.Rand, reach *reached) *disk {
+	return &disk{FS: mem, random: random, reach: reach}
+}
+
+func (d *disk) mem() *vfs.MemFS { return d.FS.(*vfs.MemFS) }
+
+// setSlow has each sync of the log take about so long.
+func (d *disk) setSlow(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slow = by
+}
+
+// fail has each write and sync of the log fail from now on.
+func (d *disk) fail(err syscall.Errno) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = err
+}
+
+// end is called when the process is no more.
+func (d *disk) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
+}
+
+// crash is the disk as a power cut leaves it at this moment.
+func (d *disk) crash() *disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	random := rand.New(rand.NewPCG(d.random.Uint64(), 1))
+	after := d.mem().CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: d.random.IntN(101), RNG: random})
+	return &disk{FS: after, random: d.random, reach: d.reach, slow: d.slow}
+}
+
+// pause is how long a sync takes now, and how it ends.
+func (d *disk) pause() (time.Duration, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.ended:
+		return 0, nil
+	case d.broken != nil:
+		return 0, d.broken
+	case d.slow > 0:
+		return d.slow/2 + time.Duration(d.random.Int64N(int64(d.slow))), nil
+	}
+	return 0, nil
+}
+
+// Create implements vfs.FS.
+func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.Create(name, c)
+	return d.wrap(name, f, err)
+}
+
+// ReuseForWrite implements vfs.FS.
+func (d *disk) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.ReuseForWrite(old, name, c)
+	return d.wrap(name, f, err)
+}
+
+// Unwrap implements vfs.FS.
+func (d *disk) Unwrap() vfs.FS { return d.FS }
+
+func (d *disk) wrap(name string, f vfs.File, err error) (vfs.File, error) {
+	if err != nil || !strings.HasSuffix(name, ".log") {
+		return f, err
+	}
+	return &logFile{File: f, disk: d, name: name}, nil
+}
+
+// logFile is a file of the write-ahead log: what commits wait for. Only it is slow or fails: its
+// syncs are the only ones that Pebble makes without holding a lock, and who waits for a lock keeps
+// the time of a bubble from passing.
+type logFile struct {
+	vfs.File
+	disk *disk
+	name string
+}
+
+func (f *logFile) trouble() error {
+	wait, err := f.disk.pause()
+	if err != nil {
+		f.disk.reach.count("disk error met")
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	if wait > 0 {
+		f.disk.reach.count("slow sync")
+		time.Sleep(wait)
+	}
+	return nil
+}
+
+// Sync implements vfs.File.
+func (f *logFile) Sync() error {
+	if err := f.trouble(); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+// SyncData implements vfs.File.
+func (f *logFile) SyncData() error {
+	if err := f.trouble(); err != nil {
+		return err
+	}
+	return f.File.SyncData()
+}
+
+// SyncTo implements vfs.File.
+func (f *logFile) SyncTo(length int64) (bool, error) {
+	if err := f.trouble(); err != nil {
+		return false, err
+	}
+	return f.File.SyncTo(length)
+}
+
+// failing reports whether the disk makes errors.
+func (d *disk) failing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.broken != nil
+}

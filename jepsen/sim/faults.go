@@ -1,0 +1,172 @@
+package sim
+
+import (
+	"context"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
+)
+
+// A world is a target of package nemesis.
+var (
+	_ nemesis.Cutter      = (*world)(nil)
+	_ nemesis.Slower      = (*world)(nil)
+	_ nemesis.Staller     = (*world)(nil)
+	_ nemesis.Resetter    = (*world)(nil)
+	_ nemesis.Killer      = (*world)(nil)
+	_ nemesis.ClockSetter = (*world)(nil)
+	_ nemesis.Grower      = (*world)(nil)
+)
+
+// Cut implements nemesis.Cutter. Sometimes the connections break at once, sometimes they hang.
+func (w *world) Cut(_ context.Context, l nemesis.Link) error {
+	w.network.change(fromTo(l), func(s *linkState) { s.cut = true })
+	if w.network.chance(0.3) {
+		w.network.sever(fromTo(l))
+	}
+	return nil
+}
+
+func fromTo(l nemesis.Link) link { return link{l.From, l.To} }
+
+// Heal implements nemesis.Cutter.
+func (w *world) Heal(_ context.Context, l nemesis.Link) error {
+	w.network.change(fromTo(l), func(s *linkState) { s.cut = false })
+	return nil
+}
+
+// Slow implements nemesis.Slower, but for the rate: messages have no length here.
+func (w *world) Slow(_ context.Context, l nemesis.Link, weather nemesis.Weather) error {
+	w.network.change(fromTo(l), func(s *linkState) { s.weather = weather })
+	return nil
+}
+
+// Stall implements nemesis.Staller.
+func (w *world) Stall(_ context.Context, l nemesis.Link) error {
+	w.network.change(fromTo(l), func(s *linkState) { s.stalled = true })
+	return nil
+}
+
+// Flow implements nemesis.Staller.
+func (w *world) Flow(_ context.Context, l nemesis.Link) error {
+	w.network.change(fromTo(l), func(s *linkState) { s.stalled = false })
+	return nil
+}
+
+// Reset implements nemesis.Resetter.
+func (w *world) Reset(_ context.Context, l nemesis.Link) error {
+	w.network.sever(fromTo(l))
+	return nil
+}
+
+// Kill implements nemesis.Killer: as a power cut does.
+func (w *world) Kill(_ context.Context, region string) error {
+	if w.byName[region].crash() {
+		w.reach.count("crash")
+	}
+	return nil
+}
+
+// Restart implements nemesis.Killer. It does not wait: a region may need others that are down.
+func (w *world) Restart(_ context.Context, region string) error {
+	w.switchOn(region)
+	return nil
+}
+
+// SetClock implements nemesis.ClockSetter.
+func (w *world) SetClock(_ context.Context, region string, offset time.Duration) error {
+	w.byName[region].clock.set(offset)
+	return nil
+}
+
+// Add implements nemesis.Grower.
+func (w *world) Add(_ context.Context, region string) error {
+	w.switchOn(region)
+	return nil
+}
+
+// Await implements nemesis.Grower. It does not wait: the end of the run does.
+func (w *world) Await(context.Context, string) error { return nil }
+
+// trouble plays all faults, and has undone them when it returns: when the last is over or ctx ends.
+func (w *world) trouble(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := nemesis.Run(ctx, w.plan.Faults, w, w.note); err != nil {
+			w.fail("nemesis", err.Error())
+		}
+	})
+	for _, f := range w.plan.More {
+		all.Go(func() {
+			if sleep(ctx, f.At) {
+				w.more(ctx, f)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// more plays a fault that only a simulation can do.
+func (w *world) more(ctx context.Context, f fault) {
+	m := w.byName[f.Region]
+	if f.Kind == diskLost || f.Kind == diskError {
+		w.disk(ctx, f, m)
+		return
+	}
+	defer w.fault(history.Fault{Kind: f.Kind, Targets: []string{f.Region}})()
+	switch f.Kind {
+	case slowDisk:
+		m.slow(f.Delay)
+		sleep(ctx, f.For)
+		m.slow(0)
+	case badCalls:
+		m.calls.setBad(f.Amount)
+		sleep(ctx, f.For)
+		m.calls.setBad(w.plan.BadCalls)
+	case drift:
+		m.clock.setDrift(f.Amount)
+		sleep(ctx, f.For)
+		m.clock.synchronise()
+	}
+}
+
+// disk takes a disk away, or has it fail, and brings the region back after a while.
+func (w *world) disk(ctx context.Context, f fault, m *machine) {
+	kind := f.Kind
+	switch {
+	case m.life.Load() == nil:
+		return // it is down anyway
+	case kind == diskError:
+		defer w.fault(history.Fault{Kind: kind, Targets: []string{f.Region}})()
+		m.failDisk(syscall.EIO)
+		sleep(ctx, f.For)
+		m.crash()
+	default:
+		alone, done := m.loseDisk()
+		if !done {
+			return
+		}
+		if alone == nil {
+			kind, alone = diskCopied, []string{f.Region}
+		}
+		defer w.fault(history.Fault{Kind: kind, Targets: alone})()
+		sleep(ctx, f.For)
+	}
+	m.on()
+}
+
+// slow makes the disk slow, or fast again.
+func (m *machine) slow(by time.Duration) {
+	<-m.power
+	defer func() { m.power <- struct{}{} }()
+	m.disk.setSlow(by)
+}
+
+func (m *machine) failDisk(err syscall.Errno) {
+	<-m.power
+	defer func() { m.power <- struct{}{} }()
+	m.disk.fail(err)
+}

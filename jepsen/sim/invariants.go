@@ -1,0 +1,163 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// What must hold at every step. Each check takes what was observed and says what is wrong with it;
+// nothing: "".
+
+// risen: a vector never falls (E over a node's run; what is on its disk over all of them).
+func risen(before, after clock.Vector) string {
+	if after.Includes(before) {
+		return ""
+	}
+	return fmt.Sprintf("fell from %s to %s", before, after)
+}
+
+// follows: a record is exposed behind the one before it in its lane, and with all that it depends on.
+func follows(h kv.Header, exposed clock.Vector) string {
+	if at := exposed.At(h.Lane.Region); at != h.Prev {
+		return fmt.Sprintf("record %s follows %s, but was exposed behind %s", h.Stamp(), h.Prev, at)
+	}
+	for _, e := range h.Deps {
+		if e.Region != h.Lane.Region && exposed.At(e.Region) < e.Time {
+			return fmt.Sprintf("record %s depends on %s, but was exposed at %s", h.Stamp(), clock.Stamp(e), exposed)
+		}
+	}
+	return ""
+}
+
+// cutsHold: settled <= horizon <= exposed, and the horizon is below every open snapshot.
+func cutsHold(settled, horizon, exposed clock.Vector, open map[uint64]clock.Vector) string {
+	switch {
+	case !horizon.Includes(settled):
+		return fmt.Sprintf("settled is %s, above the horizon %s", settled, horizon)
+	case !exposed.Includes(horizon):
+		return fmt.Sprintf("the horizon is %s, above what is exposed, %s", horizon, exposed)
+	}
+	for _, at := range open {
+		if !at.Includes(horizon) {
+			return fmt.Sprintf("the horizon is %s, above the snapshot %s, which is open", horizon, at)
+		}
+	}
+	return ""
+}
+
+// seenEverywhere: what is settled somewhere is exposed in every region.
+func seenEverywhere(settled, exposed clock.Vector) string {
+	if exposed.Includes(settled) {
+		return ""
+	}
+	return fmt.Sprintf("%s is settled elsewhere, but only %s is exposed", settled, exposed)
+}
+
+// registry is what all nodes together have written down: every record once, whoever has it.
+type registry struct {
+	mu      sync.Mutex
+	records map[clock.Stamp]*written
+	ids     map[kv.OpID]clock.Stamp
+}
+
+// written is a record, with what everything up to it in its lane depends on.
+type written struct {
+	encoded []byte
+	prev    clock.Timestamp
+	deps    clock.Vector // its own
+	closure clock.Vector // of all up to it, once known
+	known   bool         // closure is set
+}
+
+func newRegistry() *registry {
+	return &registry{records: map[clock.Stamp]*written{}, ids: map[kv.OpID]clock.Stamp{}}
+}
+
+// add takes a record from a node's log: dots are unique, all regions have the same bytes under
+// them, and an operation id is written once.
+func (r *registry) add(encoded []byte) (kv.Header, string) {
+	record, err := kv.DecodeRecord(encoded)
+	if err != nil {
+		return kv.Header{}, fmt.Sprintf("a log holds what is no record: %v", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := record.Stamp()
+	if w := r.records[at]; w != nil {
+		if !bytes.Equal(w.encoded, encoded) {
+			return record.Header, fmt.Sprintf("there are two records %s, of %d and %d bytes", at, len(w.encoded), len(encoded))
+		}
+		return record.Header, ""
+	}
+	r.records[at] = &written{encoded: bytes.Clone(encoded), prev: record.Prev, deps: record.Deps}
+	for i := range record.Txns {
+		id := record.Txns[i].ID
+		if id.IsZero() {
+			continue
+		}
+		if before, ok := r.ids[id]; ok {
+			return record.Header, fmt.Sprintf("operation %s was written twice, by %s and by %s", id, before, at)
+		}
+		r.ids[id] = at
+	}
+	return record.Header, ""
+}
+
+// closed: a cut holds what everything in it depends on. It is not known while the registry lacks
+// one of the records; unknown is then that.
+func (r *registry) closed(v clock.Vector) (wrong string, unknown clock.Stamp) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range v {
+		w, missing := r.close(clock.Stamp(e))
+		if w == nil {
+			return "", missing
+		}
+		for _, d := range w.closure {
+			if d.Region != e.Region && v.At(d.Region) < d.Time {
+				return fmt.Sprintf("%s is exposed, and something up to it depends on %s, which is not: %s", clock.Stamp(e), clock.Stamp(d), v), clock.Stamp{}
+			}
+		}
+	}
+	return "", clock.Stamp{}
+}
+
+// close works out what all records of a lane up to one depend on; nil where one is not known.
+func (r *registry) close(at clock.Stamp) (w *written, missing clock.Stamp) {
+	var path []*written
+	closure := clock.Vector(nil)
+	for {
+		w := r.records[at]
+		if w == nil {
+			return nil, at
+		}
+		if w.known {
+			closure = w.closure
+			break
+		}
+		path = append(path, w)
+		if w.prev == 0 {
+			break
+		}
+		at.Time = w.prev
+	}
+	for i := len(path) - 1; i >= 0; i-- {
+		closure = closure.Join(path[i].deps)
+		path[i].closure, path[i].known = closure, true
+	}
+	if len(path) > 0 {
+		return path[0], clock.Stamp{}
+	}
+	return r.records[at], clock.Stamp{}
+}
+
+// size is how many records there are.
+func (r *registry) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.records)
+}
