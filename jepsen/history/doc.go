@@ -7,7 +7,8 @@
 // # Time
 //
 // All times of a history are nanoseconds of one clock that never steps back, from the run's start.
-// They are of the machine that recorded, never of the database.
+// They are of the machine that recorded, never of the database. A recorder never reads the same time twice, so
+// that its history tells what came first; to checkers equal times leave that open.
 //
 // # Format
 //

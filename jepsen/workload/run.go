@@ -29,6 +29,7 @@ type Run struct {
 	shared
 	left   atomic.Int64 // transactions that may still begin
 	loaded atomic.Int64 // nanoseconds that Load took
+	last   atomic.Int64 // reading of now
 
 	known   sync.Mutex
 	numbers map[string]int // region to its number in vectors
@@ -70,7 +71,16 @@ func (r *Run) Load(ctx context.Context) error {
 // another takes one of the transactions that are left.
 func (r *Run) another() bool { return r.left.Add(-1) >= 0 }
 
-func (r *Run) now() int64 { return int64(r.config.Now()) }
+// now reads the run's clock. Each reading is above the one before, also where time stands still in between,
+// as it does in a simulation: so a history tells what came first.
+func (r *Run) now() int64 {
+	for {
+		last := r.last.Load()
+		if now := max(int64(r.config.Now()), last+1); r.last.CompareAndSwap(last, now) {
+			return now
+		}
+	}
+}
 
 // Fault notes that a fault begins now, whatever f.Start and f.End say, and returns what notes its end.
 func (r *Run) Fault(f history.Fault) (end func()) { return r.record.fault(f, r.now) }

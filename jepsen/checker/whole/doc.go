@@ -20,6 +20,7 @@
 //   - A transaction of outcome ok has taken effect between its start and its end; one of outcome
 //     unknown perhaps, at any time after its start; one of outcome fail never. So only what has not
 //     ended when t starts may have seen t ("may cover").
+//   - Two equal times leave open what came first.
 //   - In a session, a transaction of a level other than eventual has in its snapshot what the earlier
 //     ok transactions of the session have seen and written. Nothing else orders transactions of
 //     different processes: time does not, at causal level.

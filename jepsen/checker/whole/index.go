@@ -45,7 +45,8 @@ type item struct {
 }
 
 // latest sums up transactions, so that "is there one other than t that may have happened after t
-// began" takes one step however many there are.
+// began" takes one step however many there are. Equal times leave open what came first, so they are
+// taken to be either way.
 type latest struct {
 	n             int
 	first         *history.Txn // the one that may have taken effect last
@@ -94,7 +95,7 @@ func (l *latest) endOfOthers(t *history.Txn) int64 {
 }
 
 // mayCover reports whether one of them, other than t, may have had t's effects in its snapshot.
-func (l *latest) mayCover(t *history.Txn) bool { return l.endOfOthers(t) > t.Start }
+func (l *latest) mayCover(t *history.Txn) bool { return l.endOfOthers(t) >= t.Start }
 
 // allBefore reports whether t's snapshot certainly includes each of them but t itself: they are
 // earlier transactions of its session, and it was given the session's token.
@@ -102,7 +103,7 @@ func (l *latest) allBefore(t *history.Txn) bool {
 	if l.n == 0 || l.n == 1 && l.only == t {
 		return true
 	}
-	return l.session == t.Session && t.Session != 0 && keepsSession(t) && l.endOfOthers(t) <= t.Start
+	return l.session == t.Session && t.Session != 0 && keepsSession(t) && l.endOfOthers(t) < t.Start
 }
 
 // effectEnd is the moment by which a transaction has taken effect if it ever does.
@@ -121,7 +122,7 @@ func keepsSession(t *history.Txn) bool { return t.Level != "eventual" }
 
 // before reports whether a's effects and reads are certainly in b's snapshot, by their session alone.
 func before(a, b *history.Txn) bool {
-	return a.Session != 0 && a.Session == b.Session && a.Outcome == history.OK && a.End <= b.Start && keepsSession(b)
+	return a.Session != 0 && a.Session == b.Session && a.Outcome == history.OK && a.End < b.Start && keepsSession(b)
 }
 
 // mark is the last word of a transaction on an item.

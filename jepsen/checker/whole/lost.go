@@ -71,11 +71,11 @@ func destroyed(h *history.History, kinds []string) map[string]int64 {
 // required reports whether what t wrote must be there in the end unless something took it away: it
 // was acknowledged as being on disk, on one that was kept, before the final reads began.
 func (l *losses) required(t *history.Txn) bool {
-	if t.Outcome != history.OK || t.Durability == "applied" || l.finals.any && t.End > l.finals.since {
+	if t.Outcome != history.OK || t.Durability == "applied" || l.finals.any && t.End >= l.finals.since {
 		return false
 	}
 	until, lost := l.destroyed[t.Region]
-	return !lost || t.Start >= until
+	return !lost || t.Start > until
 }
 
 func (l *losses) countWrites() {
