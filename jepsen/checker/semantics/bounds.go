@@ -71,12 +71,12 @@ func (r *run) attempt(o *history.Op) {
 func (a *attempts) note(r *run, i int, e *effect) {
 	t := &r.h.Txns[i]
 	x := attempt{t.Start, r.end(i), e.n, i}
-	if r.txns[i].certain && (a.acked == nil || x.end < a.acked.end) {
+	if r.txns[i].acked && (a.acked == nil || x.end < a.acked.end) {
 		a.acked = &x
 	}
 	if e.leaf.kind == "counter" {
 		a.adds = append(a.adds, x)
-		if r.txns[i].certain {
+		if r.txns[i].acked {
 			a.done = append(a.done, x)
 		}
 		return
@@ -149,7 +149,7 @@ func (l *leaf) overridable() bool {
 // settle notes what a session is owed from now on.
 func (r *run) settle(i int, w *overlay) {
 	t := &r.h.Txns[i]
-	if t.Session == 0 || !r.txns[i].certain {
+	if t.Session == 0 || !r.txns[i].acked {
 		return
 	}
 	for k := range w.effects {

@@ -35,7 +35,8 @@
 //     session ascend.
 //  4. A snapshot is closed: it includes what the snapshots of the transactions in it include.
 //  5. A snapshot includes nothing whose call began after the reader's had ended.
-//  6. Snapshots of a session include those before them, and its own writes.
+//  6. Snapshots of a session include those before them, and its own writes; but those at level eventual, which
+//     later ones include all the same.
 //
 // Of values, by snapshot:
 //
@@ -67,8 +68,9 @@
 // Mackworth, Consistency in Networks of Relations, Artificial Intelligence 8, 1977; we stop after a few
 // rounds). For counters it is that of a sum, with a subset sum where the bounds leave it open, and each
 // two reads that follow one another in a region, or of which one's snapshot includes the other's, must
-// differ by what can have become visible in between. What an override of unknown snapshot covers is
-// anything begun before it ended.
+// differ by what can have become visible in between. An override of unknown snapshot
+// may cover anything begun before it took effect, and a call of unknown outcome takes effect, if ever, at any
+// time after its start: its client may have given up long before.
 //
 // Writes with durability applied, in a run with faults, are treated so too: a crash may take them back,
 // after others saw them, so in such a run what one read shows says nothing of others. So are the writes of a

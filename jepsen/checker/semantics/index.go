@@ -50,7 +50,8 @@ type txn struct {
 	snap    vec
 	origin  int // of its stamp, from 0; of an unknown outcome: the region that was asked
 	time    uint64
-	certain bool // its writes are committed for good, at the stamp
+	acked   bool // its writes are committed for good
+	certain bool // and that at the stamp
 	pending *pending
 }
 
@@ -114,10 +115,11 @@ func (r *run) take(i int) {
 	if t.Commit != nil {
 		x.origin, x.time = t.Commit.Region-1, t.Commit.Time
 	}
+	x.acked = t.Outcome == history.OK && t.Writes() && !r.mayBeLost(t)
 	switch {
 	case t.Outcome == history.Fail || !t.Writes():
 		return
-	case t.Outcome == history.OK && t.Commit != nil && !r.mayBeLost(t):
+	case x.acked && t.Commit != nil:
 		r.counts["commits"]++
 		x.certain = true
 		return
@@ -131,7 +133,7 @@ func (r *run) take(i int) {
 // was applied, the loss of a disk any that its region had not sent on, which nobody promised.
 func (r *run) mayBeLost(t *history.Txn) bool {
 	until, lost := r.lost[t.Region]
-	return r.faulty && t.Durability == applied || lost && t.Start < until
+	return r.faulty && t.Durability == applied || lost && t.Start <= until
 }
 
 // destroyed is, for each region whose disk was taken away by faults of some kinds, when that was over for
@@ -155,7 +157,7 @@ func (r *run) newPending(i int) *pending {
 	t, x := &r.h.Txns[i], &r.txns[i]
 	p := &pending{who: i, origin: x.origin, hi: never, by: -1, fickle: r.fickle, least: make(vec, r.regions), exact: x.snap != nil}
 	p.least.join(x.snap)
-	if !p.exact && t.Level != eventual {
+	if !p.exact && t.Level != eventual && !r.faulty { // else it may name what a crash took back
 		p.least.join(r.vector(t.TokenBefore))
 	}
 	for _, at := range p.least {
@@ -254,6 +256,8 @@ func (r *run) boundPending() {
 				shown[x.origin] = max(shown[x.origin], x.time)
 			}
 		}
-		p.lo = max(p.lo, shown[p.origin])
+		if _, lost := r.lost[r.region(p.origin)]; !lost { // else it may have forgotten what it had shown
+			p.lo = max(p.lo, shown[p.origin])
+		}
 	}
 }

@@ -98,6 +98,9 @@ func (r *run) visitMap(w *overlay, n *node, at spot, fields []history.Field) {
 	}
 	for _, c := range n.fields {
 		v := values[c.at.Path[len(c.at.Path)-1]]
+		if v != nil && empty(c.kind, v) {
+			r.tell("wrong value", r.describe(at.txn)+": it listed "+place(c)+" with nothing in it: a field without anything below is absent", at.txn)
+		}
 		switch {
 		case c.leaf != nil:
 			x := wantOf(c.kind, v)
@@ -106,12 +109,20 @@ func (r *run) visitMap(w *overlay, n *node, at spot, fields []history.Field) {
 		case v == nil:
 			r.visit(w, c, at, &history.Value{})
 		default:
-			if len(v.Fields) == 0 && len(v.List) == 0 {
-				r.tell("wrong value", r.describe(at.txn)+": it listed "+place(c)+" with nothing in it: a field without anything below is absent", at.txn)
-			}
 			r.visit(w, c, at, v)
 		}
 	}
+}
+
+// empty reports whether a listed field's value says that nothing is there.
+func empty(kind string, v *history.Value) bool {
+	switch kind {
+	case "counter", "register-lww":
+		return v.Absent
+	case "flag-ew", "flag-dw":
+		return !v.Flag
+	}
+	return len(v.Fields) == 0 && len(v.List) == 0
 }
 
 // visitLeaf judges what a read said of one leaf.

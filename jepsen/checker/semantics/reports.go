@@ -113,6 +113,10 @@ func (r *run) checkClosed(i int) {
 			if d == nil {
 				continue
 			}
+			if len(r.found) >= explained { // who lacks whom takes a search
+				r.tell("fractured snapshot", "the snapshot of "+r.describe(i)+" lacks what transactions in it depend on", i)
+				return
+			}
 			if q, who := r.lacks(s, r.lowered(d)); q >= 0 {
 				r.tell("fractured snapshot", fmt.Sprintf("the snapshot of %s includes %s, stamped %s, but not %s, stamped %s, which that one's snapshot includes",
 					r.describe(i), r.describe(c.who), r.stamp(c.who), r.describe(who), r.stamp(who)), i, c.who, who)
@@ -151,15 +155,25 @@ func (r *run) checkSessions() {
 		x, y := &r.h.Txns[a], &r.h.Txns[b]
 		return cmp.Or(cmp.Compare(x.Session, y.Session), cmp.Compare(x.Start, y.Start))
 	})
+	waited := -1 // the last that waited for its token
 	for k := 1; k < len(order); k++ {
-		if a, b := order[k-1], order[k]; r.h.Txns[a].Session == r.h.Txns[b].Session {
-			r.checkStep(a, b)
+		a, b := order[k-1], order[k]
+		if r.h.Txns[a].Level != eventual {
+			waited = a
+		}
+		if r.h.Txns[a].Session != r.h.Txns[b].Session {
+			waited = -1
+			continue
+		}
+		r.checkStep(a, b)
+		if waited >= 0 && waited != a {
+			r.checkStep(waited, b)
 		}
 	}
 }
 
-// checkStep compares a session's last transaction with the one before it. What an eventual read in
-// between did not include is found by the tokens.
+// checkStep compares a session's transaction with one before it: the last one and, as that may have been
+// at level eventual and so have seen less, the last one of another level.
 func (r *run) checkStep(a, b int) {
 	x, y := &r.txns[a], &r.txns[b]
 	if r.h.Txns[b].Level == eventual {

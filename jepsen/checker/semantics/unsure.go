@@ -106,7 +106,7 @@ func (s *solver) judge(d *read) (changed bool) {
 }
 
 // mayCover reports whether a pending override that the read may see can cover an effect with a stamp of
-// at least time. Of one whose snapshot is not known that is all that was begun before it ended.
+// at least time. Of one whose snapshot is not known that is all that was begun before it took effect.
 func (s *solver) mayCover(d *read, class, origin int, time uint64, who int, among []*effect) bool {
 	for _, e := range among {
 		p := e.pending
@@ -116,7 +116,7 @@ func (s *solver) mayCover(d *read, class, origin int, time uint64, who int, amon
 		if p.exact && p.least[origin] >= time {
 			return true
 		}
-		if !p.exact && p.hi > time && s.run.end(p.who) >= s.h.Txns[who].Start {
+		if !p.exact && p.hi > time && s.effectEnd(p.who) >= s.h.Txns[who].Start {
 			return true
 		}
 	}

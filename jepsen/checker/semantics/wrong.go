@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/theriac-db/theriac/jepsen/history"
 )
 
 // explained is of how many anomalies the cause is looked for; of the others only that they are there
@@ -249,6 +251,15 @@ func (r *run) wrongFlag(d *read, c cut) {
 		return
 	}
 	r.lostWrite(d, c, text, func(item) bool { return true })
+}
+
+// effectEnd is the moment by which a transaction has taken effect if it ever does: a call of unknown outcome
+// may be held up on its way for any time after its client has given up.
+func (r *run) effectEnd(i int) int64 {
+	if t := &r.h.Txns[i]; t.Outcome == history.OK {
+		return t.End
+	}
+	return 1<<63 - 1
 }
 
 // end is when a transaction ended; of one that did not, never.
