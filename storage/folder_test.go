@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -136,6 +137,34 @@ func TestCrashDuringCreationLeavesNothingOrAStore(t *testing.T) {
 		r, enc := a.group(t, clock.Vector(nil), counterOp("a", 1))
 		do(t, again, func(b *Batch) error { return b.Apply(r, enc) })
 		require.NoError(t, again.Close())
+	}
+}
+
+// TestPowerCutWhileOpeningLeavesAStoreWhateverEntriesOfFoldersSurvive crashes after every file system
+// operation of a creation and of the two openings after it. No order is promised in which new entries of a
+// folder reach the disk before it is synced.
+func TestPowerCutWhileOpeningLeavesAStoreWhateverEntriesOfFoldersSurvive(t *testing.T) {
+	for seed := range uint64(5) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		for stop := 1; ; stop++ {
+			fs, clone, n := vfs.NewCrashableMem(), (*vfs.MemFS)(nil), 0
+			for range 3 {
+				s, err := Open(Config{FS: &countingFS{FS: fs, at: func() {
+					if n++; n == stop {
+						clone = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng})
+					}
+				}}, Dir: "store"})
+				require.NoError(t, err)
+				require.NoError(t, s.Close())
+			}
+			if clone == nil {
+				break
+			}
+			again, err := Open(Config{FS: clone, Dir: "store"})
+			require.NoError(t, err, "seed %d, stopped at operation %d", seed, stop)
+			require.False(t, again.Start().Short, "seed %d, stopped at operation %d", seed, stop)
+			require.NoError(t, again.Close())
+		}
 	}
 }
 

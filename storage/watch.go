@@ -41,6 +41,9 @@ func (w watchedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 	if w.s.isFaulty() && w.ours(name) {
 		select {} // Open has given up
 	}
+	if err := w.ahead(name); err != nil {
+		return nil, err
+	}
 	f, err := w.FS.Create(name, c)
 	if number, ok := manifestNumber(w.FS.PathBase(name)); ok && err == nil && w.ours(name) {
 		return &watchedManifest{File: f, s: w.s, mark: manifestMark{number: number}}, nil
@@ -49,6 +52,16 @@ func (w watchedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 		return &watchedBlob{f, w.s, name}, nil
 	}
 	return w.watch(name, f, err)
+}
+
+// ahead makes durable what the marker of the current manifest will name. Pebble syncs the folder only once
+// the marker is there too, and a power cut before that may leave the marker without the manifest: no file
+// system promises in which order new entries of a folder reach the disk.
+func (w watchedFS) ahead(name string) error {
+	if !strings.HasPrefix(w.FS.PathBase(name), "marker.manifest.") || !w.ours(name) {
+		return nil
+	}
+	return syncDir(w.FS, w.s.cfg.dataDir())
 }
 
 // ReuseForWrite implements vfs.FS.
