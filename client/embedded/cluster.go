@@ -61,7 +61,7 @@ type region struct {
 	fs   vfs.FS
 	mem  *vfs.MemFS // nil: on disk
 	node *node.Node // nil while it is down
-	wire *wire      // of node
+	wire *door.Wire // of node
 }
 
 // StartCluster starts all regions and returns once each serves.
@@ -126,7 +126,7 @@ func (c *Cluster) setDelays(name string, others []string) {
 // start starts a region's node over what its file system holds. Without anything there it joins the
 // others, or founds the cluster if there are none. The caller holds r.mu.
 func (c *Cluster) start(ctx context.Context, r *region, others []string) error {
-	w := &wire{Transport: c.network.Node(r.name)}
+	w := door.NewWire(c.network.Node(r.name))
 	config := node.Config{
 		Region:    r.name,
 		Join:      others,
@@ -224,7 +224,7 @@ func (c *Cluster) crash(r *region) {
 		return
 	}
 	r.door.Shut()
-	r.wire.cut()
+	r.wire.Cut()
 	c.network.Node(r.name).Fail()
 	var after *vfs.MemFS
 	if r.mem != nil {

@@ -238,6 +238,13 @@ func (b *Book) fold(e *Entry) {
 // maxFindings bounds how many differences one comparison tells.
 const maxFindings = 20
 
+// Compare tells where a reading differs from what all settled entries make.
+func (b *Book) Compare(r Reading) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.compare(r)
+}
+
 // compare tells where a reading differs from what must be there.
 func (b *Book) compare(r Reading) []string {
 	var wrong []string

@@ -49,6 +49,9 @@ type Load struct {
 	cycle  int // number within the life of the database
 	seed   uint64
 	bulky  bool // the cleaner fills and removes large sets
+	// lasting is for loads that last: the log may be gone by the time that the outcome of what was done last
+	// is asked for, so that only marks tell.
+	lasting bool
 	// removing is told when the removal of a large set is sent. It must not block.
 	removing func()
 

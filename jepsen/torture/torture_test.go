@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +16,7 @@ import (
 var (
 	seedFlag  = flag.Uint64("seed", 0, "seed of what is drawn; 0: a new one")
 	killsFlag = flag.Int("kills", 15, "kills of a real node")
+	cutsFlag  = flag.Int("cuts", 300, "simulated power cuts")
 	slowFlag  = flag.Int("slow", 0, "of them, at moments that take 10 s to come")
 )
 
@@ -40,4 +42,19 @@ func TestKills(t *testing.T) {
 	t.Logf("%.1f kills/s\n%s", k.Tally.Rate("kills"), k.Tally.Table())
 	require.NoError(t, err)
 	require.NoError(t, os.RemoveAll(dir))
+}
+
+func TestCuts(t *testing.T) {
+	dir, err := os.MkdirTemp("", "theriac-torture-")
+	require.NoError(t, err)
+	c := &Cuts{Dir: dir, Tally: NewTally()}
+	seed := seed(t)
+	for done := 0; done < *cutsFlag && !t.Failed(); seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			n, err := c.World(t.Context(), seed)
+			done += n
+			require.NoError(t, err)
+		})
+	}
+	t.Logf("%.1f cuts/s\n%s", c.Tally.Rate("cuts"), c.Tally.Table())
 }

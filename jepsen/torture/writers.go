@@ -81,7 +81,7 @@ func (w *writer) hasty(ctx context.Context) error {
 
 // applied does not wait for the disk.
 func (w *writer) applied(ctx context.Context) error {
-	if w.Load.marked || w.random.IntN(3) > 0 {
+	if w.lasting || w.random.IntN(3) > 0 {
 		return w.update(ctx, w.marked(), true)
 	}
 	w.next()

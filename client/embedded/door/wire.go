@@ -1,27 +1,35 @@
-package embedded
+package door
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/replication"
-	"github.com/theriac-db/theriac/replication/memtransport"
 )
 
-// wire is the transport of one run of a node, until a crash cuts it: what the node says from that
+// errCut ends what goes over a wire that is cut.
+var errCut = errors.New("the node has crashed")
+
+// Wire is the transport of one run of a node, until a crash cuts it: what the node says from that
 // moment on, while its goroutines are still being ended, reaches nobody.
-type wire struct {
+type Wire struct {
 	replication.Transport
 	dead atomic.Bool
 }
 
-func (w *wire) cut() { w.dead.Store(true) }
+// NewWire is the transport over another one.
+func NewWire(t replication.Transport) *Wire { return &Wire{Transport: t} }
 
-func (w *wire) Dial(ctx context.Context, address string) (replication.Conn, error) {
+// Cut cuts it, for good. It may be called on any goroutine, and does not block.
+func (w *Wire) Cut() { w.dead.Store(true) }
+
+// Dial implements replication.Transport.
+func (w *Wire) Dial(ctx context.Context, address string) (replication.Conn, error) {
 	if w.dead.Load() {
-		return nil, fmt.Errorf("dial %s: %w", address, memtransport.ErrUnreachable)
+		return nil, fmt.Errorf("dial %s: %w", address, errCut)
 	}
 	c, err := w.Transport.Dial(ctx, address)
 	if err != nil {
@@ -30,18 +38,19 @@ func (w *wire) Dial(ctx context.Context, address string) (replication.Conn, erro
 	return &wireConn{c, w}, nil
 }
 
-func (w *wire) Serve(ctx context.Context, accept func(replication.Conn)) error {
+// Serve implements replication.Transport.
+func (w *Wire) Serve(ctx context.Context, accept func(replication.Conn)) error {
 	return w.Transport.Serve(ctx, func(c replication.Conn) { accept(&wireConn{c, w}) })
 }
 
 type wireConn struct {
 	replication.Conn
-	wire *wire
+	wire *Wire
 }
 
 func (c *wireConn) Send(m *peerv1.Message) error {
 	if c.wire.dead.Load() {
-		return memtransport.ErrClosed
+		return errCut
 	}
 	return c.Conn.Send(m)
 }
