@@ -171,15 +171,15 @@ func (w *world) together(ctx context.Context, times int) error {
 // volley lets all regions work, and cuts the power of one and perhaps, in the same moment, of others.
 func (w *world) volley(ctx context.Context) error {
 	order := w.random.Perm(len(w.sites))
-	victim := w.sites[order[0]]
+	victim, what := w.sites[order[0]], *w.any(false)
 	for _, s := range w.sites {
 		if s != victim {
-			if _, err := w.begin(ctx, s, false, false); err != nil {
+			if _, err := w.begin(ctx, s, false, what.lasts()); err != nil {
 				return err
 			}
 		}
 	}
-	if err := w.shoot(ctx, victim, *w.any(false)); err != nil {
+	if err := w.shoot(ctx, victim, what); err != nil {
 		return err
 	}
 	n := 1 + w.random.IntN(len(w.sites))

@@ -136,5 +136,5 @@ func wrongly(findings []string) error {
 	if len(findings) == 0 {
 		return nil
 	}
-	return fmt.Errorf("verification failed:\n  %s", strings.Join(findings, "\n  "))
+	return fmt.Errorf("verification failed:\n  %s", strings.Join(atMost(findings), "\n  "))
 }

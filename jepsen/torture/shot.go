@@ -18,6 +18,9 @@ type shot struct {
 	upTo int
 }
 
+// lasts reports whether the load goes on for long before the shot.
+func (s *shot) lasts() bool { return s.name == shotTruncation }
+
 func on(file func(name string) bool, kinds ...errorfs.OpKind) func(errorfs.Op) bool {
 	return func(op errorfs.Op) bool {
 		for _, k := range kinds {

@@ -164,7 +164,7 @@ const longestLoad = 300 * time.Millisecond
 
 // shoot lets a region work until a shot hits it.
 func (w *world) shoot(ctx context.Context, s *site, what shot) error {
-	removing, err := w.begin(ctx, s, what.name == shotRemoval || w.chance(6), what.name == shotTruncation)
+	removing, err := w.begin(ctx, s, what.name == shotRemoval || w.chance(6), what.lasts())
 	if err != nil {
 		return err
 	}
