@@ -30,7 +30,8 @@
 // seen all that the session did before, but what comes later need not have seen it.
 //
 // Transactions at level eventual take part as writers, whole, and their session goes on from them; of their own
-// reads only the values are judged (thin-air, dirty, intermediate, future, own), and nothing follows from them.
+// reads only the values are judged (thin-air, dirty, intermediate, future, own), one by one, and nothing follows
+// from them: read again, a register may have another value.
 // Every other level is at least causal.
 //
 // What failed transactions read, and unknown ones that nobody saw, is not judged.

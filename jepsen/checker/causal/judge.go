@@ -113,8 +113,8 @@ func (r *run) judgeOp(n, op int32, own, first map[int32]int32) {
 		r.judgeOwn(n, op, w)
 		return
 	}
-	if f, ok := first[reg]; ok {
-		if src != r.source[r.first[n]+f] && !r.nodes[n].eventual {
+	if f, ok := first[reg]; ok && !r.nodes[n].eventual {
+		if src != r.source[r.first[n]+f] {
 			r.report(NonRepeatableRead, n, n, func() string {
 				return fmt.Sprintf("T%d read %s twice, first %s and then %s, and had not written it in between",
 					n+1, r.name(reg), r.value(n, f), r.value(n, op))

@@ -5,7 +5,7 @@ import (
 )
 
 // oracle is the definition, word by word, in cubic time: it says whether a history of registers with
-// unique values is correct. (Biswas and Enea, OOPSLA 2019, definition 2.4 and figure 2, "causal".)
+// unique values is correct. (Biswas and Enea, OOPSLA 2019, section 2.)
 type oracle struct {
 	h     *history.History
 	in    []bool
@@ -16,23 +16,28 @@ type oracle struct {
 
 func correct(h *history.History) bool {
 	o := &oracle{h: h, in: make([]bool, len(h.Txns))}
-	for i := range h.Txns {
-		o.gather(&h.Txns[i])
-		o.in[i] = h.Txns[i].Outcome == history.OK
-		o.after = append(o.after, make([]bool, len(h.Txns)))
-	}
-	for range h.Txns { // as often as there could be unknown ones that read from each other
-		o.eachSource(func(writer, _ int, _ string) {
-			o.in[writer] = o.in[writer] || h.Txns[writer].Outcome == history.Unknown
-		})
-	}
+	o.begin()
 	for i := range h.Txns {
 		if o.in[i] && !o.alone(i) {
 			return false
 		}
 	}
-	o.happened()
 	return o.acyclic() && o.readsTheLast() && o.acyclic()
+}
+
+// begin finds who committed, and what happened before what.
+func (o *oracle) begin() {
+	for i := range o.h.Txns {
+		o.gather(&o.h.Txns[i])
+		o.in[i] = o.h.Txns[i].Outcome == history.OK
+		o.after = append(o.after, make([]bool, len(o.h.Txns)))
+	}
+	for range o.h.Txns { // as often as there could be unknown ones that read from each other
+		o.eachSource(func(writer, _ int, _ string) {
+			o.in[writer] = o.in[writer] || o.h.Txns[writer].Outcome == history.Unknown
+		})
+	}
+	o.happened()
 }
 
 func (o *oracle) gather(t *history.Txn) {
@@ -91,8 +96,8 @@ func (o *oracle) alone(i int) bool {
 			}
 			continue
 		}
-		if f, ok := first[op.Key]; ok {
-			if t.Level != "eventual" && (f.Text != op.Got.Text || f.Absent != op.Got.Absent) {
+		if f, ok := first[op.Key]; ok && t.Level != "eventual" {
+			if f.Text != op.Got.Text || f.Absent != op.Got.Absent {
 				return false
 			}
 			continue
