@@ -6,20 +6,25 @@
 //
 // Proves that every register, counter, set and flag, taken by itself, can be explained by one order
 // of its calls that respects real time (Herlihy and Wing, TOPLAS 1990). Linearizability is local,
-// theorem 1 there, hence places are searched one by one, by porcupine's version of the search of
-// Wing and Gong (1993) as Lowe improved it (2017). Differences: a transaction counts as one call on
-// each place that it touches, so that histories of transactions are judged too, for what strict
-// serializability means for each place; a budget counts steps of the model, so that verdicts do not
-// depend on the machine's speed; sets are compared by 128 bits of hashes.
+// theorem 1 there, hence places are searched one by one, by porcupine's version (after Horn and
+// Kroening, FORTE 2015) of the search of Wing and Gong (1993) as Lowe improved it (2017).
+// Differences: a transaction counts as one call on each place that it touches, so that histories of
+// transactions are judged too, for what strict serializability means for each place; a budget counts
+// steps of the model, so that verdicts do not depend on the machine's speed; sets are compared by 128
+// bits of hashes; counters that are never reset are searched from answer to answer instead, with
+// equal adds taken for one another (counter.go).
 //
-// A call of unknown outcome may take effect at any time after its start. That it never does needs no
-// case of its own: it then takes effect after all others, where nobody looks. One whose condition
-// does not hold then has no effect. Sound, and complete within the budget; the problem is
-// NP-complete, and the search doubles with each call that overlaps, so that a place with dozens of
-// unknown writes that were read is best avoided. Places of more than 20,000 calls are answered
-// unknown, since the search's memory grows with their square; workloads use many places. A conflict-
-// free type is judged as if its operations followed one another. A place that was also written at
-// another level, or reset as a part of a map, is left out, and so are maps as a whole.
+// A call of unknown outcome may take effect at any time after its start, if all that it was told
+// holds then. That it never does needs no case of its own: it then takes effect after all others,
+// where nobody looks. Otherwise, and where its condition does not hold, it has no effect. Sound, and
+// complete within the budget; the problem is NP-complete, and the search doubles with each call that
+// overlaps, so that a place with dozens of unknown writes that were read is best avoided. That goes for
+// counters only if their adds differ widely: with adds of 1 to 5 a thousand calls, 5% of them unknown, are
+// decided, and a value below or above all that any unknown outcome could make is always found. Places of
+// other types with more than 20,000 calls are answered unknown, since the search's memory grows with
+// their square; workloads use many places. A conflict-free type is judged as if its operations
+// followed one another. A place that was also written at another level, or reset as a part of a map, is left out,
+// and so are maps as a whole.
 //
 // # Transactions
 //
@@ -31,7 +36,7 @@
 // inferred, as Elle does for registers, from
 //
 //   - nothing was there before the first write;
-//   - a transaction read a value and wrote another (traceability), compare-and-set included;
+//   - a transaction read a value and wrote another, compare-and-set included (Elle: writes follow reads);
 //   - from level Causal on, a session saw a value before it wrote another;
 //   - at level StrictSerializable, a value had been seen before a write of another began.
 //
@@ -61,11 +66,13 @@
 // edges are only those that do not follow from others, found with a frontier of what has ended. The
 // anti-dependencies of a version that many read and many replaced go through a hub node.
 //
-// Sound: what is invalid contradicts the level. Not complete: orders of writes that the history does
-// not show may hide a cycle; orders are not inferred from what is read later (Linearizable finds what that hides on a single
-// register), nor through writes of other levels; in each component one cycle is told, and a transaction is in one of them only; of a value
-// that more than 8 transactions both read and replaced, at levels that allow it, the first 8 are
-// looked at (told in Result.Note). Predicates are not looked at. Cost: near linear in transactions, operations and
+// Sound: what is invalid contradicts the level. Complete from SnapshotIsolation on where whoever writes
+// a register has read it in its transaction, since all orders of writes show then. Else not: orders of writes
+// that the history does not show may hide a cycle; orders are not inferred from what is read later
+// (Linearizable finds what that hides on a single register), nor through writes of other levels; in each component one
+// cycle is told, and a transaction is in one of them only; of a value that more than 8 transactions
+// both read and replaced, at levels that allow it, the first 8 are looked at (told in Result.Note).
+// Predicates are not looked at. Cost: near linear in transactions, operations and
 // real-time edges (transactions times how many overlap); Causal's search is quadratic by 1/64 for
 // histories in which far too old values are read.
 //

@@ -26,6 +26,7 @@ func (d digest) with(e digest) digest { return digest{d[0] ^ e[0], d[1] ^ e[1]} 
 // search is porcupine's search over one place, with a budget of steps.
 type search struct {
 	kind   string
+	sums   bool // it is a counter that is searched as a ledger
 	budget int
 	left   int
 	number map[string]int         // of each element
@@ -35,7 +36,7 @@ type search struct {
 }
 
 func newSearch(p *spot, budget int) *search {
-	s := &search{kind: p.kind, budget: budget, number: map[string]int{}, of: map[string]digest{}, read: map[*history.Op]digest{}}
+	s := &search{kind: p.kind, sums: sums(p), budget: budget, number: map[string]int{}, of: map[string]digest{}, read: map[*history.Op]digest{}}
 	for i := range p.calls {
 		for _, o := range p.calls[i].ops {
 			s.prepare(o)
@@ -92,9 +93,9 @@ func (s *search) step(at, input, _ any) (bool, any) {
 	c, before := input.(*call), at.(state)
 	now := before
 	for _, o := range c.ops {
-		if !s.allows(now, o, c.known()) {
-			// A condition that does not hold refuses the whole call, which is an outcome like
-			// any other when nobody knows it.
+		if !s.allows(now, o) {
+			// A condition that does not hold refuses the whole call, which is an outcome like any other
+			// when nobody knows it; so is that it took no effect since its answers are of another time.
 			return !c.known(), before
 		}
 		now = s.after(now, o)
@@ -103,11 +104,11 @@ func (s *search) step(at, input, _ any) (bool, any) {
 }
 
 // allows reports whether an answer or a condition fits what is there.
-func (s *search) allows(now state, o *history.Op, known bool) bool {
+func (s *search) allows(now state, o *history.Op) bool {
 	switch {
 	case o.Do == history.Assign && o.Expect != nil:
 		return now.text == content(s.kind, o.Expect)
-	case o.Writes() || !known || o.Got == nil:
+	case o.Writes() || o.Got == nil:
 		return true
 	case o.Do == history.Contains:
 		return now.set.has(s.number[o.Element], s.depth) == o.Got.Flag

@@ -2,7 +2,6 @@ package strong
 
 import (
 	"bytes"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -132,131 +131,6 @@ func plantLostUpdate(h *history.History) bool {
 		}
 	}
 	return false
-}
-
-// TestAgainstEveryOrder: of small histories with random answers, those that some order of the
-// transactions explains are valid; and those that none explains are invalid if each write's
-// predecessor shows (all writes are compare-and-set).
-func TestAgainstEveryOrder(t *testing.T) {
-	verdicts := map[string]int{}
-	rapid.Check(t, func(t *rapid.T) {
-		cas := rapid.Bool().Draw(t, "traceable")
-		h := drawAnswers(t, cas)
-		for _, l := range []Level{Serializable, StrictSerializable} {
-			r := Transactions(l, "").Check(h, checker.Options{})
-			exists := explained(h, l)
-			verdicts[fmt.Sprint(l, exists)]++
-			if exists {
-				require.Equal(t, checker.Valid, r.Verdict, "%v", r.Anomalies)
-			} else if cas {
-				require.Equal(t, checker.Invalid, r.Verdict)
-			}
-		}
-	})
-	require.Len(t, verdicts, 4, "each verdict at each level")
-}
-
-// drawAnswers draws a history in which any read may have seen any write.
-func drawAnswers(t *rapid.T, cas bool) *history.History {
-	n := rapid.IntRange(1, 5).Draw(t, "txns")
-	h := &history.History{Header: history.Header{Version: 1, Workload: "any", Regions: regions}}
-	values := map[string][]string{"x": {""}, "y": {""}}
-	for i := range n {
-		start := rapid.Int64Range(0, 20).Draw(t, "start")
-		txn := history.Txn{ID: i + 1, Process: i + 1, Region: "eu", Level: "strong", Start: start,
-			End: start + rapid.Int64Range(0, 20).Draw(t, "length"), Outcome: history.OK}
-		if rapid.IntRange(0, 7).Draw(t, "unknown") == 0 {
-			txn.Outcome = history.Unknown
-		}
-		for _, key := range []string{"x", "y"} {
-			if k := rapid.IntRange(0, 2).Draw(t, "do"); k > 0 || key == "x" {
-				txn.Ops = append(txn.Ops, drawOp(k == 2, cas, key, i))
-			}
-		}
-		for j := range txn.Ops {
-			if o := &txn.Ops[j]; o.Writes() {
-				values[o.Key] = append(values[o.Key], o.Arg.Text)
-			}
-		}
-		h.Txns = append(h.Txns, txn)
-	}
-	for i := range h.Txns {
-		for j := range h.Txns[i].Ops {
-			o := &h.Txns[i].Ops[j]
-			v := valueOf(cell{value: rapid.SampledFrom(values[o.Key]).Draw(t, "value")})
-			if o.Got != nil {
-				o.Got = v
-			}
-			if o.Expect != nil {
-				o.Expect = v
-			}
-		}
-	}
-	return h
-}
-
-func drawOp(write, cas bool, key string, i int) history.Op {
-	o := history.Op{Do: history.Get, Key: key, Type: "register-lww", Got: &history.Value{}}
-	if write {
-		o.Do, o.Got, o.Arg = history.Assign, nil, &history.Value{Text: fmt.Sprint(i + 1)}
-		if cas {
-			o.Expect = &history.Value{}
-		}
-	}
-	return o
-}
-
-// explained tries all orders, with and without each transaction of unknown outcome.
-func explained(h *history.History, l Level) bool {
-	return extend(h, l, map[string]string{}, make([]bool, len(h.Txns)))
-}
-
-func extend(h *history.History, l Level, data map[string]string, used []bool) bool {
-	done := true
-	for i := range h.Txns {
-		t := &h.Txns[i]
-		if used[i] {
-			continue
-		}
-		done = done && t.Outcome != history.OK
-		if l == StrictSerializable && overdue(h, used, t) {
-			continue
-		}
-		if after, ok := play(t, data); ok {
-			used[i] = true
-			if extend(h, l, after, used) {
-				return true
-			}
-			used[i] = false
-		}
-	}
-	return done
-}
-
-// overdue reports whether a transaction that is not yet in the order ended before t began.
-func overdue(h *history.History, used []bool, t *history.Txn) bool {
-	for i := range h.Txns {
-		if o := &h.Txns[i]; !used[i] && o.Outcome == history.OK && o.End < t.Start {
-			return true
-		}
-	}
-	return false
-}
-
-func play(t *history.Txn, data map[string]string) (map[string]string, bool) {
-	after := map[string]string{"x": data["x"], "y": data["y"]}
-	for i := range t.Ops {
-		o := &t.Ops[i]
-		for _, v := range []*history.Value{o.Got, o.Expect} {
-			if v != nil && v.Text != after[o.Key] {
-				return nil, false
-			}
-		}
-		if o.Writes() {
-			after[o.Key] = o.Arg.Text
-		}
-	}
-	return after, true
 }
 
 // TestResultsAreTheSameEveryTime covers a history with many anomalies, as it is and written and read.
