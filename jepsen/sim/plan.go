@@ -17,6 +17,7 @@ type plan struct {
 	Duration time.Duration // of the load
 	Txns     int           // that are asked for
 	Workers  int
+	Beat     time.Duration // transactions begin at multiples of it; 0: at any time
 
 	Regions  []string // those that run from the start, the founder first
 	Late     []string // those that join during the run
@@ -103,6 +104,9 @@ func (p *plan) all() []string { return append(append([]string(nil), p.Regions...
 func (p *plan) drawLoad(d drawing, o Options) {
 	p.Txns = o.Txns + o.Txns/4 + d.IntN(o.Txns/2+1) // some calls are left out while others take long
 	p.Workers = len(p.all()) * (2 + d.IntN(3))
+	if d.chance(0.5) {
+		p.Beat = d.between(time.Millisecond, 3*time.Second)
+	}
 	all := workload.All()
 	other := all[d.IntN(len(all))].Name
 	if p.Workload = o.Workload; p.Workload == "" {
@@ -236,7 +240,7 @@ func (p *plan) drawMore(d drawing) {
 // String tells the plan.
 func (p *plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: workload %s, %d transactions by %d workers in %v\n", p.Seed, p.Workload, p.Txns, p.Workers, p.Duration)
+	fmt.Fprintf(&b, "seed %d: workload %s, %d transactions by %d workers in %v, at multiples of %v\n", p.Seed, p.Workload, p.Txns, p.Workers, p.Duration, p.Beat)
 	fmt.Fprintf(&b, "regions %v, later %v\n", p.Regions, p.Late)
 	for _, name := range p.all() {
 		fmt.Fprintf(&b, "%s: clock off by %v, drift %.0f ppm\n", name, p.Machines[name].Offset, p.Machines[name].Drift*1e6)

@@ -147,7 +147,7 @@ func (w *world) run(out *Report) {
 func (w *world) workload() workload.Config {
 	return workload.Config{
 		Regions: w.plan.all(), DB: w.db, Workers: w.plan.Workers, Rate: float64(w.plan.Txns) / w.plan.Duration.Seconds(),
-		Seed: w.plan.Seed, Now: w.now, Nemesis: "sim",
+		Beat: w.plan.Beat, Seed: w.plan.Seed, Now: w.now, Nemesis: "sim",
 	}
 }
 

@@ -29,6 +29,10 @@ type Config struct {
 	// Rate is how many transactions a second all workers begin together. A worker whose call takes long
 	// leaves out what it should have begun meanwhile. Default 0: each begins when its last one has ended.
 	Rate float64
+	// Beat has transactions begin at multiples of it only, so that several meet in one moment, and in one
+	// group of a region: where a call takes no time, as in a simulation, they hardly ever do by themselves.
+	// Default 0: each begins when its time has come.
+	Beat time.Duration
 	// Txns ends the load after that many transactions. Default 0: the context alone ends it.
 	Txns int
 	// Seed of all that is drawn. The same seed gives each worker the same plans, as far as answers are the same.
@@ -52,8 +56,8 @@ func (c *Config) complete() error {
 		return errors.New("workload: no way to reach the regions (DB)")
 	case c.Workers < 0 || c.Workers > MaxWorkers:
 		return fmt.Errorf("workload: %d workers: take 1 to %d", c.Workers, MaxWorkers)
-	case !(c.Rate >= 0) || c.Txns < 0 || c.CallTimeout < 0:
-		return fmt.Errorf("workload: rate %g, %d transactions, call timeout %s: none of them may be negative", c.Rate, c.Txns, c.CallTimeout)
+	case !(c.Rate >= 0) || c.Txns < 0 || c.CallTimeout < 0 || c.Beat < 0:
+		return fmt.Errorf("workload: rate %g, %d transactions, call timeout %s, beat %s: none of them may be negative", c.Rate, c.Txns, c.CallTimeout, c.Beat)
 	}
 	for i, name := range c.Regions {
 		if name == "" || slices.Contains(c.Regions[:i], name) {

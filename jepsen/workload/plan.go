@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/history"
@@ -14,13 +15,14 @@ import (
 type plan struct {
 	region      string // where; empty: where the worker is
 	ops         []history.Op
-	interactive bool // step by step, in the order of ops; else in one round trip, in which reads come first
-	paged       bool // interactive: whole sets are read page by page
-	giveUp      bool // interactive: take all back at the end
-	alone       bool // apart from the worker's session
-	handed      bool // with a token that another worker has handed over
-	eventual    bool // at level eventual
-	applied     bool // with durability applied
+	interactive bool          // step by step, in the order of ops; else in one round trip, in which reads come first
+	paged       bool          // interactive: whole sets are read page by page
+	giveUp      bool          // interactive: take all back at the end
+	think       time.Duration // interactive: how long its caller waits before each call but the first
+	alone       bool          // apart from the worker's session
+	handed      bool          // with a token that another worker has handed over
+	eventual    bool          // at level eventual
+	applied     bool          // with durability applied
 	// then, of an interactive one, says how it goes on from what was answered so far. It is asked again
 	// when the transaction is run again, so it must change nothing.
 	then func(done []history.Op) []history.Op
@@ -73,6 +75,9 @@ func rank(o *history.Op) int {
 // steps makes operations in their order, with as few calls as that allows, and appends them to done.
 func (p *plan) steps(ctx context.Context, done *[]history.Op, ops []history.Op, tx *client.Tx) error {
 	for len(ops) > 0 {
+		if len(*done) > 0 && p.think > 0 {
+			pause(ctx, p.think)
+		}
 		n := 1
 		for n < len(ops) && rank(&ops[n-1]) >= rank(&ops[n]) && !p.pages(&ops[n-1]) && !p.pages(&ops[n]) { // writes, then reads
 			n++

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/theriac-db/theriac/jepsen/history"
 )
@@ -20,12 +21,19 @@ func (w *worker) keyNumber(prefix string, i int) string {
 	return fmt.Sprintf("%s/%d/%d", prefix, w.made/rotation, i)
 }
 
+// maxThink bounds how long a caller waits within a transaction: long enough for others to write and for what
+// nobody reads any more to be folded.
+const maxThink = 800 * time.Millisecond
+
 // vary draws how a transaction is made: most are of the worker's session and in its region, in one
 // round trip, at level causal and with durability local.
 func (w *worker) vary(ops ...history.Op) plan {
 	p := plan{ops: ops}
 	if p.interactive = w.chance(4); p.interactive {
 		p.paged, p.giveUp = w.chance(3), w.chance(12)
+		if w.chance(3) {
+			p.think = time.Duration(w.random.Int64N(int64(maxThink)))
+		}
 	}
 	p.alone, p.handed = w.chance(6), w.chance(10)
 	p.eventual, p.applied = w.chance(8), w.chance(8)

@@ -153,6 +153,9 @@ func (p *pace) wait(ctx context.Context) bool {
 	if late {
 		due = now
 	}
+	if beat := p.w.run.config.Beat; beat > 0 {
+		due, late = due.Truncate(beat)+beat, false
+	}
 	p.next = due + time.Duration((0.5+p.w.random.Float64())*float64(p.every))
 	if late {
 		return ctx.Err() == nil

@@ -65,3 +65,20 @@ func TestWorkloadsAreValidOnHealthyRegions(t *testing.T) {
 		})
 	}
 }
+
+func TestABeatHasTransactionsMeet(t *testing.T) {
+	const beat = 2 * time.Second
+	c := workload.Config{Seed: 11, Rate: 3, Workers: 12, Txns: 300, Beat: beat}
+	h := inBubble(t, "counter", c, nil)
+	requireValid(t, h)
+	stamps := map[history.Stamp]int{}
+	met := 0
+	for i := range h.Txns {
+		if commit := h.Txns[i].Commit; commit != nil {
+			if stamps[*commit]++; stamps[*commit] == 2 {
+				met++
+			}
+		}
+	}
+	require.Greater(t, met, 20, "groups of several transactions")
+}
