@@ -1,0 +1,109 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// existing is a cluster that somebody else runs. It can't be disturbed from here.
+type existing struct {
+	names []string
+	dbs   map[string]*client.DB
+	owned []*client.DB
+}
+
+// askTimeout bounds the first question to a region of an existing cluster.
+const askTimeout = 10 * time.Second
+
+// Existing is the cluster behind connections, of which each reaches another region; they are closed
+// with it, or if this fails. All that a run writes goes into buckets of its own, named after bucket, so that neither the
+// data that is there nor that of an earlier run is mixed up with it.
+func Existing(ctx context.Context, dbs []*client.DB, bucket string) (Cluster, error) {
+	e := &existing{dbs: map[string]*client.DB{}, owned: dbs}
+	var cluster kv.ClusterID
+	for i, db := range dbs {
+		status, err := ask(ctx, db)
+		switch {
+		case err != nil:
+			err = fmt.Errorf("address %d of the cluster: %w", i+1, err)
+		case i > 0 && status.Cluster != cluster:
+			err = kv.Errorf(kv.KindInvalid, "address %d is of another cluster than the first", i+1)
+		case e.dbs[status.Region] != nil:
+			err = kv.Errorf(kv.KindInvalid, "two addresses reach region %s: give one for each region", status.Region)
+		}
+		if err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		cluster = status.Cluster
+		e.names = append(e.names, status.Region)
+		e.dbs[status.Region] = client.New(inBucket{db.Service(), bucket})
+	}
+	return e, nil
+}
+
+func ask(ctx context.Context, db *client.DB) (client.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return db.Status(ctx)
+}
+
+func (e *existing) Regions() []string { return slices.Clone(e.names) }
+
+func (e *existing) DB(region string) *client.DB { return e.dbs[region] }
+
+func (e *existing) Close() error {
+	var failed error
+	for _, db := range e.owned {
+		failed = errors.Join(failed, db.Close())
+	}
+	return failed
+}
+
+// inBucket is a service whose reads and writes are moved to buckets of one name.
+type inBucket struct {
+	kv.Service
+	name string
+}
+
+// move is where a bucket of the caller's is.
+func (s inBucket) move(o kv.Object) kv.Object {
+	if o.Bucket == "" || o.Bucket == kv.DefaultBucket {
+		o.Bucket = kv.Bucket(s.name)
+	} else {
+		o.Bucket = kv.Bucket(s.name + "/" + string(o.Bucket))
+	}
+	return o
+}
+
+func (s inBucket) ops(ops []kv.Op) []kv.Op {
+	ops = slices.Clone(ops)
+	for i := range ops {
+		ops[i].Object = s.move(ops[i].Object)
+	}
+	return ops
+}
+
+func (s inBucket) queries(queries []kv.Query) []kv.Query {
+	queries = slices.Clone(queries)
+	for i := range queries {
+		queries[i].Object = s.move(queries[i].Object)
+	}
+	return queries
+}
+
+// Do runs a one-shot transaction.
+func (s inBucket) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	req.Ops, req.Queries = s.ops(req.Ops), s.queries(req.Queries)
+	return s.Service.Do(ctx, req)
+}
+
+// Execute runs a step of an interactive one.
+func (s inBucket) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []kv.Query) ([]kv.Value, error) {
+	return s.Service.Execute(ctx, id, s.ops(ops), s.queries(queries))
+}

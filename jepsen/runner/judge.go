@@ -1,0 +1,131 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/checker/whole"
+	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
+	"github.com/theriac-db/theriac/jepsen/workload"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Checkers are those that judge a history with this header: the workload's, and that each kind of fault
+// that was asked for was met.
+func Checkers(h *history.Header) ([]checker.Checker, error) {
+	all, err := workload.Checkers(h)
+	if err != nil {
+		return nil, err
+	}
+	if kinds := askedFor(h.Nemesis); len(kinds) > 0 {
+		all = append(all, faults{kinds})
+	}
+	return all, nil
+}
+
+// askedFor are the kinds that a header names. A history from elsewhere may name others; then nobody
+// knows what to look for.
+func askedFor(names string) []nemesis.Kind {
+	if names == "" {
+		return nil
+	}
+	kinds, err := nemesis.Expand(strings.Split(names, ","))
+	if err != nil {
+		return nil
+	}
+	return kinds
+}
+
+// faults judges that a run met what it was to be disturbed by.
+type faults struct{ kinds []nemesis.Kind }
+
+// metAtLeast is how many transactions must have been under way or begun during each kind of fault.
+const metAtLeast = 3
+
+func (faults) Name() string { return "faults" }
+
+func (faults) Proves() string {
+	return "Each kind of fault that was asked for took place at least once, and transactions met it. It says nothing of what the database answered."
+}
+
+func (f faults) Check(h *history.History, o checker.Options) checker.Result {
+	least := map[string]int{}
+	for _, kind := range f.kinds {
+		least["fault "+string(kind)] = 1
+		least["transactions during "+string(kind)] = metAtLeast
+	}
+	r := whole.Exercised(least).Check(h, o)
+	r.Checker = f.Name()
+	counts := map[string]int{}
+	for name := range least {
+		counts[name] = r.Counts[name]
+	}
+	r.Counts = counts
+	return r
+}
+
+// nodes is the result of what a cluster noticed of its nodes.
+func nodes(failed error) checker.Result {
+	r := checker.Result{Checker: "nodes", Verdict: checker.Valid}
+	if failed != nil {
+		r.Verdict = checker.Invalid
+		r.Anomalies = []checker.Anomaly{{Name: "node failed", Text: failed.Error()}}
+	}
+	return r
+}
+
+// nodesProve is what a valid verdict of nodes means.
+const nodesProve = "No node ended by itself. Those that the nemesis killed do not count."
+
+// incomplete tells what kept a run from its end.
+func incomplete(what string, err error) checker.Result {
+	return checker.Result{Checker: "run", Verdict: checker.Invalid, Anomalies: []checker.Anomaly{
+		{Name: "run not complete", Text: fmt.Sprintf("%s: %v", what, err)},
+	}}
+}
+
+// Judge judges a history by its checkers, or by those of them that are named, and returns with it what a
+// valid verdict of each means. It stops between two checkers when ctx ends.
+func Judge(ctx context.Context, h *history.History, names []string) ([]checker.Result, map[string]string, error) {
+	all, err := Checkers(&h.Header)
+	if err != nil {
+		return nil, nil, kv.Errorf(kv.KindInvalid, "the history names a workload that this program does not have: %w", err)
+	}
+	if all, err = choose(all, names); err != nil {
+		return nil, nil, err
+	}
+	var results []checker.Result
+	proves := map[string]string{}
+	for _, c := range all {
+		if ctx.Err() != nil {
+			return nil, nil, kv.Errorf(kv.KindDeadline, "interrupted before %s had judged", c.Name())
+		}
+		results = append(results, c.Check(h, checker.Options{}))
+		proves[c.Name()] = c.Proves()
+	}
+	return results, proves, nil
+}
+
+// choose keeps the checkers with these names; without names all.
+func choose(all []checker.Checker, names []string) ([]checker.Checker, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []checker.Checker
+	var have []string
+	for _, c := range all {
+		have = append(have, c.Name())
+	}
+	for _, name := range names {
+		i := slices.Index(have, name)
+		if i < 0 {
+			return nil, kv.Errorf(kv.KindInvalid, "no checker %q judges this history: choose of %s", name, strings.Join(have, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}

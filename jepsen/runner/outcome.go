@@ -1,0 +1,138 @@
+package runner
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/jepsen/report"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// The files of a run's folder.
+const (
+	HistoryFile = "history.jsonl"
+	ResultsFile = "results.json"
+	ReportFile  = "report.html"
+	ClusterDir  = "cluster"
+)
+
+// Outcome is what became of a run. results.json holds it.
+type Outcome struct {
+	Workload string           `json:"workload"`
+	Nemesis  string           `json:"nemesis"`
+	Seed     uint64           `json:"seed"`
+	Started  string           `json:"started,omitempty"`
+	Verdict  checker.Verdict  `json:"verdict"`
+	Results  []checker.Result `json:"results"`
+	Txns     int              `json:"transactions"`
+	OK       int              `json:"acknowledged"`
+	Fail     int              `json:"failed"`
+	Unknown  int              `json:"unknown"`
+	Faults   map[string]int   `json:"faults"`        // by kind
+	Checking float64          `json:"check_seconds"` // how long the checkers took
+	Folder   string           `json:"-"`
+}
+
+// conclude writes the history, judges it, and writes the rest of the folder.
+func (p *planned) conclude(ctx context.Context, d *driven) (*Outcome, error) {
+	h, err := d.run.History()
+	if err != nil {
+		return nil, err
+	}
+	p.notes(&h.Header, d.finish, d.disturbed)
+	if err := create(filepath.Join(p.Out, HistoryFile), h.Write); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, kv.Errorf(kv.KindDeadline, "interrupted: what was recorded until then is in %s", filepath.Join(p.Out, HistoryFile))
+	}
+	began := time.Now()
+	results, proves, err := Judge(ctx, h, nil)
+	if err != nil {
+		return nil, err
+	}
+	results = append(results, d.results()...)
+	proves["nodes"] = nodesProve
+	out := NewOutcome(h, results)
+	out.Checking, out.Folder = time.Since(began).Seconds(), p.Out
+	return out, p.write(h, out, proves)
+}
+
+// results are those of what no history shows.
+func (d *driven) results() []checker.Result {
+	var out []checker.Result
+	if d.watched {
+		out = append(out, nodes(d.failed))
+	}
+	for _, end := range []struct {
+		what string
+		err  error
+	}{
+		{"the load ended early", d.load},
+		{"a fault could not be brought about or undone", d.disturbed},
+		{"the final reads are not complete", d.finish},
+	} {
+		if end.err != nil {
+			out = append(out, incomplete(end.what, end.err))
+		}
+	}
+	return out
+}
+
+// NewOutcome counts a history.
+func NewOutcome(h *history.History, results []checker.Result) *Outcome {
+	out := &Outcome{Workload: h.Header.Workload, Nemesis: h.Header.Nemesis, Seed: h.Header.Seed, Started: h.Header.Started,
+		Verdict: checker.Worst(results), Results: results, Txns: len(h.Txns), Faults: map[string]int{}}
+	for i := range h.Txns {
+		switch h.Txns[i].Outcome {
+		case history.OK:
+			out.OK++
+		case history.Fail:
+			out.Fail++
+		default:
+			out.Unknown++
+		}
+	}
+	for _, f := range h.Faults {
+		out.Faults[f.Kind]++
+	}
+	return out
+}
+
+// write writes results and report.
+func (p *planned) write(h *history.History, out *Outcome, proves map[string]string) error {
+	err := create(filepath.Join(p.Out, ResultsFile), func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(out)
+	})
+	return errors.Join(err, create(filepath.Join(p.Out, ReportFile), func(w io.Writer) error {
+		return report.Write(w, report.Input{History: h, Results: out.Results, Proves: proves, Command: p.Command})
+	}))
+}
+
+// create writes a file as a whole, or says why it could not.
+func create(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	buffered := bufio.NewWriterSize(f, 1<<16)
+	err = write(buffered)
+	if err == nil {
+		err = buffered.Flush()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return nil
+}

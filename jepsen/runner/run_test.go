@@ -1,0 +1,227 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// verdicts are those of an outcome by the name of the checker.
+func verdicts(out *Outcome) map[string]checker.Verdict {
+	all := map[string]checker.Verdict{}
+	for _, r := range out.Results {
+		all[r.Checker] = r.Verdict
+	}
+	return all
+}
+
+// anomalies are all that was found, as text.
+func anomalies(out *Outcome) string {
+	var b strings.Builder
+	for _, r := range out.Results {
+		for _, a := range r.Anomalies {
+			b.WriteString(r.Checker + ": " + a.String() + "\n")
+		}
+	}
+	return b.String()
+}
+
+// TestARunLeavesItsFolder: a run under cuts is valid, and its folder holds all that is said of it.
+func TestARunLeavesItsFolder(t *testing.T) {
+	c := config(t, start(t))
+	c.Nemesis = []string{"partition-isolate"}
+	var mu sync.Mutex
+	steps := map[string]bool{}
+	disturbed := false
+	c.Progress = func(p Progress) {
+		mu.Lock()
+		defer mu.Unlock()
+		steps[p.Step] = true
+		disturbed = disturbed || len(p.Faults) > 0
+	}
+	out, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, checker.Valid, out.Verdict, anomalies(out))
+	require.Equal(t, checker.Valid, verdicts(out)["faults"])
+	require.True(t, disturbed, "progress tells of faults")
+	require.Len(t, steps, 4)
+
+	h, err := history.ReadFile(filepath.Join(c.Out, HistoryFile))
+	require.NoError(t, err)
+	require.Len(t, h.Txns, out.Txns)
+	require.NotEmpty(t, h.Faults)
+	require.Equal(t, "partition-isolate", h.Header.Nemesis)
+	again, _, err := Judge(t.Context(), h, nil)
+	require.NoError(t, err)
+	require.Equal(t, out.Results, again, "the history alone gives the same verdicts")
+	text, err := os.ReadFile(filepath.Join(c.Out, ResultsFile))
+	require.NoError(t, err)
+	read := new(Outcome)
+	require.NoError(t, json.Unmarshal(text, read))
+	require.Equal(t, out.Txns, read.Txns)
+	page, err := os.ReadFile(filepath.Join(c.Out, ReportFile))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "counter under partition-isolate")
+}
+
+// TestALieIsFound: nodes that acknowledge what they do not write make the run invalid.
+func TestALieIsFound(t *testing.T) {
+	out, err := Run(t.Context(), config(t, lie(start(t))))
+	require.NoError(t, err)
+	require.Equal(t, checker.Invalid, out.Verdict)
+	require.Equal(t, checker.Invalid, verdicts(out)["lost-writes"])
+	page, err := os.ReadFile(filepath.Join(out.Folder, ReportFile))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "found by lost-writes")
+}
+
+// TestARunThatDidTooLittleIsInvalid: a handful of transactions shows nothing, and says so.
+func TestARunThatDidTooLittleIsInvalid(t *testing.T) {
+	c := config(t, start(t))
+	c.Rate, c.TimeLimit = 2, time.Second
+	out, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, checker.Invalid, out.Verdict)
+	require.Contains(t, anomalies(out), "not exercised")
+}
+
+// TestAFaultThatNobodyMetIsNone: what was asked for and did not take place, or met nobody, is told.
+func TestAFaultThatNobodyMetIsNone(t *testing.T) {
+	h := &history.History{Header: history.Header{Workload: "counter", Nemesis: "kill-one,pause", Regions: []string{"eu"}}}
+	h.Faults = []history.Fault{{Kind: "pause", Start: 1, End: 5}}
+	results, _, err := Judge(t.Context(), h, []string{"faults"})
+	require.NoError(t, err)
+	require.Equal(t, checker.Invalid, results[0].Verdict)
+	require.Len(t, results[0].Anomalies, 4)
+	h.Header.Nemesis = "somebody else's"
+	_, _, err = Judge(t.Context(), h, []string{"faults"})
+	require.ErrorContains(t, err, `no checker "faults" judges this history: choose of causal, `)
+}
+
+// TestANodeThatEndsByItselfIsInvalid: the load ends then, and the report says why.
+func TestANodeThatEndsByItselfIsInvalid(t *testing.T) {
+	d := &dying{start(t), make(chan struct{})}
+	c := config(t, d)
+	c.TimeLimit = time.Hour
+	c.Progress = func(p Progress) {
+		if p.OK > 20 && d.Failed() == nil {
+			close(d.broken)
+		}
+	}
+	out, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, checker.Invalid, verdicts(out)["nodes"])
+	require.Contains(t, anomalies(out), "ended by itself: panic")
+	require.Contains(t, anomalies(out), "the final reads are not complete: a node had ended by itself")
+}
+
+// TestAFaultThatCanNotBeBroughtAboutIsInvalid: a run without its faults shows nothing.
+func TestAFaultThatCanNotBeBroughtAboutIsInvalid(t *testing.T) {
+	r := start(t)
+	r.cut = errors.New("no such link")
+	c := config(t, r)
+	c.Nemesis = []string{"partition-halves"}
+	out, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, checker.Invalid, verdicts(out)["run"])
+	require.Contains(t, anomalies(out), "no such link")
+}
+
+// TestAnInterruptedRunKeepsItsHistory: what was seen until then can be checked.
+func TestAnInterruptedRunKeepsItsHistory(t *testing.T) {
+	c := config(t, start(t))
+	c.TimeLimit = time.Hour
+	ctx, interrupt := context.WithCancel(t.Context())
+	c.Progress = func(p Progress) {
+		if p.OK > 20 {
+			interrupt()
+		}
+	}
+	out, err := Run(ctx, c)
+	require.Nil(t, out)
+	require.Equal(t, kv.KindDeadline, kv.KindOf(err))
+	require.ErrorContains(t, err, "interrupted: what was recorded until then is in")
+	h, err := history.ReadFile(filepath.Join(c.Out, HistoryFile))
+	require.NoError(t, err)
+	require.NotEmpty(t, h.Txns)
+}
+
+// TestWhatCanNotRunStartsNothing: mistakes are told before anything is started.
+func TestWhatCanNotRunStartsNothing(t *testing.T) {
+	full := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(full, "mine"), nil, 0o600))
+	file := filepath.Join(full, "mine")
+	for says, change := range map[string]func(*Config){
+		`there is no workload "nonsense": choose one of bank`: func(c *Config) { c.Workload = "nonsense" },
+		"nonsense":                         func(c *Config) { c.Nemesis = []string{"nonsense"} },
+		"a run of 1ms: want 1s to 24h0m0s": func(c *Config) { c.TimeLimit = time.Millisecond },
+		"-1 transactions a second":         func(c *Config) { c.Rate = -1 },
+		"holds something, such as mine":    func(c *Config) { c.Out = full },
+		"the run's folder":                 func(c *Config) { c.Out = filepath.Join(file, "below") },
+	} {
+		c := config(t, nil)
+		c.Open = func(context.Context, string) (Cluster, error) { panic("started") }
+		change(&c)
+		_, err := Run(t.Context(), c)
+		require.Equal(t, kv.KindInvalid, kv.KindOf(err), "%v", err)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+// TestAClusterThatDoesNotStart: its error is told, whatever kind it is of.
+func TestAClusterThatDoesNotStart(t *testing.T) {
+	c := config(t, nil)
+	c.Open = func(context.Context, string) (Cluster, error) { return nil, kv.Errorf(kv.KindDenied, "not root") }
+	_, err := Run(t.Context(), c)
+	require.Equal(t, kv.KindDenied, kv.KindOf(err))
+	require.ErrorContains(t, err, "starting the cluster: not root")
+}
+
+// TestAnAbilityThatTheClusterLacks: it is closed again, and the error names the kind.
+func TestAnAbilityThatTheClusterLacks(t *testing.T) {
+	c := config(t, start(t))
+	c.Nemesis = []string{"pause"}
+	_, err := Run(t.Context(), c)
+	require.Equal(t, kv.KindInvalid, kv.KindOf(err))
+	require.ErrorContains(t, err, "pause")
+}
+
+// TestAClusterThatDoesNotCloseIsAnError: what may be left behind is told, beside the verdict.
+func TestAClusterThatDoesNotCloseIsAnError(t *testing.T) {
+	r := start(t)
+	r.closes = errors.New("process 7 does not end")
+	c := config(t, r)
+	c.TimeLimit = time.Second
+	out, err := Run(t.Context(), c)
+	require.ErrorContains(t, err, "process 7 does not end")
+	require.NotNil(t, out)
+}
+
+// TestJudgingStopsWhenItIsInterrupted: between two checkers.
+func TestJudgingStopsWhenItIsInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	_, _, err := Judge(ctx, &history.History{Header: history.Header{Workload: "counter", Regions: []string{"eu"}}}, nil)
+	require.Equal(t, kv.KindDeadline, kv.KindOf(err))
+	_, _, err = Judge(t.Context(), &history.History{Header: history.Header{Workload: "mine"}}, nil)
+	require.Equal(t, kv.KindInvalid, kv.KindOf(err))
+}
+
+// TestFilesThatCanNotBeWrittenAreErrors: a full or missing disk loses no verdict in silence.
+func TestFilesThatCanNotBeWrittenAreErrors(t *testing.T) {
+	require.ErrorContains(t, create(filepath.Join(t.TempDir(), "no", "such"), nil), "no such")
+	h := &history.History{Header: history.Header{Workload: "counter"}}
+	require.ErrorContains(t, create(filepath.Join(t.TempDir(), "h"), h.Write), "names no regions")
+}
