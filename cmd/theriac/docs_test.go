@@ -91,9 +91,9 @@ func writeCommand(b *strings.Builder, c *cobra.Command) {
 	}
 }
 
-// fence makes examples run with the pages, but for those of commands that run until they are stopped.
+// fence makes examples run with the pages, but for those of commands that run until they are stopped, or long.
 func fence(c *cobra.Command) string {
-	if c.Name() == "serve" || c.Name() == "demo" {
+	if c.Name() == "serve" || c.Name() == "demo" || c.HasParent() && c.Parent().Name() == "jepsen" {
 		return "console"
 	}
 	return "sh run"

@@ -13,6 +13,7 @@ import (
 	"github.com/theriac-db/theriac/cmd/theriac/cli"
 	"github.com/theriac-db/theriac/cmd/theriac/config"
 	"github.com/theriac-db/theriac/cmd/theriac/demo"
+	"github.com/theriac-db/theriac/cmd/theriac/jepsen"
 	"github.com/theriac-db/theriac/cmd/theriac/serve"
 	"github.com/theriac-db/theriac/internal/procs"
 )
@@ -31,18 +32,24 @@ func run() int {
 
 // newApp is the command in its real surroundings.
 func newApp() *cli.App {
+	terminal := term.IsTerminal(int(os.Stderr.Fd()))
 	return &cli.App{
 		Stdin:    os.Stdin,
 		Stdout:   os.Stdout,
 		Stderr:   os.Stderr,
 		Env:      os.Environ(),
-		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Terminal: terminal,
 		Version:  version,
 		Source:   serve.Version,
 		Serve: func(ctx context.Context, c config.Serve, stdout io.Writer) error {
 			procs.Server()
 			return serve.Run(ctx, c, stdout, os.Stderr)
 		},
-		Commands: func() []*cobra.Command { return []*cobra.Command{demo.Command(os.Stdout)} },
+		Commands: func() []*cobra.Command {
+			return []*cobra.Command{
+				demo.Command(os.Stdout),
+				jepsen.Command(jepsen.Options{Out: os.Stdout, Err: os.Stderr, Terminal: terminal}),
+			}
+		},
 	}
 }

@@ -64,8 +64,8 @@ type Row struct {
 // SummaryFile is where a matrix keeps what it found.
 const SummaryFile = "summary.json"
 
-// maxFound anomalies of a run are noted in a row.
-const maxFound = 5
+// maxFound anomalies of a run are noted in a row, one of each checker.
+const maxFound = 20
 
 // Run makes runs until the time is over or ctx ends, and returns all that is known by then.
 func (m *Matrix) Run(ctx context.Context) (*Summary, error) {
@@ -176,10 +176,8 @@ func (r *Row) take(out *Outcome) {
 		if result.Verdict == checker.Unknown {
 			r.Found = append(r.Found, result.Checker+" gave up: "+result.Note)
 		}
-		for _, a := range result.Anomalies {
-			if len(r.Found) < maxFound {
-				r.Found = append(r.Found, result.Checker+": "+a.String())
-			}
+		if len(result.Anomalies) > 0 && len(r.Found) < maxFound {
+			r.Found = append(r.Found, fmt.Sprintf("%s (%d): %s", result.Checker, len(result.Anomalies), result.Anomalies[0]))
 		}
 	}
 }

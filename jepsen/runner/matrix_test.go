@@ -92,7 +92,7 @@ func TestAMatrixKeepsWhatIsNotValid(t *testing.T) {
 	s, err := m.Run(ctx)
 	require.ErrorContains(t, err, "interrupted after 2 runs")
 	require.Equal(t, checker.Invalid, s.Verdict())
-	require.Contains(t, strings.Join(s.Rows[0].Found, "\n"), "lost-writes: lost write")
+	require.Contains(t, strings.Join(s.Rows[0].Found, "\n"), "lost-writes (")
 	require.FileExists(t, filepath.Join(out, s.Rows[0].Folder, HistoryFile))
 	require.Contains(t, s.Rows[1].Error, "no ports left")
 	var page bytes.Buffer

@@ -34,7 +34,8 @@ type App struct {
 	// Serve runs a node until ctx ends. It prints config.ReadyLine on stdout once it serves. Nil:
 	// there is no serve command.
 	Serve func(ctx context.Context, c config.Serve, stdout io.Writer) error
-	// Commands makes further commands, which own their flags and have a RunE. Nil: none.
+	// Commands makes further commands, which own their flags and have a RunE, or commands below them that
+	// do. Their errors may be Coded. Nil: none.
 	Commands func() []*cobra.Command
 }
 
@@ -158,9 +159,21 @@ func (r *run) addCommands(root *cobra.Command) {
 		return
 	}
 	for _, c := range r.app.Commands() {
-		c.RunE = r.foreign(c.RunE)
-		root.AddCommand(withoutData(c))
+		root.AddCommand(r.adopt(c))
 	}
+}
+
+// adopt prepares a command of App.Commands, and those below it.
+func (r *run) adopt(cmd *cobra.Command) *cobra.Command {
+	if cmd.HasSubCommands() {
+		cmd.Args, cmd.RunE = cobra.NoArgs, needsVerb
+		for _, c := range cmd.Commands() {
+			r.adopt(c)
+		}
+	} else {
+		cmd.RunE = r.foreign(cmd.RunE)
+	}
+	return withoutData(cmd)
 }
 
 // foreign makes the RunE of a command of App.Commands: what goes wrong once it runs is no mistake on

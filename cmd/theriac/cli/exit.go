@@ -23,7 +23,22 @@ const (
 	ExitCondition   = 6 // a condition did not hold; nothing was written
 	ExitApplied     = 7 // the write happened; something behind it failed
 	ExitPart        = 8 // a part is done: of an import that stopped, or of an export that left something out
+
+	// Of judgements, which Coded errors name.
+	ExitInvalid   = 9  // what was judged is wrong, or showed too little to be judged
+	ExitUndecided = 10 // a judge gave up
 )
+
+// Coded is an error of a command of App.Commands that names its exit code.
+type Coded struct {
+	Err  error
+	Code int
+}
+
+func (e Coded) Error() string { return e.Err.Error() }
+
+// Unwrap is the error itself.
+func (e Coded) Unwrap() error { return e.Err }
 
 // ExitMeaning explains an exit code.
 type ExitMeaning struct {
@@ -44,6 +59,8 @@ var exitMeanings = []ExitMeaning{
 	{ExitCondition, "a condition did not hold (compare-and-set, a bound); nothing was written"},
 	{ExitApplied, "the write happened, something behind it failed (printing, keeping the session)"},
 	{ExitPart, "a part is done: an import stopped and is to be run again under its id, or an export left out what can't be read; stderr says more"},
+	{ExitInvalid, "jepsen: a checker found what must not be, or the run exercised too little for a verdict; the report says which and what"},
+	{ExitUndecided, "jepsen: nothing wrong was found, but a checker gave up"},
 }
 
 // usageError is a mistake on the command line.
@@ -88,10 +105,13 @@ var kindCodes = map[kv.Kind]int{
 func exitCode(err error) int {
 	var e *kv.Error
 	var output outputError
+	var coded Coded
 	known := errors.As(err, &e)
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.As(err, &coded):
+		return coded.Code
 	case errors.As(err, new(usageError)):
 		return ExitUsage
 	case errors.As(err, new(absentError)):

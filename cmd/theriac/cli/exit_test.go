@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/client/memkv"
@@ -105,8 +107,33 @@ func TestEveryExitCodeIsAsTheReferenceSays(t *testing.T) {
 	require.NoError(t, err)
 	for i, e := range ExitMeanings() {
 		require.Equal(t, i, e.Code)
-		require.True(t, reached[e.Code], "code %d", e.Code)
+		require.True(t, reached[e.Code] || e.Code >= ExitInvalid, "code %d", e.Code) // those: TestCommandsOfOthersNameTheirExitCode
 		require.Contains(t, string(page), e.Meaning)
+	}
+}
+
+// A command of App.Commands may lie below another one, and names its exit code.
+func TestCommandsOfOthersNameTheirExitCode(t *testing.T) {
+	for _, e := range ExitMeanings() {
+		app, _, stderr := newTestApp(memkv.New().Node(1, "eu"), "")
+		app.Commands = func() []*cobra.Command {
+			group := &cobra.Command{Use: "group", Short: "a group"}
+			group.AddCommand(&cobra.Command{Use: "verb", Short: "a verb", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+				return fmt.Errorf("judged: %w", Coded{kv.Errorf(kv.KindAborted, "it is so"), e.Code})
+			}})
+			return []*cobra.Command{group}
+		}
+		run := func(line string) int {
+			stderr.Reset()
+			return app.Run(t.Context(), strings.Fields(line))
+		}
+		require.Equal(t, e.Code, run("group verb"))
+		require.Contains(t, stderr.String(), "theriac group verb: judged: it is so")
+		require.Equal(t, ExitUsage, run("group"))
+		require.Contains(t, stderr.String(), "want a verb: verb")
+		require.Equal(t, ExitUsage, run("group nonsense"))
+		require.Equal(t, ExitUsage, run("group verb extra"))
+		require.Equal(t, ExitUsage, run("group verb --bucket b"))
 	}
 }
 

@@ -1,0 +1,104 @@
+package jepsen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/cmd/theriac/config"
+	"github.com/theriac-db/theriac/jepsen/cluster"
+	"github.com/theriac-db/theriac/jepsen/runner"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// openProcesses starts processes of this very command.
+func openProcesses(ctx context.Context, n Nodes) (runner.Cluster, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this command: %w", err)
+	}
+	c, err := cluster.Start(ctx, cluster.Options{Binary: binary, Dir: n.Dir, Regions: n.Regions, New: n.New})
+	if err != nil {
+		return nil, kv.Errorf(kv.KindUnavailable, "%w", err)
+	}
+	return processes{c, n}, nil
+}
+
+// processes are a cluster whose data goes with it.
+type processes struct {
+	*cluster.Cluster
+	nodes Nodes
+}
+
+// Close ends the nodes, and removes their data unless it is to be kept. Their logs stay.
+func (p processes) Close() error {
+	err := p.Cluster.Close()
+	if p.nodes.Keep {
+		return err
+	}
+	for _, region := range p.Regions() {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(p.nodes.Dir, region, "data")))
+	}
+	return err
+}
+
+// dial connects to the nodes of --cluster.
+func dial(ctx context.Context, f *testFlags) (runner.Cluster, error) {
+	settings, err := f.settings()
+	if err != nil {
+		return nil, err
+	}
+	opts := []client.Option{client.Insecure()}
+	if !settings.Insecure {
+		t, err := settings.TLS.Dialer()
+		if err != nil {
+			return nil, err
+		}
+		opts = []client.Option{client.WithTLS(t)}
+	}
+	var dbs []*client.DB
+	for _, address := range f.cluster {
+		db, err := client.Open(ctx, address, opts...)
+		if err != nil {
+			for _, opened := range dbs {
+				err = errors.Join(err, opened.Close())
+			}
+			return nil, fmt.Errorf("--cluster %s: %w", address, err)
+		}
+		dbs = append(dbs, db)
+	}
+	c, err := runner.Existing(ctx, dbs, fmt.Sprintf("jepsen-%d", f.seed))
+	if err != nil {
+		return nil, fmt.Errorf("--cluster %s: %w", strings.Join(f.cluster, ","), err)
+	}
+	return c, nil
+}
+
+// settings are those of a client of the nodes that run already, checked as those of any client are.
+func (f *testFlags) settings() (*config.Client, error) {
+	s := new(config.Client)
+	fs := pflag.NewFlagSet("cluster", pflag.ContinueOnError)
+	s.Register(fs)
+	set := map[string]string{"addr": strings.Join(f.cluster, ","), "tls-ca": f.tls.CA, "tls-cert": f.tls.Cert, "tls-key": f.tls.Key}
+	if f.insecure {
+		set["insecure"] = "true"
+	}
+	for name, value := range set {
+		if value == "" {
+			continue
+		}
+		if err := fs.Set(name, value); err != nil {
+			return nil, kv.Errorf(kv.KindInvalid, "--cluster %s: %w", strings.Join(f.cluster, ","), err)
+		}
+	}
+	if err := s.Validate(fs); err != nil {
+		return nil, kv.Errorf(kv.KindInvalid, "--cluster: %s", strings.ReplaceAll(err.Error(), "--addr", "--cluster"))
+	}
+	return s, nil
+}

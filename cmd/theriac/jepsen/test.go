@@ -1,0 +1,166 @@
+package jepsen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/theriac-db/theriac/cmd/theriac/config"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
+	"github.com/theriac-db/theriac/jepsen/runner"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// runFlags are those that test and all share.
+type runFlags struct {
+	regions int
+	rate    float64
+	workers int
+	seed    uint64
+	out     string
+	keep    bool
+}
+
+func (f *runFlags) register(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.IntVar(&f.regions, "regions", runner.DefaultRegions, fmt.Sprintf("how many regions, a process each, 1 to %d", runner.MaxRegions))
+	fs.Float64Var(&f.rate, "rate", runner.DefaultRate, "transactions a second of all callers together; 0: as many as answers allow")
+	fs.IntVar(&f.workers, "workers", 0, "callers at a time (default 9)")
+}
+
+// testFlags are those of test.
+type testFlags struct {
+	runFlags
+	workload  string
+	nemeses   []string
+	timeLimit time.Duration
+	json      bool
+	cluster   []string
+	insecure  bool
+	tls       config.TLS
+}
+
+func (c *commands) testCommand() *cobra.Command {
+	f := new(testFlags)
+	cmd := &cobra.Command{
+		Use: "test", Short: "run a workload under a nemesis, and check what clients saw", Args: cobra.NoArgs,
+		Long: `Starts a node for each region as processes of this command on loopback, with every link between them under its
+control, and runs a workload on them for --time-limit while the nemesis disturbs them. Then it heals everything, reads
+all that was written in every region, stops the nodes, and prints the verdict of each checker. The folder --out holds
+the history, the results, an HTML report (open it with any browser) and the logs of the nodes.
+
+With --cluster it works on nodes that run already, one address for each region, and disturbs nothing: cut their links
+yourself while it runs. What it writes goes into buckets of its own, jepsen-SEED and those that begin with it, and stays.
+
+The exit code is 9 if a checker finds what must not be, or the run exercised too little to show anything, and 10 if a
+checker gave up. An interrupt stops the nodes and keeps the history.`,
+		Example: "  theriac jepsen test --workload bank --nemesis partition --time-limit 60s\n" +
+			"  theriac jepsen test --workload causal --nemesis kill-one,slow --regions 5 --rate 300 --seed 7\n" +
+			"  theriac jepsen test --workload session --cluster localhost:6700,localhost:6710",
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.test(cmd.Context(), f) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.workload, "workload", "", "`NAME` of the workload; theriac jepsen list has them (required)")
+	fs.StringSliceVar(&f.nemeses, "nemesis", []string{nemesis.None}, "`NAMES` of what disturbs the nodes, comma-separated; theriac jepsen list has them")
+	fs.DurationVar(&f.timeLimit, "time-limit", runner.DefaultTimeLimit, "how long the load lasts, 1s to 24h")
+	fs.Uint64Var(&f.seed, "seed", 0, "of what callers do and of the faults; 0: drawn")
+	fs.StringVar(&f.out, "out", "", "`FOLDER` of the run, new or empty (default jepsen-WORKLOAD-SEED)")
+	fs.BoolVar(&f.keep, "keep", false, "also keep the nodes' data")
+	fs.BoolVar(&f.json, "json", false, "print the results as one JSON document")
+	fs.StringSliceVar(&f.cluster, "cluster", nil, "`HOST:PORT` of a node of each region of a cluster that runs already, comma-separated")
+	fs.BoolVar(&f.insecure, "insecure", false, "with --cluster: plaintext; loopback addresses only")
+	fs.StringVar(&f.tls.CA, "tls-ca", "", "with --cluster: PEM `FILE` of the authorities that a node's certificate must come from")
+	fs.StringVar(&f.tls.Cert, "tls-cert", "", "with --cluster: PEM `FILE` of the own certificate")
+	fs.StringVar(&f.tls.Key, "tls-key", "", "with --cluster: PEM `FILE` of the own private key")
+	f.register(cmd)
+	return cmd
+}
+
+func (c *commands) test(ctx context.Context, f *testFlags) error {
+	if f.workload == "" {
+		return kv.Errorf(kv.KindInvalid, "--workload: name one; theriac jepsen list has them")
+	}
+	if f.seed == 0 {
+		f.seed = 1 + rand.Uint64N(1<<32)
+	}
+	if f.out == "" {
+		f.out = fmt.Sprintf("jepsen-%s-%d", f.workload, f.seed)
+	}
+	config, err := c.config(&f.runFlags, f.workload, f.nemeses, f.timeLimit)
+	if err != nil {
+		return err
+	}
+	config.Command = f.command()
+	if len(f.cluster) > 0 {
+		if err := c.onExisting(ctx, f, &config); err != nil {
+			return err
+		}
+	}
+	line := c.progressLine(f.timeLimit)
+	config.Progress = line.show
+	out, err := runner.Run(ctx, config)
+	line.end()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.Err, "%s holds history, results and logs; open %s for the report\n", f.out, filepath.Join(f.out, runner.ReportFile))
+	return c.answer(out, f.json)
+}
+
+// config is that of a run on nodes of our own.
+func (c *commands) config(f *runFlags, workload string, nemeses []string, limit time.Duration) (runner.Config, error) {
+	if f.regions < 1 || f.regions > runner.MaxRegions {
+		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--regions %d: want 1 to %d", f.regions, runner.MaxRegions)
+	}
+	regions, added := regionNames[:f.regions], regionNames[f.regions:f.regions+spareRegions]
+	return runner.Config{
+		Workload: workload, Nemesis: nemeses, Regions: regions, New: added, Rate: f.rate, Workers: f.workers,
+		TimeLimit: limit, Seed: f.seed, Out: f.out, Started: time.Now(),
+		Open: func(ctx context.Context, dir string) (runner.Cluster, error) {
+			return c.Open(ctx, Nodes{Dir: dir, Regions: regions, New: added, Keep: f.keep})
+		},
+	}, nil
+}
+
+// spareRegions may be added to those that a run begins with.
+const spareRegions = 3
+
+// regionNames are enough for all that may be asked for.
+var regionNames = []string{"eu", "us", "ap", "sa", "af", "me", "au", "ca", "jp", "in", "uk", "mx"}
+
+// command repeats the run.
+func (f *testFlags) command() string {
+	args := []string{"theriac jepsen test --workload", f.workload, "--nemesis", strings.Join(f.nemeses, ","), "--time-limit", f.timeLimit.String(),
+		"--rate", fmt.Sprint(f.rate), "--seed", fmt.Sprint(f.seed)}
+	if f.workers > 0 {
+		args = append(args, "--workers", fmt.Sprint(f.workers))
+	}
+	if len(f.cluster) > 0 {
+		return strings.Join(append(args, "--cluster", strings.Join(f.cluster, ",")), " ")
+	}
+	return strings.Join(append(args, "--regions", fmt.Sprint(f.regions)), " ")
+}
+
+// onExisting has the run work on nodes that run already.
+func (c *commands) onExisting(ctx context.Context, f *testFlags, config *runner.Config) error {
+	if len(f.nemeses) != 1 || f.nemeses[0] != nemesis.None {
+		return kv.Errorf(kv.KindInvalid, "--nemesis %s: nodes that --cluster names can't be disturbed from here; leave --nemesis out, and cut their links or kill them yourself while the run lasts",
+			strings.Join(f.nemeses, ","))
+	}
+	cluster, err := dial(ctx, f)
+	if err != nil {
+		return err
+	}
+	config.Regions, config.New = cluster.Regions(), nil
+	config.Open = func(context.Context, string) (runner.Cluster, error) { return cluster, nil }
+	if err := config.Check(); err != nil { // what would keep Run from closing it
+		return errors.Join(err, cluster.Close())
+	}
+	return nil
+}
