@@ -47,11 +47,11 @@ type Txn struct {
 	Ops        []Op    `json:"ops"`             // in program order; a read sees the transaction's own earlier writes
 
 	// What the database reported of it, and what it was asked to include. Missing: not reported.
-	Snapshot    Vector `json:"snapshot,omitempty"`     // what its reads saw
-	TokenBefore Vector `json:"token_before,omitempty"` // what it had to see at least
-	TokenAfter  Vector `json:"token_after,omitempty"`  // of the answer
-	Commit      *Stamp `json:"commit,omitempty"`       // nil also when it wrote nothing
-	OpID        string `json:"op_id,omitempty"`        // operation id of its commit
+	Snapshot    Vector `json:"snapshot,omitzero"`     // what its reads saw
+	TokenBefore Vector `json:"token_before,omitzero"` // what it had to see at least
+	TokenAfter  Vector `json:"token_after,omitzero"`  // of the answer
+	Commit      *Stamp `json:"commit,omitempty"`      // nil also when it wrote nothing
+	OpID        string `json:"op_id,omitempty"`       // operation id of its commit
 }
 
 // Writes reports whether the transaction writes.

@@ -197,7 +197,10 @@ func randomHistory(t *rapid.T) *History {
 			Ops:     rapid.SliceOfN(rapid.Custom(randomOp), 1, 4).Draw(t, "ops"),
 		}
 		if rapid.Bool().Draw(t, "reported") {
-			txn.Snapshot = Vector{1: rapid.Uint64().Draw(t, "time")}
+			txn.Snapshot = Vector{}
+			if rapid.Bool().Draw(t, "of something") {
+				txn.Snapshot[1] = rapid.Uint64().Draw(t, "time")
+			}
 		}
 		if txn.Writes() && txn.Outcome == OK {
 			txn.Commit = &Stamp{Region: 1, Time: uint64(i + 1)}

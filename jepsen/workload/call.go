@@ -47,7 +47,7 @@ func (w *worker) call(p plan) *call {
 	token = posted(token)
 	return &call{
 		w: w, plan: p, s: db.Resume(token), id: w.opID(), told: w.run.toldBy(p.region),
-		t: history.Txn{Process: w.process, Session: session, Region: p.region, TokenBefore: vector(token)},
+		t: history.Txn{Process: w.process, Session: session, Region: p.region, TokenBefore: tokenVector(token)},
 	}
 }
 
@@ -116,7 +116,7 @@ func (c *call) settle(err error) {
 func (c *call) report() {
 	t, r := &c.t, &c.receipt
 	c.w.run.learnLane(t.Region, r)
-	t.Snapshot, t.TokenAfter = vector(client.Token{Seen: r.Snapshot}), vector(c.s.Token())
+	t.Snapshot, t.TokenAfter = vector(r.Snapshot), tokenVector(c.s.Token())
 	if !t.Writes() || r.Commit.Time == 0 {
 		return
 	}
@@ -136,7 +136,7 @@ func (c *call) applied(stamp *history.Stamp) {
 			kept = append(kept, o)
 		}
 	}
-	t.Outcome, t.Error, t.Ops, t.Commit, t.TokenAfter = history.OK, "", kept, stamp, vector(c.s.Token())
+	t.Outcome, t.Error, t.Ops, t.Commit, t.TokenAfter = history.OK, "", kept, stamp, tokenVector(c.s.Token())
 }
 
 // Asking what became of a transaction.

@@ -35,7 +35,8 @@ type Config struct {
 	Beat time.Duration
 	// Txns ends the load after that many transactions. Default 0: the context alone ends it.
 	Txns int
-	// Seed of all that is drawn. The same seed gives each worker the same plans, as far as answers are the same.
+	// Seed of all that is drawn. The same seed gives each worker the same plans, as far as answers are the
+	// same. With an even one some writes have durability applied, which a crash may take back.
 	Seed uint64
 	// Now is the time since the run began; it never steps back. Default: that of package time since Start.
 	Now func() time.Duration

@@ -99,14 +99,14 @@ func (r *Run) written() []history.Op {
 // readFinally reads objects in one transaction, and records the try that is answered.
 func (r *Run) readFinally(ctx context.Context, name string, process int, all client.Token, reads []history.Op) error {
 	t := history.Txn{
-		Process: process, Region: name, Level: client.LevelCausal.String(), Final: true, TokenBefore: vector(all), Outcome: history.OK,
+		Process: process, Region: name, Level: client.LevelCausal.String(), Final: true, TokenBefore: tokenVector(all), Outcome: history.OK,
 	}
 	err := r.insist(ctx, func(ctx context.Context) (err error) {
 		var receipt client.Receipt
 		t.Start = r.now()
 		p := plan{ops: reads}
 		t.Ops, err = p.run(ctx, r.config.DB(name).Resume(all), []client.CallOption{client.WithReceipt(&receipt)})
-		t.End, t.Snapshot, t.TokenAfter = r.now(), vector(client.Token{Seen: receipt.Snapshot}), vector(receipt.Token)
+		t.End, t.Snapshot, t.TokenAfter = r.now(), vector(receipt.Snapshot), tokenVector(receipt.Token)
 		return err
 	})
 	if err == nil {

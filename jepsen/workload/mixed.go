@@ -16,7 +16,7 @@ func mixedLoad() Workload {
 			least := map[string]int{
 				"add counter": share(asked, 50), "assign register-lww": share(asked, 50), "assign register-mv": share(asked, 100),
 				"get map": share(asked, 100), "get map-go": share(asked, 200), "reset map": share(asked, 300),
-				"level eventual": share(asked, 50), "durability applied": share(asked, 100),
+				"level eventual": share(asked, 50),
 			}
 			for _, kind := range []string{"flag-ew", "flag-dw"} {
 				least["enable "+kind], least["disable "+kind] = share(asked, 200), share(asked, 200)

@@ -25,10 +25,10 @@ func (r *registers) next() plan {
 	var ops []history.Op
 	for range 1 + w.random.IntN(4) {
 		key := w.key("register", 5)
-		switch w.random.IntN(8) {
-		case 0, 1, 2:
+		switch w.random.IntN(12) {
+		case 0, 1, 2, 3, 4:
 			ops = append(ops, assign("register-lww", key, w.unique()))
-		case 3:
+		case 5:
 			ops = append(ops, r.last.swap(key))
 		default:
 			ops = append(ops, read("register-lww", key))

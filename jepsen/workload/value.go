@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/kv"
 )
@@ -97,14 +98,20 @@ func value(v client.Value) history.Value {
 	return out
 }
 
-// vector is a vector with the numbers that the database gives its regions.
-func vector(t client.Token) history.Vector {
-	if len(t.Seen) == 0 {
-		return nil
-	}
-	out := make(history.Vector, len(t.Seen))
-	for _, e := range t.Seen {
+// vector is a vector with the numbers that the database gives its regions. One that includes nothing
+// is not the same as none.
+func vector(v clock.Vector) history.Vector {
+	out := make(history.Vector, len(v))
+	for _, e := range v {
 		out[int(e.Region)] = uint64(e.Time)
 	}
 	return out
+}
+
+// tokenVector is what a token includes; nil for no token.
+func tokenVector(t client.Token) history.Vector {
+	if t.IsZero() {
+		return nil
+	}
+	return vector(t.Seen)
 }

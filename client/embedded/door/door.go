@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/theriac-db/theriac/kv"
@@ -71,7 +72,14 @@ func written(ops int) kv.Outcome {
 
 // Do implements kv.Service.
 func (d *Door) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
-	return through(d, written(len(req.Ops)), func(s kv.Service) (kv.Response, error) { return s.Do(ctx, req) })
+	resp, err := through(d, written(len(req.Ops)), func(s kv.Service) (kv.Response, error) { return s.Do(ctx, req) })
+	var e *kv.Error
+	if a := req.Options.Attempt; a.Retry && errors.As(err, &e) && e.Kind == kv.KindUnavailable && e.Outcome == kv.NotApplied {
+		e = e.WithOutcome(kv.OutcomeUnknown) // this try was not, but another may have been
+		e.ID = a.ID
+		return resp, e
+	}
+	return resp, err
 }
 
 // Begin implements kv.Service.

@@ -44,3 +44,18 @@ func TestNoAnswerLeavesARegionThatIsDown(t *testing.T) {
 		require.True(t, kv.TokenOf(err).IsZero(), name)
 	}
 }
+
+// A retry that is not let in says nothing of the tries before it.
+func TestARetryOfARegionThatIsDownLeavesItsOutcomeOpen(t *testing.T) {
+	d, id := New("eu"), kv.OpID{1}
+	req := kv.Request{Ops: make([]kv.Op, 1), Options: kv.Options{Attempt: kv.Attempt{ID: id}}}
+	_, err := d.Do(t.Context(), req)
+	require.Equal(t, kv.NotApplied, kv.OutcomeOf(err), "a first try")
+	req.Options.Attempt.Retry = true
+	_, err = d.Do(t.Context(), req)
+	require.ErrorIs(t, err, kv.ErrUnavailable)
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err))
+	var e *kv.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, id, e.ID)
+}
