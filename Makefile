@@ -8,8 +8,10 @@ BENCH ?= .
 PKG ?= ./...
 COUNT ?= 6
 OLD ?= HEAD
+# How long make jepsen begins new runs.
+JEPSEN ?= 1m
 
-.PHONY: help build demo test race lint fmt generate fuzz bench bench-compare cover
+.PHONY: help build demo test race lint fmt generate fuzz bench bench-compare cover jepsen
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -37,6 +39,10 @@ generate: ## regenerate the protobuf code (needs protoc, Debian package protobuf
 
 fuzz: ## fuzz every decoder for FUZZTIME each (default 30s)
 	.ci/run fuzz-for $(FUZZTIME)
+
+jepsen: build ## workloads on real nodes that are disturbed, for JEPSEN (default 1m), each run from a seed of its own
+	rm -rf bin/jepsen && bin/theriac jepsen all --time-limit $(JEPSEN) --each 8s --seed $$(date +%s) --out bin/jepsen \
+		--workloads bank,causal,counter,mixed,session --nemeses partition-halves+kill-one,partition-oneway+pause,slow+kill-all
 
 bench: ## measure the figures of docs/benchmarks.md, each beside its limit, and write them there
 	go run ./bench/cmd -write docs/benchmarks.md

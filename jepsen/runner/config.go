@@ -101,11 +101,16 @@ func (c Config) plan() (*planned, error) {
 	if len(c.Nemesis) == 0 {
 		c.Nemesis = []string{nemesis.None}
 	}
-	schedule, err := nemesis.Plan{Seed: c.Seed, Regions: c.Regions, New: c.New, Kinds: c.Nemesis, Duration: c.TimeLimit}.Schedule()
+	schedule, err := nemesis.Plan{Seed: c.Seed, Regions: c.Regions, New: c.New, Kinds: c.Nemesis, Duration: c.TimeLimit, Slot: slot(c.TimeLimit)}.Schedule()
 	if err != nil {
 		return nil, kv.Errorf(kv.KindInvalid, "%w", err)
 	}
 	return &planned{c, w, schedule}, nil
+}
+
+// slot is the time of one fault: a short run has several, too.
+func slot(limit time.Duration) time.Duration {
+	return min(max(limit/3, nemesis.MinSlot), nemesis.DefaultSlot)
 }
 
 // Note names of the header that a run adds.
