@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,8 @@ type network interface {
 	place(region string) (place, error)
 	// options are the clients'.
 	options() []client.Option
+	// admin is what calls the admin ports, and whether that is over TLS.
+	admin() (caller *http.Client, secure bool)
 	// close ends everything that place made; nodes have ended.
 	close() error
 }

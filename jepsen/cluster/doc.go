@@ -16,12 +16,12 @@
 //
 // A node is a process in a group of its own, so that an interrupt at the terminal reaches it only
 // through Close. On Linux the kernel kills it when this process ends, whatever way that is. What a
-// node says goes to REGION/log in the folder, its data to REGION/data; both stay.
+// node says goes to REGION/log in the folder, its data to REGION/disk/data; both stay.
 //
 // # Invariants
 //
-//  1. After Start has failed, and after Close, no process or socket of the cluster is left.
-//  2. A node that ends by itself is a failure (Failed).
+//  1. After Start has failed, and after Close, no process, socket or mount of the cluster is left.
+//  2. A node that ends by itself is a failure (Failed), but for one whose disk was filled.
 //  3. A region's addresses and its DB stay the same over all of its restarts.
-//  4. What is wrong with a link stays so over a restart of its ends.
+//  4. What is disturbed stays so over a restart: links, clock and disk.
 package cluster

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"syscall"
 
 	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
@@ -17,6 +16,8 @@ var (
 	_ nemesis.Killer        = (*Cluster)(nil)
 	_ nemesis.Pauser        = (*Cluster)(nil)
 	_ nemesis.Grower        = (*Cluster)(nil)
+	_ nemesis.ClockSetter   = (*Cluster)(nil)
+	_ nemesis.DiskFiller    = (*Cluster)(nil)
 )
 
 // onLink does something to a link between regions that there are.
@@ -110,12 +111,21 @@ func (c *Cluster) Restart(ctx context.Context, region string) error {
 
 // Pause implements nemesis.Pauser: SIGSTOP.
 func (c *Cluster) Pause(_ context.Context, region string) error {
-	return c.onNode("pause", region, func(n *node) error { return n.process.signal(syscall.SIGSTOP) })
+	return c.onNode("pause", region, func(n *node) error {
+		n.paused = n.process.running()
+		return n.process.pause()
+	})
 }
 
 // Resume implements nemesis.Pauser: SIGCONT.
-func (c *Cluster) Resume(_ context.Context, region string) error {
-	return c.onNode("resume", region, func(n *node) error { return n.process.signal(syscall.SIGCONT) })
+func (c *Cluster) Resume(ctx context.Context, region string) error {
+	return c.onNode("resume", region, func(n *node) error {
+		if err := n.process.resume(); err != nil || !n.paused {
+			return err
+		}
+		n.paused = false
+		return c.disturb(ctx, n)
+	})
 }
 
 // Add implements nemesis.Grower: it starts one of Options.New.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/theriac-db/theriac/client"
 )
@@ -31,38 +32,69 @@ type node struct {
 
 	mu      sync.Mutex // held by whoever changes something of the process
 	process *process   // nil: it was never started
-	opened  bool       // db is of the node; before that it only says that there is none
+	paused  bool
+	offset  time.Duration // of the clock
+	full    atomic.Bool   // the disk is full
+	mounted bool          // the disk is its own
+	opened  bool          // db is of the node; before that it only says that there is none
 }
+
+// disk is the folder of the data folder.
+func (n *node) disk() string { return filepath.Join(n.folder, "disk") }
 
 func (n *node) logFile() string { return filepath.Join(n.folder, "log") }
 
 // start starts the node's process, and returns once it serves if wait says so. The caller holds mu.
 func (c *Cluster) start(ctx context.Context, n *node, wait bool) error {
-	if err := os.MkdirAll(n.folder, 0o755); err != nil {
+	if err := n.makeDisk(c.options.DiskBytes); err != nil {
 		return err
 	}
 	args := append([]string{}, n.place.prefix...)
-	args = append(args, c.options.Binary, "serve", "--region", n.name, "--data", filepath.Join(n.folder, "data"))
+	args = append(args, c.options.Binary, "serve", "--region", n.name, "--data", filepath.Join(n.disk(), "data"))
 	args = append(args, n.place.flags...)
 	if joins := c.joins(n); joins != "" {
 		args = append(args, "--join", joins)
+	}
+	if c.options.TestFaults {
+		args = append(args, "--test-faults")
 	}
 	args = append(args, c.options.Serve...)
 	p, err := startProcess(args, n.logFile(), func(p *process) { c.whenEnded(n, p) })
 	if err != nil {
 		return fmt.Errorf("cluster: starting region %s: %w", n.name, err)
 	}
-	n.process = p
+	n.process, n.paused = p, false
+	p.excused.Store(n.full.Load())
 	if !wait {
 		return nil
 	}
-	return c.serving(ctx, n)
+	err = c.serving(ctx, n)
+	if errors.Is(err, errEnded) && n.full.Load() {
+		c.options.Log("region %s does not start while its disk is full", n.name)
+		return nil // FreeDisk starts it
+	}
+	return err
+}
+
+// makeDisk makes the region's folders, and mounts its own disk there if it has one.
+func (n *node) makeDisk(bytes int64) error {
+	if err := os.MkdirAll(n.disk(), 0o755); err != nil || bytes == 0 || n.mounted {
+		return err
+	}
+	if err := mount(n.disk(), bytes); err != nil {
+		return fmt.Errorf("cluster: a disk of its own for region %s: %w", n.name, err)
+	}
+	n.mounted = true
+	return nil
 }
 
 // serving waits until a started node serves, and makes its DB if there is none. The caller holds mu.
 func (c *Cluster) serving(ctx context.Context, n *node) error {
 	if err := n.process.await(ctx); err != nil {
 		return fmt.Errorf("cluster: region %s: %w; its log, %s, ends with:\n%s", n.name, err, n.logFile(), tail(n.logFile()))
+	}
+	if err := c.disturb(ctx, n); err != nil {
+		return fmt.Errorf("cluster: region %s: %w", n.name, err)
 	}
 	return c.open(ctx, n)
 }
@@ -97,7 +129,7 @@ func (c *Cluster) joins(n *node) string {
 
 // whenEnded notes a node that ended by itself.
 func (c *Cluster) whenEnded(n *node, p *process) {
-	if p.wanted.Load() {
+	if p.wanted.Load() || p.excused.Load() {
 		return
 	}
 	c.fail(fmt.Errorf("cluster: region %s ended by itself: %w; its log, %s, ends with:\n%s", n.name, orNil(p.err, "exit code 0"), n.logFile(), tail(n.logFile())))
@@ -109,12 +141,15 @@ func (n *node) close() error {
 	defer n.mu.Unlock()
 	var errs []error
 	if n.process.running() {
-		if err := n.process.stop(); err != nil {
+		if err := n.process.stop(); err != nil && !n.process.excused.Load() {
 			errs = append(errs, fmt.Errorf("cluster: stopping region %s: %w", n.name, err))
 		}
 	}
 	if db := n.db.Load(); db != nil {
 		errs = append(errs, db.Close())
+	}
+	if n.mounted {
+		errs = append(errs, unmount(n.disk()))
 	}
 	return errors.Join(errs...)
 }

@@ -16,6 +16,8 @@ const (
 	StartTimeout = time.Minute
 	// StopTimeout bounds an orderly stop; what has not ended then is killed.
 	StopTimeout = 20 * time.Second
+	// MinDisk is the least size of a disk of a region's own, in bytes: a node's files before it has data.
+	MinDisk = 64 << 20
 )
 
 // Options say what a cluster is made of.
@@ -31,6 +33,11 @@ type Options struct {
 	New []string
 	// Serve are further flags of theriac serve, for every node.
 	Serve []string
+	// TestFaults starts the nodes so that their clocks can be set, and their disks filled (--test-faults).
+	TestFaults bool
+	// DiskBytes gives each region a disk of its own in memory (tmpfs) of that size, which FillDisk fills
+	// for real. It takes root on Linux. At least MinDisk; 0: data lies in Dir.
+	DiskBytes int64
 	// Log takes a line for each thing that is done to the cluster. Nil: dropped.
 	Log func(format string, args ...any)
 }
@@ -47,6 +54,11 @@ func (o *Options) check() error {
 	}
 	if o.Dir == "" {
 		return fmt.Errorf("cluster: no folder for data and logs")
+	}
+	if o.DiskBytes != 0 {
+		if err := mayMount(o.DiskBytes); err != nil {
+			return err
+		}
 	}
 	all := slices.Concat(o.Regions, o.New)
 	if len(o.Regions) == 0 || len(all) > MaxRegions {

@@ -23,6 +23,9 @@ type process struct {
 	err   error         // how it ended; nil: exit code 0
 	// wanted says that whoever holds the cluster ends it: its end is no failure.
 	wanted atomic.Bool
+	// excused says that it may end by itself: its disk was filled.
+	excused  atomic.Bool
+	clockSet bool // it was told an offset; changed with the node's mu held
 }
 
 // readyLine is how the line begins that a node prints when it serves.
@@ -130,7 +133,7 @@ func (p *process) kill() error {
 // stop ends the process in order, or kills it when that takes too long.
 func (p *process) stop() error {
 	p.wanted.Store(true)
-	if err := errors.Join(p.signal(syscall.SIGCONT), p.signal(syscall.SIGTERM)); err != nil {
+	if err := errors.Join(p.resume(), p.signal(syscall.SIGTERM)); err != nil {
 		return errors.Join(err, p.kill())
 	}
 	timer := time.NewTimer(StopTimeout)
@@ -166,16 +169,24 @@ func spawn(cmd *exec.Cmd) error {
 // maxTail bounds what of a log goes into an error, in bytes.
 const maxTail = 2 << 10
 
-// tail is the end of a log file, for an error.
+// lastWords begin what the runtime prints when it gives up, with all goroutines behind.
+var lastWords = []string{"\npanic: ", "\nfatal error: ", "\nSIG"}
+
+// tail is the end of a log file, for an error: how a panic begins, or the last lines.
 func tail(file string) string {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()
 	}
-	if len(b) > maxTail {
-		b = b[len(b)-maxTail:]
-		_, after, _ := strings.Cut(string(b), "\n")
-		b = []byte(after)
+	text := "\n" + string(b)
+	for _, words := range lastWords {
+		if i := strings.LastIndex(text, words); i >= 0 {
+			text = text[i:]
+			return strings.TrimSpace(text[:min(len(text), maxTail)])
+		}
 	}
-	return strings.TrimSpace(string(b))
+	if len(text) > maxTail {
+		_, text, _ = strings.Cut(text[len(text)-maxTail:], "\n")
+	}
+	return strings.TrimSpace(text)
 }

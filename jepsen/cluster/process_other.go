@@ -1,10 +1,18 @@
-//go:build unix && !linux
+//go:build !unix
 
 package cluster
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
-// attributes put a node into a process group of its own. Nothing here ends it when this process is killed.
-func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func attributes() *syscall.SysProcAttr { return nil }
+
+func (*process) pause() error {
+	return errors.New("processes can't be paused on this system")
+}
+
+func (*process) resume() error { return nil } // none is paused
 
 func lockThread() {}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
 
 	"github.com/theriac-db/theriac/client"
@@ -76,6 +77,8 @@ func freePorts(host netip.Addr, n int) ([]string, error) {
 }
 
 func (*proxies) options() []client.Option { return []client.Option{client.Insecure()} }
+
+func (*proxies) admin() (*http.Client, bool) { return http.DefaultClient, false }
 
 func (p *proxies) close() error {
 	p.net.Close()
