@@ -10,8 +10,14 @@ COUNT ?= 6
 OLD ?= HEAD
 # How long make jepsen begins new runs.
 JEPSEN ?= 1m
+# What make torture does: kills of a real node, power cuts of simulated ones, the seed of both (0: a new
+# one), and after how long each of the two ends at whatever count (0: never).
+KILLS ?= 2000
+CUTS ?= 20000
+SEED ?= 0
+LIMIT ?= 0
 
-.PHONY: help build demo test race lint fmt generate fuzz bench bench-compare cover jepsen
+.PHONY: help build demo test race lint fmt generate fuzz bench bench-compare cover jepsen torture
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -52,3 +58,8 @@ bench-compare: ## Go benchmarks of commit OLD (default HEAD) and of this tree: B
 
 cover: ## write bin/cover.html: which statements the tests of all packages run
 	mkdir -p bin && go test -coverpkg=./... -coverprofile=bin/cover.out ./... && go tool cover -html=bin/cover.out -o bin/cover.html
+
+torture: ## kill -9 real nodes and cut the power of simulated ones: KILLS=2000 CUTS=20000 SEED=x LIMIT=2h
+	mkdir -p docs/results bin/torture
+	go test ./jepsen/torture -run '^(TestKills|TestCuts)$$' -count=1 -v -timeout 0 -kills $(KILLS) -cuts $(CUTS) -seed $(SEED) \
+		-limit $(LIMIT) -loud -keep $(CURDIR)/bin/torture -report $(CURDIR)/docs/results/torture.md

@@ -24,7 +24,8 @@ type Cuts struct {
 func (c *Cuts) Wanted() []string {
 	wanted := []string{
 		"cuts: while what a cut in opening had left was opened", "cuts: two regions at once", "cuts: all regions at once",
-		"cuts: a joiner while it joins", "cuts: a region that a joiner copies from",
+		"cuts: a joiner while it joins", "cuts: a region that a joiner copies from", "cuts: " + shotCopy,
+		"checkpoints that were finished before the cut",
 		"calls that failed", "tokens honoured", "tokens lost", "outcomes asked: applied", "outcomes asked: not applied", "outcomes asked again",
 		"listings of everything", "removals of large sets",
 	}
@@ -46,8 +47,8 @@ var worlds = []struct {
 }
 
 // World makes a world from a seed, and lets it go through its life. It is to be called in a bubble of
-// testing/synctest: all its time is simulated. It returns the number of cuts.
-func (c *Cuts) World(ctx context.Context, seed uint64) (int, error) {
+// testing/synctest: all its time is simulated.
+func (c *Cuts) World(ctx context.Context, seed uint64) error {
 	w := newWorld(c, seed)
 	kind := rand.New(rand.NewPCG(seed, 5)).IntN(20)
 	for _, k := range worlds {
@@ -58,7 +59,7 @@ func (c *Cuts) World(ctx context.Context, seed uint64) (int, error) {
 				err = fmt.Errorf("%s, seed %d, cut %d: %w%s", k.name, seed, w.cuts, err, w.keep())
 			}
 			w.close()
-			return w.cuts, err
+			return err
 		}
 	}
 	panic("torture: the kinds of worlds are more than twenty")
@@ -115,6 +116,11 @@ func (w *world) solo(ctx context.Context) error {
 		}
 		s.bury()
 		w.cycle++
+		if w.chance(8) {
+			if err := w.copied(s); err != nil {
+				return err
+			}
+		}
 	}
 	return w.lastly(ctx)
 }
@@ -219,6 +225,7 @@ func (w *world) joining(ctx context.Context) error {
 	if err := w.join(ctx, w.add("ap")); err != nil {
 		return err
 	}
+	w.cycle++ // the loads to come are others
 	return w.together(ctx, 1+w.random.IntN(3))
 }
 

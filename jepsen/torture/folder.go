@@ -44,6 +44,9 @@ func (k *Kills) folder(ctx context.Context, number int, aims []Aim) (err error) 
 	}
 	k.Tally.Add("folders", 1)
 	for _, aim := range aims {
+		if over(k.Until) {
+			break
+		}
 		if err = f.once(ctx, aim); err != nil {
 			break
 		}
@@ -213,7 +216,6 @@ func (f *folder) verify(ctx context.Context) error {
 		return err
 	}
 	f.Tally.Add("milliseconds verifying", int((time.Since(f.node.began) - took).Milliseconds()))
-	f.Progress()
 	return nil
 }
 
@@ -225,7 +227,7 @@ func (f *folder) startLoad(ctx context.Context, aim Aim, removing func()) {
 		fmt.Fprintf(f.log, "status: %v\n", err)
 	}
 	f.load = &Load{
-		target: Target{Region: "local", DB: f.impatient, Patient: f.patient, First: client.WithOpID, Status: status},
+		target: Target{Region: "local", DB: f.impatient, Patient: f.patient, First: client.WithOpID, Status: status, Padding: 8 << 10},
 		book:   f.book, tally: f.Tally, cycle: f.cycle, seed: f.random.Uint64(), bulky: aim.Name == AimRemoval || f.random.IntN(5) == 0,
 		removing: removing, lasting: aim.Slow,
 	}

@@ -16,9 +16,12 @@ type Kills struct {
 	Count  int    // kills
 	Slow   int    // of them, at slow aims
 	Tally  *Tally // of what happened
-	// Progress is told after each verification.
-	Progress func()
+	// Until is when the run ends, however many kills there were; zero: never.
+	Until time.Time
 }
+
+// over reports whether a run is to end before its count.
+func over(until time.Time) bool { return !until.IsZero() && time.Now().After(until) }
 
 // life is how many kills a folder goes through: most are young, some grow old.
 func life(random *rand.Rand) int {
@@ -58,7 +61,7 @@ const slowLanes = 3
 // lane goes through aims in one folder after the other.
 func (k *Kills) lane(ctx context.Context, lane int, aims []Aim) error {
 	random := rand.New(rand.NewPCG(k.Seed, uint64(lane)))
-	for number := lane << 16; len(aims) > 0; number++ {
+	for number := lane << 16; len(aims) > 0 && !over(k.Until); number++ {
 		n := min(life(random), len(aims))
 		if err := k.folder(ctx, number, aims[:n]); err != nil {
 			return err

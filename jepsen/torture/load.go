@@ -23,6 +23,9 @@ type Target struct {
 	First func(id client.OpID) client.CallOption
 	// Status is what the node said of itself before the load began.
 	Status client.Status
+	// Padding is the size of a large register, in bytes, so that tables are written soon: some tens of them
+	// fill a memtable.
+	Padding int
 	// Pause is between two calls of a writer. Nil: none.
 	Pause func(ctx context.Context, random *rand.Rand)
 }
@@ -120,8 +123,8 @@ type writer struct {
 	gone       bool  // the writer goes on no more: the outcome of a call is unknown
 }
 
-// patience bounds a call: a node is back long before it.
-const patience = 60 * time.Second
+// patience bounds calls and waits: a node is back long before it, also on a machine with much else to do.
+const patience = 5 * time.Minute
 
 func (w *writer) run(step func(*writer, context.Context) error) {
 	for w.over.Err() == nil && !w.gone {

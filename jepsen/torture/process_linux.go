@@ -104,7 +104,7 @@ func (p *process) freeze() error {
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for range 2000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Microsecond) {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 		if err != nil {
 			return err
@@ -112,7 +112,6 @@ func (p *process) freeze() error {
 		if _, after, ok := bytes.Cut(b, []byte(") ")); ok && (after[0] == 'T' || after[0] == 'Z') {
 			return nil
 		}
-		time.Sleep(50 * time.Microsecond)
 	}
 	return errors.New("the process does not stop")
 }

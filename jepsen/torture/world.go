@@ -39,7 +39,7 @@ func newWorld(c *Cuts, seed uint64) *world {
 	clock := replication.SystemTime()
 	return &world{
 		Cuts: c, seed: seed, random: random, network: memtransport.New(clock), time: clock, book: NewBook(),
-		memTable: 64 << 10 << random.IntN(3), logAge: []time.Duration{time.Second, time.Hour}[random.IntN(2)],
+		memTable: 16 << 10 << random.IntN(3), logAge: []time.Duration{time.Second, time.Hour}[random.IntN(2)],
 		drawn: rand.New(rand.NewPCG(seed, 4)),
 	}
 }
@@ -126,13 +126,13 @@ func (w *world) begin(ctx context.Context, s *site, bulky, lasting bool) (removi
 	told := make(chan struct{}, 1)
 	over, cancel := context.WithCancel(ctx)
 	s.end = cancel
-	slowest := 20 * time.Millisecond
+	slowest := 30 * time.Millisecond
 	if lasting {
 		slowest = time.Second
 	}
 	s.load = &Load{
 		target: Target{
-			Region: s.name, DB: s.db, Patient: s.db, Status: status,
+			Region: s.name, DB: s.db, Patient: s.db, Status: status, Padding: 1 << 10,
 			First: func(id client.OpID) client.CallOption {
 				return client.WithAttempt(client.Attempt{ID: id, Incarnation: status.Incarnation})
 			},
@@ -164,7 +164,7 @@ const longestLoad = 300 * time.Millisecond
 
 // shoot lets a region work until a shot hits it.
 func (w *world) shoot(ctx context.Context, s *site, what shot) error {
-	removing, err := w.begin(ctx, s, what.name == shotRemoval || w.chance(6), what.lasts())
+	removing, err := w.begin(ctx, s, what.name == shotRemoval || w.chance(12), what.lasts())
 	if err != nil {
 		return err
 	}

@@ -10,12 +10,11 @@ import (
 
 // Sizes of the load.
 const (
-	padding   = 8 << 10 // bytes of a large register, so that tables are written soon
-	bulk      = 700     // elements of a set that is removed at once: more than one batch removes
-	lifetime  = 6       // cycles after which what transactions leave behind is removed
-	manyOwn   = 4       // elements, fields and registers that a writer has of each kind
-	hurries   = 25      // calls that the hasty writer makes in one cycle
-	waveEvery = 3       // of so many removals one is of a large set
+	bulk      = 600 // elements of a set that is removed at once: more than one batch removes
+	lifetime  = 6   // cycles after which what transactions leave behind is removed
+	manyOwn   = 4   // elements, fields and registers that a writer has of each kind
+	hurries   = 25  // calls that the hasty writer makes in one cycle
+	waveEvery = 3   // of so many removals one is of a large set
 )
 
 // text is a value that is written once.
@@ -37,7 +36,7 @@ func (w *writer) single(ctx context.Context) error {
 	case 3:
 		f = Effect{Place: Place{"mv " + w.own(), ""}, Deed: Put, Text: w.text()}
 	case 4:
-		f = Effect{Place: Place{"register " + w.own(), ""}, Deed: Put, Text: w.text() + strings.Repeat(".", w.random.IntN(2*padding))}
+		f = Effect{Place: Place{"register " + w.own(), ""}, Deed: Put, Text: w.text() + strings.Repeat(".", w.random.IntN(2*w.target.Padding))}
 	}
 	return w.send([]Effect{f}, false, func(opts []client.CallOption) error { return perform(ctx, w.session, f, opts...) })
 }
@@ -50,7 +49,7 @@ func (w *writer) marked() []Effect {
 		{Place: Place{"counter left", ""}, Deed: Add, N: n},
 		w.mark(id),
 		{Place: Place{fmt.Sprintf("map notes-%s-%d", w.target.Region, w.cycle), id}, Deed: Put, Text: id, Mark: true},
-		{Place: Place{"register last-" + w.name, ""}, Deed: Put, Text: id + strings.Repeat("+", w.random.IntN(padding))},
+		{Place: Place{"register last-" + w.name, ""}, Deed: Put, Text: id + strings.Repeat("+", w.random.IntN(w.target.Padding))},
 		{Place: Place{"counter right", ""}, Deed: Add, N: n},
 	}
 	if w.role == "hasty" { // it does not wait for what became of the last one, so nothing of its own may be overwritten
