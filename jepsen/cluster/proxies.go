@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -52,28 +53,41 @@ func (p *proxies) place(region string) (place, error) {
 	}, nil
 }
 
+// Ports of nodes are drawn from here: below those that systems give to whoever dials or asks for any, so
+// that nobody gets one in the time between its being found and its node's start.
+const firstPort, lastPort = 10_000, 30_000
+
 // freePorts finds ports that are free for TCP and UDP, as HOST:PORT. They are closed again for the node to
 // take; nobody else uses that host.
 func freePorts(host netip.Addr, n int) ([]string, error) {
 	const attempts = 20
 	var out []string
 	for try := 0; len(out) < n; try++ {
-		l, err := net.Listen("tcp", netip.AddrPortFrom(host, 0).String())
-		if err != nil {
+		at := netip.AddrPortFrom(host, uint16(firstPort+rand.N(lastPort-firstPort))).String()
+		l, u, err := listenBoth(at)
+		switch {
+		case err == nil:
+			defer l.Close() // when all are found, so that none is found twice
+			defer u.Close()
+			out = append(out, at)
+		case try >= attempts:
 			return nil, fmt.Errorf("cluster: nothing can listen on %s: %w; outside Linux give loopback the address first: ifconfig lo0 alias %s", host, err, host)
 		}
-		defer l.Close() // when all are found, so that none is found twice
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			if try == attempts {
-				return nil, fmt.Errorf("cluster: no port of %s is free for TCP and UDP: %w", host, err)
-			}
-			continue
-		}
-		defer u.Close()
-		out = append(out, l.Addr().String())
 	}
 	return out, nil
+}
+
+// listenBoth listens for TCP and UDP.
+func listenBoth(at string) (net.Listener, net.PacketConn, error) {
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return nil, nil, err
+	}
+	u, err := net.ListenPacket("udp", at)
+	if err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	return l, u, nil
 }
 
 func (*proxies) options() []client.Option { return []client.Option{client.Insecure()} }
