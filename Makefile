@@ -10,14 +10,18 @@ COUNT ?= 6
 OLD ?= HEAD
 # How long make jepsen begins new runs.
 JEPSEN ?= 1m
-# What make torture does: kills of a real node, power cuts of simulated ones, the seed of both (0: a new
-# one), and after how long each of the two ends at whatever count (0: never).
+# What make torture does: kills of a real node, power cuts of simulated ones, and after how long each of the
+# two ends at whatever count (0: never). The seed of torture and of simulations (0: a new one).
 KILLS ?= 2000
 CUTS ?= 20000
-SEED ?= 0
 LIMIT ?= 0
+SEED ?= 0
+# How many seeds make sim runs, from SEED on, on how many processes; which workload (empty: drawn by each).
+SEEDS ?= $(if $(filter-out 0,$(SEED)),1,50)
+PROCS ?= $(shell getconf _NPROCESSORS_ONLN)
+WORKLOAD ?=
 
-.PHONY: help build demo test race lint fmt generate fuzz bench bench-compare cover jepsen torture
+.PHONY: help build demo test race lint fmt generate fuzz sim bench bench-compare cover jepsen torture
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -49,6 +53,10 @@ fuzz: ## fuzz every decoder for FUZZTIME each (default 30s)
 jepsen: build ## workloads on real nodes that are disturbed, for JEPSEN (default 1m), each run from a seed of its own
 	rm -rf bin/jepsen && bin/theriac jepsen all --time-limit $(JEPSEN) --each 8s --seed $$(date +%s) --out bin/jepsen \
 		--workloads bank,causal,counter,mixed,session --nemeses partition-halves+kill-one,partition-oneway+pause,slow+kill-all
+
+sim: ## simulate clusters under faults: SEEDS=n new seeds, or SEED=x again, WORKLOAD=name
+	go test ./jepsen/sim -run '^TestSeeds$$' -count=1 -timeout 0 -seeds $(SEEDS) -seed $(SEED) -procs $(PROCS) \
+		-workload '$(WORKLOAD)' -out $(CURDIR)/bin/sim
 
 bench: ## measure the figures of docs/benchmarks.md, each beside its limit, and write them there
 	go run ./bench/cmd -write docs/benchmarks.md

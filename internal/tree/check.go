@@ -86,6 +86,7 @@ func (t *Tree) Check() []string {
 	var wrong []string
 	wrong = append(wrong, t.packages()...)
 	wrong = append(wrong, t.unused()...)
+	wrong = append(wrong, t.uncalled()...)
 	for _, f := range t.files {
 		wrong = append(wrong, t.imports(f)...)
 		if f.generated {
@@ -142,6 +143,23 @@ func (t *Tree) unused() []string {
 				if !used[pkg+" "+i] {
 					wrong = append(wrong, fmt.Sprintf("imports.txt lets %s import %s, which it does not", pkg, i))
 				}
+			}
+		}
+	}
+	return wrong
+}
+
+// uncalled lists the packages that do not call what imports.txt says they do, outside of tests.
+func (t *Tree) uncalled() []string {
+	var wrong []string
+	for _, name := range slices.Sorted(maps.Keys(t.rules.calls)) {
+		pkg, function, _ := strings.Cut(name, ".")
+		for _, caller := range t.rules.calls[name] {
+			called := slices.ContainsFunc(t.files, func(f *file) bool {
+				return f.pkg == caller && !f.test && len(uses(f, t.module+"/"+pkg, func(n string) bool { return n == function })) > 0
+			})
+			if !called {
+				wrong = append(wrong, fmt.Sprintf("%s does not call %s, as imports.txt says", caller, name))
 			}
 		}
 	}

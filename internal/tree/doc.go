@@ -15,6 +15,7 @@
 //     sleeping moves the clock), no package is named util, common, base, helpers or types, and every
 //     package has a doc.go.
 //  5. Every exported name is documented.
+//  6. Who must call a function by imports.txt calls it.
 //
 // Generated files are held to rules 1 and 2 only.
 package tree

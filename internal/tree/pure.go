@@ -70,7 +70,7 @@ func uses(f *file, path string, pick func(name string) bool) []string {
 	return found
 }
 
-// localName is the name under which f imports a package of the standard library, or "".
+// localName is the name under which f imports a package, or "".
 func localName(f *file, path string) string {
 	for _, spec := range f.syntax.Imports {
 		if name, _ := strconv.Unquote(spec.Path.Value); name != path {

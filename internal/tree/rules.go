@@ -15,12 +15,13 @@ type Rules struct {
 	tests       map[string][]string // what its tests may import besides
 	modules     map[string][]string // homes by import path
 	testModules map[string][]string
+	calls       map[string][]string // who must call PACKAGE.FUNC
 }
 
 // ParseRules reads imports.txt. A package may name only packages listed above it.
 func ParseRules(r io.Reader) (*Rules, error) {
 	rules := &Rules{packages: map[string][]string{}, tests: map[string][]string{},
-		modules: map[string][]string{}, testModules: map[string][]string{}}
+		modules: map[string][]string{}, testModules: map[string][]string{}, calls: map[string][]string{}}
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
 		line, _, _ := strings.Cut(lines.Text(), "#")
@@ -55,6 +56,8 @@ func (r *Rules) line(line string) error {
 		return addOnce(r.modules, name, items)
 	case "testmodule":
 		return addOnce(r.testModules, name, items)
+	case "calls":
+		return addOnce(r.calls, name, items)
 	}
 	return fmt.Errorf("unknown word %q", verb)
 }

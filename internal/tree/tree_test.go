@@ -36,6 +36,7 @@ module example.org/db: high
 module example.org/db/fs: high low
 testmodule example.org/assert: *
 testmodule example.org/rig: high/...
+calls low.Begin: high
 `
 
 // check runs all rules on a small tree: low and high, each with a doc.go, and the given files.
@@ -44,7 +45,7 @@ func check(t *testing.T, files map[string]string) []string {
 	root := fstest.MapFS{}
 	all := map[string]string{"low/doc.go": "// Package low.\npackage low",
 		"high/doc.go":      "// Package high.\npackage high",
-		"high/uses.go":     `package high; import _ "m.org/m/low"`,
+		"high/uses.go":     `package high; import "m.org/m/low"; func f() { low.Begin() }`,
 		"high/use_test.go": `package high; import _ "m.org/m/high/fake"`,
 		"high/fake/doc.go": "// Package fake.\npackage fake"}
 	for name, src := range files {
@@ -108,6 +109,7 @@ func TestEveryRuleIsEnforced(t *testing.T) {
 		"bare function":     {"high/a.go", `package high; func F() {}`, "exported F"},
 		"bare method":       {"high/a.go", `package high; type t int; func (*t) F() {}; func (x T[int]) G() {}`, "exported G"},
 		"bare type":         {"high/a.go", `package high; type F int`, "exported F"},
+		"call left out":     {"high/uses.go", `package high; import "m.org/m/low"; var x = low.Other`, "high does not call low.Begin"},
 		"bare value":        {"high/a.go", `package high; var a, F int`, "exported F"},
 	} {
 		t.Run(name, func(t *testing.T) {

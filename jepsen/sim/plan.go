@@ -75,7 +75,7 @@ func (d drawing) between(least, most time.Duration) time.Duration {
 var regionNames = []string{"eu", "us", "ap", "sa", "af", "me", "au", "ca", "in"}
 
 // sizes are how many regions a cluster has; more of them cost more.
-var sizes = []int{3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 7, 9}
+var sizes = []int{3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 7, 9}
 
 // newPlan draws a plan.
 func newPlan(o Options) (*plan, error) {
@@ -139,7 +139,7 @@ func (p *plan) drawNetwork(d drawing) {
 // drawStores draws sizes: small ones, since a run is short.
 func (p *plan) drawStores(d drawing) {
 	p.LeafCache = 1 << (10 + d.IntN(12))
-	p.MemTable = 64 << 10 << d.IntN(5)
+	p.MemTable = 64 << 10 << d.IntN(3)
 	p.LogAge = d.between(10*time.Second, 10*time.Minute)
 	p.LogBytes = 1 << 20
 	if d.chance(0.4) {

@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 
 	"github.com/theriac-db/theriac/clock"
@@ -146,4 +148,33 @@ func (r *recording) appendReport(dst []byte, p causal.Report) []byte {
 	dst = r.append(r.append(r.append(dst, p.Region), p.Number), p.Incarnation)
 	dst = r.append(r.append(dst, p.Durable), p.Floor)
 	return r.append(r.append(dst, p.Safe), p.Zero)
+}
+
+// savedStart is the first line of a saved recording, in JSON. The calls are behind it.
+type savedStart struct {
+	Name  string
+	Start causal.Start
+}
+
+func (r *recording) encode() []byte {
+	start, err := json.Marshal(savedStart{r.name, r.start})
+	if err != nil {
+		panic(fmt.Sprintf("sim: a start is plain numbers: %v", err))
+	}
+	return append(append(start, '\n'), r.bytes...)
+}
+
+// decodeRecording reads what encode wrote.
+func decodeRecording(src []byte) (*recording, error) {
+	line, calls, found := bytes.Cut(src, []byte("\n"))
+	var s savedStart
+	if !found {
+		return nil, errRecording
+	}
+	if err := json.Unmarshal(line, &s); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRecording, err)
+	}
+	r := newRecording(s.Name, s.Start)
+	r.bytes = calls
+	return r, nil
 }

@@ -6,77 +6,41 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/checker"
-	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/jepsen/workload"
 )
 
 // What a seed is at least, and by default.
 const (
-	DefaultMinutes  = 10
-	DefaultTxns     = 2000
-	MinFaults       = 5
+	defaultMinutes  = 10
+	defaultTxns     = 2000
+	minFaults       = 5
 	defaultWorkload = "mixed"
 )
 
 // Options say what to run. Everything else is drawn from the seed.
 type Options struct {
 	Seed     uint64
-	Minutes  int    // of simulated load; 0: DefaultMinutes
-	Txns     int    // at least; 0: DefaultTxns
+	Minutes  int    // of simulated load; 0: defaultMinutes
+	Txns     int    // at least; 0: defaultTxns
 	Workload string // empty: drawn
 }
-
-// Failure is something that must not have happened.
-type Failure struct {
-	// Check is who noticed: the name of a checker, "invariant:" and the name of one, "convergence",
-	// "liveness" (something that a healed cluster does did not happen), "exercised" (the run did too
-	// little), "node gave up", "nemesis" or "history" (mistakes of the run itself).
-	Check string
-	Text  string
-}
-
-func (f Failure) String() string { return f.Check + ": " + f.Text }
-
-// Report is what came of a seed.
-type Report struct {
-	Seed      uint64
-	Workload  string
-	Regions   int
-	Simulated time.Duration
-	Real      time.Duration // of the run and of what judges it
-	Judging   time.Duration // of that, what judging took
-	Txns      int
-	Records   int            // groups that were committed
-	Faults    map[string]int // by kind
-	Reached   map[string]int // what the run came through; see Paths
-	Failures  []Failure
-
-	History *history.History
-	Plan    string
-	Log     string // of all nodes, and of what befell them
-	cores   []*recording
-}
-
-// Ratio is how much faster than the simulated time the run was.
-func (r *Report) Ratio() float64 { return r.Simulated.Seconds() / r.Real.Seconds() }
 
 // Run runs one seed, and judges it. It is to have the process to itself, at GOMAXPROCS 1.
 func Run(t *testing.T, o Options) *Report {
 	if o.Minutes == 0 {
-		o.Minutes = DefaultMinutes
+		o.Minutes = defaultMinutes
 	}
 	if o.Txns == 0 {
-		o.Txns = DefaultTxns
+		o.Txns = defaultTxns
 	}
-	begun := time.Now()
-	out := &Report{Seed: o.Seed}
+	begun := cpuTime()
+	out := &Report{Seed: o.Seed, Asked: o.Workload}
 	p, err := newPlan(o)
 	if err != nil {
-		out.Failures = append(out.Failures, Failure{"nemesis", err.Error()})
+		out.fail("nemesis", err.Error())
 		return out
 	}
 	out.Workload, out.Regions, out.Plan = p.Workload, len(p.all()), p.String()
@@ -90,9 +54,10 @@ func Run(t *testing.T, o Options) *Report {
 		w.late.Wait()
 		w.finish(out)
 	})
-	judging := time.Now()
-	out.judge()
-	out.Judging, out.Real = time.Since(judging), time.Since(begun)
+	judging := cpuTime()
+	out.judge(o)
+	out.replay()
+	out.Judging, out.CPU = cpuTime()-judging, cpuTime()-begun
 	return out
 }
 
@@ -236,33 +201,48 @@ func (w *world) finish(out *Report) {
 }
 
 // judge asks the checkers of the workload, and whether the run did enough.
-func (r *Report) judge() {
+func (r *Report) judge(o Options) {
 	if r.History == nil {
 		return
 	}
 	r.Txns = len(r.History.Txns)
 	results, err := workload.Judge(r.History, checker.Options{})
 	if err != nil {
-		r.Failures = append(r.Failures, Failure{"history", err.Error()})
+		r.fail("history", err.Error())
 	}
 	for _, res := range results {
 		switch res.Verdict {
 		case checker.Invalid:
 			for _, a := range res.Anomalies {
-				r.Failures = append(r.Failures, Failure{res.Checker, a.String()})
+				r.fail(res.Checker, a.String())
 			}
 		case checker.Unknown:
-			r.Failures = append(r.Failures, Failure{res.Checker, "no verdict: " + res.Note})
+			r.fail(res.Checker, "no verdict: "+res.Note)
 		}
 	}
+	r.enough(o)
+}
+
+// enough checks that the run did something: as much of a seed's least as it was of a seed's time.
+func (r *Report) enough(o Options) {
 	faults := 0
 	for _, n := range r.Faults {
 		faults += n
 	}
-	if faults < MinFaults {
-		r.Failures = append(r.Failures, Failure{"exercised", fmt.Sprintf("%d faults, at least %d are needed", faults, MinFaults)})
+	if least := minFaults * o.Minutes / defaultMinutes; faults < least {
+		r.fail("exercised", fmt.Sprintf("%d faults, at least %d are needed", faults, least))
 	}
-	if r.Txns < DefaultTxns && r.Simulated >= DefaultMinutes*time.Minute {
-		r.Failures = append(r.Failures, Failure{"exercised", fmt.Sprintf("%d transactions, at least %d are needed", r.Txns, DefaultTxns)})
+	if r.Txns < o.Txns {
+		r.fail("exercised", fmt.Sprintf("%d transactions, at least %d are needed", r.Txns, o.Txns))
+	}
+}
+
+// replay has a fresh machine answer each call of each node's again.
+func (r *Report) replay() {
+	for _, c := range r.cores {
+		r.Calls += c.calls
+		if err := c.replay(); err != nil {
+			r.fail("replay", err.Error())
+		}
 	}
 }

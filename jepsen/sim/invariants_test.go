@@ -1,0 +1,235 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication/causal"
+)
+
+// at is a vector of regions 1, 2, ...
+func at(times ...clock.Timestamp) clock.Vector {
+	var v clock.Vector
+	for i, t := range times {
+		v = v.With(clock.Region(i+1), t)
+	}
+	return v
+}
+
+// Each invariant fails on an observation that breaks it, and on no other.
+
+func TestWhatFallsIsNoticed(t *testing.T) {
+	require.Empty(t, risen(at(3, 4), at(3, 5)))
+	require.Empty(t, risen(nil, at(1)))
+	require.Contains(t, risen(at(3, 4), at(4, 3)), "fell from")
+	require.Contains(t, risen(at(3, 4), at(3)), "fell from")
+}
+
+func TestARecordExposedTooEarlyIsNoticed(t *testing.T) {
+	h := kv.Header{Lane: clock.Lane{Region: 2}, Time: 9, Prev: 5, Deps: at(4, 5)}
+	require.Empty(t, follows(h, at(4, 5)))
+	require.Empty(t, follows(h, at(7, 5)))
+	require.Contains(t, follows(h, at(4, 4)), "behind") // a gap
+	require.Contains(t, follows(h, at(4, 9)), "behind") // again
+	require.Contains(t, follows(h, at(3, 5)), "depends on")
+}
+
+func TestCutsOutOfOrderAreNoticed(t *testing.T) {
+	open := map[uint64]clock.Vector{7: at(5, 5)}
+	require.Empty(t, cutsHold(at(2, 2), at(5, 4), at(6, 6), open))
+	require.Contains(t, cutsHold(at(6), at(5, 4), at(6, 6), open), "above the horizon")
+	require.Contains(t, cutsHold(at(2, 2), at(7, 4), at(6, 6), nil), "above what is exposed")
+	require.Contains(t, cutsHold(at(2, 2), at(5, 6), at(6, 6), open), "which is open")
+}
+
+func TestWhatIsSettledAndNotEverywhereIsNoticed(t *testing.T) {
+	require.Empty(t, seenEverywhere(at(3, 3), at(3, 4)))
+	require.Contains(t, seenEverywhere(at(3, 3), at(4, 2)), "settled elsewhere")
+}
+
+// log encodes a record with one transaction.
+func log(region clock.Region, prev, time clock.Timestamp, deps clock.Vector, id kv.OpID, n int64) []byte {
+	r := kv.Record{
+		Header: kv.Header{Lane: clock.Lane{Region: region}, Time: time, Prev: prev, Kind: kv.RecordGroup, Deps: deps},
+		Txns:   []kv.Txn{{ID: id, Effects: []kv.Effect{{Object: kv.Object{Bucket: "b", Key: "k", Type: 1}, Op: []byte{byte(n)}}}}},
+	}
+	return r.Append(nil)
+}
+
+func TestADotWithTwoRecordsIsNoticed(t *testing.T) {
+	r := newRegistry()
+	_, wrong := r.add(log(1, 0, 64, nil, kv.OpID{1}, 1))
+	require.Empty(t, wrong)
+	_, wrong = r.add(log(1, 0, 64, nil, kv.OpID{1}, 1)) // from another region
+	require.Empty(t, wrong)
+	_, wrong = r.add(log(1, 0, 64, nil, kv.OpID{1}, 2))
+	require.Contains(t, wrong, "two records")
+	_, wrong = r.add([]byte("nonsense"))
+	require.Contains(t, wrong, "no record")
+}
+
+func TestAnOperationThatIsWrittenTwiceIsNoticed(t *testing.T) {
+	r := newRegistry()
+	_, wrong := r.add(log(1, 0, 64, nil, kv.OpID{1}, 1))
+	require.Empty(t, wrong)
+	_, wrong = r.add(log(1, 64, 128, nil, kv.OpID{}, 1))
+	require.Empty(t, wrong)
+	_, wrong = r.add(log(2, 0, 192, nil, kv.OpID{}, 1)) // none of them has an id
+	require.Empty(t, wrong)
+	_, wrong = r.add(log(2, 192, 256, nil, kv.OpID{1}, 1))
+	require.Contains(t, wrong, "written twice")
+}
+
+func TestACutThatIsNotClosedIsNoticed(t *testing.T) {
+	r := newRegistry()
+	for _, b := range [][]byte{log(1, 0, 64, nil, kv.OpID{}, 1), log(2, 0, 128, at(64), kv.OpID{}, 1), log(2, 128, 192, nil, kv.OpID{}, 1)} {
+		_, wrong := r.add(b)
+		require.Empty(t, wrong)
+	}
+	wrong, unknown := r.closed(at(64, 192))
+	require.Empty(t, wrong)
+	require.True(t, unknown.IsZero())
+	wrong, _ = r.closed(at(0, 192)) // the record at 192 itself depends on nothing
+	require.Contains(t, wrong, "depends on")
+	_, unknown = r.closed(at(64, 192, 320))
+	require.Equal(t, clock.Stamp{Region: 3, Time: 320}, unknown)
+}
+
+// lying is a machine that says something else than it should.
+type lying struct {
+	*causal.Machine
+	exposed, horizon, settled clock.Vector
+}
+
+func (l *lying) Exposed() clock.Vector { return l.exposed }
+
+func (l *lying) Cuts() (horizon, settled clock.Vector) { return l.horizon, l.settled }
+
+// show has the machine expose something.
+func (l *lying) show(c *core, v clock.Vector) {
+	l.exposed = v
+	c.Heard(clock.Lane{Region: 2}, 0, 0)
+}
+
+// watched builds a core over a machine that lies, in a world of its own.
+func watched(t *testing.T, l *lying) (*core, *world) {
+	t.Helper()
+	start := causal.Start{Self: clock.Lane{Region: 1}, Lanes: []causal.Position{{Lane: clock.Lane{Region: 1}}, {Lane: clock.Lane{Region: 2}}}, Number: 1}
+	m, err := causal.New(start)
+	require.NoError(t, err)
+	l.Machine = m
+	p, err := newPlan(Options{Seed: 1, Minutes: 10, Txns: 100})
+	require.NoError(t, err)
+	w := newWorld(t.Context(), p)
+	c := w.machines[0].watch.begin(&life{}, start, m).(*core)
+	c.Core = l
+	return c, w
+}
+
+// checks lists who noticed something.
+func (w *world) checks() (out []string) {
+	for _, f := range w.failures {
+		out = append(out, f.Check)
+	}
+	return out
+}
+
+func TestEachStepIsChecked(t *testing.T) {
+	lane := clock.Lane{Region: 2}
+	for name, c := range map[string]struct {
+		do   func(c *core, l *lying)
+		want []string
+	}{
+		"what is exposed falls": {func(c *core, l *lying) {
+			l.show(c, at(0, 64))
+			l.show(c, nil)
+		}, []string{"invariant:monotonic"}},
+		"a record without the one before it": {func(c *core, l *lying) {
+			c.RemoteApplied(kv.Header{Lane: lane, Time: 64})
+			l.show(c, at(0, 32))
+			c.RemoteApplied(kv.Header{Lane: lane, Time: 128, Prev: 64})
+		}, []string{"invariant:closed"}},
+		"the horizon above a snapshot": {func(c *core, l *lying) {
+			_, err := c.Open(false, false)
+			require.NoError(t, err)
+			l.show(c, at(0, 64))
+			l.horizon = at(0, 64)
+			c.Cuts()
+		}, []string{"invariant:cuts"}},
+		"settled falls": {func(c *core, l *lying) {
+			l.show(c, at(0, 64))
+			l.horizon, l.settled = at(0, 64), at(0, 64)
+			c.Cuts()
+			l.settled = nil
+			c.Cuts()
+		}, []string{"invariant:monotonic"}},
+		"nothing is wrong": {func(c *core, l *lying) {
+			l.show(c, at(0, 64))
+			l.horizon, l.settled = at(0, 64), at(0, 64)
+			c.Cuts()
+			c.Report()
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &lying{}
+			core, w := watched(t, l)
+			c.do(core, l)
+			require.Equal(t, c.want, w.checks())
+		})
+	}
+}
+
+func TestWhatAStartHasLostIsNoticed(t *testing.T) {
+	l := &lying{}
+	c, w := watched(t, l)
+	c.watch.synced(clock.Lane{Region: 1}, 64)
+	start := c.record.start
+	c.watch.begin(&life{}, start, l.Machine)
+	require.Equal(t, []string{"invariant:durable"}, w.checks())
+	w.failures = nil
+	c.watch.lost()
+	c.watch.begin(&life{}, start, l.Machine)
+	require.Empty(t, w.checks(), "the disk was lost")
+}
+
+func TestAGapInALogIsNoticed(t *testing.T) {
+	c, w := watched(t, &lying{})
+	records := [][]byte{log(2, 0, 64, nil, kv.OpID{}, 1), log(2, 128, 192, nil, kv.OpID{}, 1)}
+	up, err := c.watch.readLog(clock.Lane{Region: 2}, 0, func(clock.Lane, clock.Timestamp, int) ([][]byte, error) { return records, nil })
+	require.NoError(t, err)
+	require.Equal(t, clock.Timestamp(192), up)
+	require.Equal(t, []string{"invariant:dense"}, w.checks())
+}
+
+func TestASettledWriteThatARegionLacksIsNoticed(t *testing.T) {
+	c, w := watched(t, &lying{})
+	c.settled, c.exposed = at(0, 64), at(0, 64)
+	other := w.machines[1]
+	other.watch.begin(&life{}, c.record.start, c.Core.(*lying).Machine)
+	other.door.Open(nil)
+	w.compare()
+	require.Equal(t, []string{"invariant:settled"}, w.checks())
+}
+
+// A recording that was changed, or of another machine, does not replay.
+func TestAWrongReplayIsNoticed(t *testing.T) {
+	c, _ := watched(t, &lying{exposed: at(0, 64)})
+	c.Heard(clock.Lane{Region: 2}, 0, 0)
+	require.ErrorContains(t, c.record.replay(), "recorded") // the machine did not expose that
+	honest, _ := watched(t, &lying{})
+	honest.Core = honest.Core.(*lying).Machine
+	for range 3 {
+		honest.Report()
+	}
+	require.NoError(t, honest.record.replay())
+	for n := range honest.record.bytes {
+		cut := *honest.record
+		cut.bytes = cut.bytes[:n]
+		if whole := n%(len(honest.record.bytes)/3) == 0; !whole {
+			require.ErrorIs(t, cut.replay(), errRecording, "%d bytes", n)
+		}
+	}
+}

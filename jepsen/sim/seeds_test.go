@@ -1,0 +1,194 @@
+package sim
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	seedFlag     = flag.Uint64("seed", 0, "first seed; 0: a new one")
+	seedsFlag    = flag.Int("seeds", 1, "how many seeds")
+	workloadFlag = flag.String("workload", "", "workload; empty: drawn by each seed")
+	procsFlag    = flag.Int("procs", 1, "processes to spread the seeds over, each of which has one processor")
+	outFlag      = flag.String("out", "", "folder for what failing seeds leave; empty: one for temporary files")
+	keepFlag     = flag.Bool("keep", false, "keep what every seed leaves, not only the failing ones")
+	partFlag     = flag.String("part", "", "K/N: run each N-th seed from the K-th on, and write reports to standard output as JSON (a process of -procs)")
+)
+
+// TestSeeds runs seeds, and fails when one of them does, or when none came through what so many should:
+//
+//	go test ./jepsen/sim -run TestSeeds -seeds 50 -procs 2 -v
+func TestSeeds(t *testing.T) {
+	base := *seedFlag
+	if base == 0 {
+		base = uint64(time.Now().UnixNano())
+	}
+	if *partFlag != "" {
+		runPart(t, base)
+		return
+	}
+	fmt.Printf("seeds from %d on: go test ./jepsen/sim -run TestSeeds -seed %d -seeds %d\n", base, base, *seedsFlag)
+	var sum Summary
+	began := time.Now()
+	if *procsFlag <= 1 {
+		defer alone()()
+		for i := range uint64(*seedsFlag) {
+			tell(t, &sum, Run(t, options(base+i)))
+		}
+	} else {
+		spread(t, &sum, base)
+	}
+	fmt.Printf("%sin %v\n", sum.String(), time.Since(began).Round(time.Second))
+	require.Equal(t, *seedsFlag, sum.Seeds, "seeds that came to an end")
+	for _, missing := range sum.Missing() {
+		t.Error(missing)
+	}
+}
+
+// options of a seed. Where little is asked for (go test -short) a run is a short one.
+func options(seed uint64) Options {
+	o := Options{Seed: seed, Workload: *workloadFlag}
+	if testing.Short() {
+		o.Minutes, o.Txns = 2, 400
+	}
+	return o
+}
+
+// alone gives the process what a run wants: one processor, so that one goroutine runs at a time, and
+// little collection of garbage.
+func alone() (undo func()) {
+	procs, percent := runtime.GOMAXPROCS(1), debug.SetGCPercent(400)
+	return func() {
+		runtime.GOMAXPROCS(procs)
+		debug.SetGCPercent(percent)
+	}
+}
+
+// tell notes a report, and fails the test with all that went wrong.
+func tell(t *testing.T, sum *Summary, r *Report) {
+	sum.Add(r)
+	fmt.Println(r)
+	if len(r.Failures) == 0 && !*keepFlag {
+		return
+	}
+	if r.Log != "" { // else the process that ran it has saved it
+		require.NoError(t, r.Save(folder(t, r)))
+	}
+	for _, f := range r.Failures {
+		t.Errorf("seed %d: %s", r.Seed, f)
+	}
+	if len(r.Failures) > 0 {
+		t.Errorf("seed %d: what it left is in %s; replay: %s", r.Seed, folder(t, r), r.Command())
+	}
+}
+
+// folder is where a seed's history and log go.
+func folder(t *testing.T, r *Report) string {
+	dir := *outFlag
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), "theriac-sim")
+	}
+	dir, err := filepath.Abs(filepath.Join(dir, fmt.Sprint(r.Seed)))
+	require.NoError(t, err)
+	return dir
+}
+
+// partLine is a line of what a part writes: the seed that it begins, or what came of it.
+type partLine struct {
+	Begins uint64  `json:",omitempty"`
+	Report *Report `json:",omitempty"`
+}
+
+// partMark begins such lines, among those of the testing package.
+const partMark = "sim:"
+
+// runPart runs the seeds of one process.
+func runPart(t *testing.T, base uint64) {
+	var k, n uint64
+	_, err := fmt.Sscanf(*partFlag, "%d/%d", &k, &n)
+	require.NoError(t, err)
+	require.NotZero(t, n)
+	defer alone()()
+	say := func(l partLine) {
+		line, err := json.Marshal(l)
+		require.NoError(t, err)
+		fmt.Printf("%s%s\n", partMark, line)
+	}
+	for i := k; i < uint64(*seedsFlag); i += n {
+		say(partLine{Begins: base + i})
+		r := Run(t, options(base+i))
+		if len(r.Failures) > 0 || *keepFlag {
+			require.NoError(t, r.Save(folder(t, r)))
+		}
+		say(partLine{Report: r})
+	}
+}
+
+// spread runs the seeds in several processes.
+func spread(t *testing.T, sum *Summary, base uint64) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for k := range *procsFlag {
+		cmd := exec.CommandContext(t.Context(), self, "-test.run", "^TestSeeds$", "-test.timeout", "0",
+			"-seed", fmt.Sprint(base), "-seeds", fmt.Sprint(*seedsFlag), "-workload", *workloadFlag, "-out", *outFlag,
+			fmt.Sprintf("-keep=%t", *keepFlag), "-part", fmt.Sprintf("%d/%d", k, *procsFlag))
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		cmd.Stderr = cmd.Stdout
+		require.NoError(t, cmd.Start())
+		all.Go(func() {
+			began, rest := readPart(out, func(r *Report) {
+				mu.Lock()
+				defer mu.Unlock()
+				tell(t, sum, r)
+			})
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the process of part %d: %v; the last seed that it began is %d (make sim SEED=%d)\n%s", k, err, began, began, rest)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// maxRest bounds what is kept of what a part says beside its reports, in bytes.
+const maxRest = 64 << 10
+
+// readPart reads what a part writes until it ends.
+func readPart(from io.Reader, report func(*Report)) (began uint64, rest string) {
+	in := bufio.NewReader(from)
+	for {
+		line, err := in.ReadString('\n')
+		text, ours := strings.CutPrefix(line, partMark)
+		var l partLine
+		switch {
+		case ours && json.Unmarshal([]byte(text), &l) == nil:
+			began = max(l.Begins, began)
+			if l.Report != nil {
+				report(l.Report)
+			}
+		case len(rest) < maxRest:
+			rest += line
+		}
+		if errors.Is(err, io.EOF) || err != nil {
+			return began, rest
+		}
+	}
+}
