@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/history"
@@ -15,9 +17,11 @@ import (
 const finalReads = 100
 
 // Finish reads everything that was written in every region, at a snapshot that includes what all of
-// them showed when it was called. Call it once all faults are healed and Load has returned. It tries
-// until ctx ends, and its error says which region could not be read.
+// them showed when it was called. Call it once all faults are healed and Load has returned. It first
+// waits out what may still be on its way of a transaction of unknown outcome. It tries until ctx ends,
+// and its error says which region could not be read.
 func (r *Run) Finish(ctx context.Context) error {
+	r.waitOut(ctx)
 	var all client.Token
 	for _, name := range r.config.Regions {
 		token, err := r.shown(ctx, name)
@@ -38,6 +42,21 @@ func (r *Run) Finish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// waitOut waits until the last call of unknown outcome was given up for as long as calls take at most:
+// one that is written between the final reads of two regions would make these differ.
+func (r *Run) waitOut(ctx context.Context) {
+	txns, _ := r.record.all()
+	last := int64(math.MinInt64)
+	for i := range txns {
+		if txns[i].Outcome == history.Unknown {
+			last = max(last, txns[i].Start)
+		}
+	}
+	if last != math.MinInt64 {
+		pause(ctx, time.Duration(last)+2*r.config.CallTimeout-r.config.Now())
+	}
 }
 
 // shown is a token of all that a region shows, on its disk or not yet.

@@ -1,0 +1,82 @@
+package workload
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
+)
+
+// TestWorkloadsAreFoundByName, and who asks for another one is told the names.
+func TestWorkloadsAreFoundByName(t *testing.T) {
+	all := All()
+	require.True(t, slices.IsSortedFunc(all, func(a, b Workload) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	}))
+	for _, w := range all {
+		found, err := Find(w.Name)
+		require.NoError(t, err)
+		require.Equal(t, w.About, found.About)
+		require.NotEmpty(t, w.About)
+	}
+	_, err := Find("chaos")
+	require.ErrorContains(t, err, `no workload "chaos": choose one of bank, causal, counter, flags, long-fork, map, mixed,`)
+	_, err = Judge(&history.History{Header: history.Header{Workload: "chaos"}}, checker.Options{})
+	require.ErrorContains(t, err, `no workload "chaos"`)
+}
+
+// TestARunThatDidNothingIsInvalid, whatever it was asked for, and whoever wrote its history.
+func TestARunThatDidNothingIsInvalid(t *testing.T) {
+	for _, w := range All() {
+		for _, asked := range []string{"0", "100000", "many", "-5"} {
+			h := &history.History{Header: history.Header{
+				Version: history.Version, Workload: w.Name, Regions: []string{"eu", "us"}, Notes: map[string]string{NoteAsked: asked},
+			}}
+			results, err := Judge(h, checker.Options{Anomalies: 100})
+			require.NoError(t, err)
+			require.Equal(t, checker.Invalid, checker.Worst(results))
+			did := results[len(results)-1]
+			require.Equal(t, exercised, did.Checker)
+			var missing []string
+			for _, a := range did.Anomalies {
+				missing = append(missing, a.Text)
+			}
+			require.Contains(t, missing, "0 reads of others' writes, at least "+map[bool]string{true: "5000", false: "1"}[asked == "100000"]+" are needed for a verdict that means something")
+		}
+	}
+}
+
+// TestTheOwnCheckersHaveMinimums: what a workload is for must have been looked at.
+func TestTheOwnCheckersHaveMinimums(t *testing.T) {
+	for name, of := range map[string]string{"bank": "bank", "causal": "causal-pair", "long-fork": "long-fork", "session": "session"} {
+		h := &history.History{Header: history.Header{Version: history.Version, Workload: name, Regions: []string{"eu"}}}
+		results, err := Judge(h, checker.Options{})
+		require.NoError(t, err)
+		at := slices.IndexFunc(results, func(r checker.Result) bool { return r.Checker == of })
+		require.Equal(t, checker.Invalid, results[at].Verdict, name)
+		names := map[string]bool{}
+		for _, a := range results[at].Anomalies {
+			names[a.Name] = true
+		}
+		require.True(t, names["not exercised"], name)
+	}
+}
+
+// TestCheckersAreListed: in the order of their results.
+func TestCheckersAreListed(t *testing.T) {
+	h := &history.History{Header: history.Header{Version: history.Version, Workload: "bank", Regions: []string{"eu"}}}
+	list, err := Checkers(&h.Header)
+	require.NoError(t, err)
+	results, err := Judge(h, checker.Options{})
+	require.NoError(t, err)
+	for i, c := range list {
+		require.Equal(t, c.Name(), results[i].Checker)
+		require.NotEmpty(t, c.Proves())
+	}
+}
