@@ -51,6 +51,7 @@ type plan struct {
 	rounds, txns int  // txns of each caller a round
 	faults       bool // cut links and crash regions
 	applied      bool // some writes do not wait for the disk
+	pairs        bool // counters that are written together, one that is never reset, and one that often is
 }
 
 // recorded drives a database of three regions and returns what its clients saw.
@@ -160,12 +161,13 @@ func (d *driver) finals() {
 		var queries []kv.Query
 		for _, key := range keys {
 			for _, typ := range crdt.Types() {
-				q := kv.Query{Object: object(key, typ)}
-				queries = append(queries, q)
-				t.Ops = append(t.Ops, asked(q))
+				queries = append(queries, kv.Query{Object: object(key, typ)})
 			}
 		}
-		k.oneShot(&t, nil, queries, kv.DurabilityLocal)
+		for _, key := range []string{"left", "right", "sum", "often reset"} {
+			queries = append(queries, kv.Query{Object: object(key, crdt.Counter)})
+		}
+		k.shot(&t, queries, nil)
 		require.Equal(d.t, history.OK, t.Outcome, t.Error)
 	}
 }
@@ -208,6 +210,10 @@ func (k *caller) step() {
 	if k.applied && k.rng.IntN(4) == 0 {
 		durability = kv.DurabilityApplied
 	}
+	if k.pairs && k.rng.IntN(3) == 0 {
+		k.pair(&t)
+		return
+	}
 	if k.rng.IntN(2) == 0 {
 		k.interactive(&t, durability, opts)
 		return
@@ -229,12 +235,41 @@ func (k *caller) step() {
 	}
 }
 
+// pair reads, or writes, counters of which the run knows more.
+func (k *caller) pair(t *history.Txn) {
+	ops := map[string]kv.Op{}
+	for _, key := range []string{"left", "right", "sum", "often reset"} {
+		o := kv.Op{Object: object(key, crdt.Counter), Verb: kv.VerbIncrement, Int: 1 + k.rng.Int64N(5)}
+		if key == "often reset" && k.rng.IntN(3) == 0 {
+			o.Verb, o.Int = kv.VerbReset, 0
+		}
+		ops[key] = o
+	}
+	switch k.rng.IntN(4) {
+	case 0:
+		k.shot(t, nil, []kv.Op{ops["left"], ops["right"]})
+	case 1:
+		k.shot(t, nil, []kv.Op{ops["sum"], ops["often reset"]})
+	default:
+		k.shot(t, []kv.Query{{Object: ops["left"].Object}, {Object: ops["right"].Object}, {Object: ops["sum"].Object}, {Object: ops["often reset"].Object}}, nil)
+	}
+}
+
+// shot is a transaction of one round trip, at the default durability.
+func (k *caller) shot(t *history.Txn, queries []kv.Query, ops []kv.Op) {
+	for _, q := range queries {
+		t.Ops = append(t.Ops, asked(q))
+	}
+	for _, o := range ops {
+		t.Ops = append(t.Ops, wrote(o))
+	}
+	k.oneShot(t, ops, queries, kv.DurabilityLocal)
+}
+
 // look reads something in any region.
 func (k *caller) look() {
 	t := k.begin(k.c.Regions()[k.rng.IntN(3)])
-	q := k.randomQuery()
-	t.Ops = append(t.Ops, asked(q))
-	k.oneShot(&t, nil, []kv.Query{q}, kv.DurabilityLocal)
+	k.shot(&t, []kv.Query{k.randomQuery()}, nil)
 }
 
 // oneShot is a transaction of one round trip: the queries read, then the operations are written.

@@ -75,15 +75,15 @@ func (h *History) checkCall(t *Txn) error {
 func (h *History) checkReport(t *Txn) error {
 	for _, v := range []Vector{t.Snapshot, t.TokenBefore, t.TokenAfter} {
 		for region := range v {
-			if region < 1 {
-				return fmt.Errorf("a vector names region %d: they start at 1", region)
+			if region < 1 || region > MaxRegion {
+				return fmt.Errorf("a vector names region %d: they are 1 to %d", region, MaxRegion)
 			}
 		}
 	}
 	if c := t.Commit; c != nil {
 		switch {
-		case c.Region < 1 || c.Time == 0:
-			return fmt.Errorf("commit stamp (%d, %d): regions and times start at 1", c.Region, c.Time)
+		case c.Region < 1 || c.Region > MaxRegion || c.Time == 0:
+			return fmt.Errorf("commit stamp (%d, %d): regions are 1 to %d, times start at 1", c.Region, c.Time, MaxRegion)
 		case t.Outcome == Fail:
 			return errors.New("a commit stamp, though it failed")
 		case !t.Writes():
@@ -198,5 +198,5 @@ func (h *History) Check() error {
 			return fmt.Errorf("history: %w", err)
 		}
 	}
-	return h.complete()
+	return h.complete(nil)
 }

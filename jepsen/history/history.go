@@ -3,6 +3,10 @@ package history
 // Version of the format.
 const Version = 1
 
+// MaxRegion is the highest number of a region that a vector or stamp may name. Checkers keep vectors as
+// lists by number.
+const MaxRegion = 1000
+
 // History is a whole run.
 type History struct {
 	Header Header

@@ -49,8 +49,8 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		"fault's kind":      {header + `{"fault":{"kind":"","start":1,"end":2}}` + "\n", "line 2: a fault without kind"},
 		"fault's times":     {header + `{"fault":{"kind":"x","start":3,"end":2}}` + "\n", "line 2: fault x from 3 to 2"},
 		"id":                {header + read(1, `"id":1 -> "id":0`), "transaction 0: ids start at 1"},
-		"id twice":          {header + read(1, "") + read(1, `"process":1 -> "process":2`), "two transactions have the id 1"},
-		"id missing":        {header + read(2, ""), "there is no transaction 1, but there is 2"},
+		"id twice":          {header + read(1, "") + read(1, `"process":1 -> "process":2`), "lines 2 and 3: two transactions have the id 1"},
+		"id missing":        {header + read(2, ""), "line 2: there is no transaction 1, but there is 2"},
 		"outcome":           {header + read(1, `"ok" -> "good"`), `line 2: transaction 1: outcome "good"`},
 		"region":            {header + read(1, `"eu" -> "mars"`), `line 2: transaction 1: region "mars"`},
 		"level":             {header + read(1, `"causal" -> ""`), "line 2: transaction 1: no level"},
@@ -60,6 +60,9 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		"ok without end":    {header + read(1, `"end":20 -> "end":-1`), "transaction 1: outcome ok without an end"},
 		"no operations":     {header + read(1, `{"do":"get","key":"a","type":"counter","got":{"int":3}} -> `), "no operations"},
 		"vector":            {header + read(1, `"ops" -> "snapshot":{"0":5},"ops"`), "a vector names region 0"},
+		"vector's end":      {header + read(1, `"ops" -> "token_after":{"1001":5},"ops"`), "a vector names region 1001: they are 1 to 1000"},
+		"stamp's region":    {header + read(1, `"ops" -> "commit":{"region":1001,"time":1},"ops"`), "commit stamp (1001, 1)"},
+		"vector's text":     {header + read(1, `"ops" -> "snapshot":{"eu":5},"ops"`), "line 2: malformed"},
 		"stamp":             {header + read(1, `"ops" -> "commit":{"region":0,"time":1},"ops"`), "commit stamp (0, 1)"},
 		"stamp of a read":   {header + read(1, `"ops" -> "commit":{"region":1,"time":1},"ops"`), "though it writes nothing"},
 		"failed stamp":      {header + read(1, `"ok","ops" -> "fail","commit":{"region":1,"time":1},"ops"`), "though it failed"},
@@ -88,6 +91,19 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 			require.ErrorContains(t, err, c.says)
 		})
 	}
+}
+
+// TestAnEmptyVectorIsAReport: a snapshot before every write is another thing than one that was not reported.
+func TestAnEmptyVectorIsAReport(t *testing.T) {
+	h, err := Read(strings.NewReader(header + read(1, `"ops" -> "snapshot":{},"ops"`)))
+	require.NoError(t, err)
+	require.Equal(t, Vector{}, h.Txns[0].Snapshot)
+	require.Nil(t, h.Txns[0].TokenBefore)
+	var out bytes.Buffer
+	require.NoError(t, h.Write(&out))
+	again, err := Read(&out)
+	require.NoError(t, err)
+	require.Equal(t, h, again)
 }
 
 // TestLongLinesAreRefused: memory stays bounded whatever a file holds.

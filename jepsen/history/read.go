@@ -39,16 +39,20 @@ func ReadFile(name string) (*History, error) {
 func Read(r io.Reader) (*History, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	h := new(History)
+	var lines []int // of the transactions
 	for n := 1; ; n++ {
 		text, err := readLine(in)
 		if err == io.EOF {
 			if n == 1 {
 				return nil, errors.New("history: the file is empty")
 			}
-			return h, h.complete()
+			return h, h.complete(lines)
 		}
 		if err == nil {
 			err = h.take(n, text)
+		}
+		if len(lines) < len(h.Txns) {
+			lines = append(lines, n)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("history: line %d: %w", n, err)
@@ -126,22 +130,50 @@ func decode(text []byte, to any) error {
 	return nil
 }
 
-// complete puts what was read into order and checks what no line alone can show.
-func (h *History) complete() error {
-	slices.SortStableFunc(h.Txns, func(a, b Txn) int { return a.ID - b.ID })
-	slices.SortStableFunc(h.Faults, func(a, b Fault) int { return compare(a.Start, b.Start) })
-	for i := range h.Txns {
-		switch id := h.Txns[i].ID; {
-		case id <= i:
-			return fmt.Errorf("history: two transactions have the id %d", id)
-		case id > i+1:
-			return fmt.Errorf("history: there is no transaction %d, but there is %d: ids are 1 to the number of transactions", i+1, id)
-		}
+// complete puts what was read into order and checks what no line alone can show. lines: those of the
+// transactions, if they have been read.
+func (h *History) complete(lines []int) error {
+	if err := h.checkIDs(lines); err != nil {
+		return err
 	}
+	slices.SortStableFunc(h.Faults, func(a, b Fault) int { return compare(a.Start, b.Start) })
 	if err := h.apart("process", func(t *Txn) int { return t.Process }, true); err != nil {
 		return err
 	}
 	return h.apart("session", func(t *Txn) int { return t.Session }, false)
+}
+
+// checkIDs sorts the transactions by their ids and makes sure that these are 1 to their number.
+func (h *History) checkIDs(lines []int) error {
+	order := make([]int, len(h.Txns))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return h.Txns[a].ID - h.Txns[b].ID })
+	sorted := slices.Grow(h.Txns[:0:0], len(h.Txns))
+	for i, at := range order {
+		sorted = append(sorted, h.Txns[at])
+		switch id := sorted[i].ID; {
+		case id <= i:
+			return fmt.Errorf("history: %stwo transactions have the id %d", naming(lines, order[max(i, 1)-1:i+1]...), id)
+		case id > i+1:
+			return fmt.Errorf("history: %sthere is no transaction %d, but there is %d: ids are 1 to the number of transactions; some may be missing",
+				naming(lines, at), i+1, id)
+		}
+	}
+	h.Txns = sorted
+	return nil
+}
+
+// naming names the lines of transactions, if they have been read.
+func naming(lines []int, txns ...int) string {
+	switch {
+	case lines == nil:
+		return ""
+	case len(txns) == 1:
+		return fmt.Sprintf("line %d: ", lines[txns[0]])
+	}
+	return fmt.Sprintf("lines %d and %d: ", lines[txns[0]], lines[txns[1]])
 }
 
 func compare(a, b int64) int {

@@ -2,6 +2,7 @@ package semantics
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sort"
 
@@ -51,11 +52,38 @@ func (r *run) checkTxn(i int) {
 func (r *run) visit(w *overlay, n *node, at spot, v *history.Value) {
 	switch {
 	case isMap(n.kind):
+		r.checkFields(n, at, v.Fields)
 		r.visitMap(w, n, at, v.Fields)
 	case isSet(n.kind):
 		r.visitSet(w, n, at, v.List)
 	default:
+		if v != nil && n.kind == "register-mv" {
+			r.checkTwice(n, at, sortedStrings(v.List))
+		}
 		r.visitLeaf(w, n.leaf, at, wantOf(n.kind, v))
+	}
+}
+
+// checkTwice looks for what an answer lists twice, in a sorted list.
+func (r *run) checkTwice(n *node, at spot, list []string) {
+	for i := 1; i < len(list); i++ {
+		if list[i] == list[i-1] {
+			r.tell("wrong value", fmt.Sprintf("%s: it listed %q twice in %s", r.describe(at.txn), list[i], place(n)), at.txn)
+			return
+		}
+	}
+}
+
+// checkFields does so for the fields of a map.
+func (r *run) checkFields(n *node, at spot, fields []history.Field) {
+	met := make(map[history.Step]bool, len(fields))
+	for i := range fields {
+		s := history.Step{Name: fields[i].Name, Type: fields[i].Type}
+		if met[s] {
+			r.tell("wrong value", fmt.Sprintf("%s: it listed the field %s twice in %s", r.describe(at.txn), fields[i].Name+":"+s.Type, place(n)), at.txn)
+			return
+		}
+		met[s] = true
 	}
 }
 
@@ -82,6 +110,7 @@ func sortedStrings(list []string) []string {
 // visitSet judges each element that was ever named: those listed are in, all others are not.
 func (r *run) visitSet(w *overlay, n *node, at spot, list []string) {
 	list = sortedStrings(list)
+	r.checkTwice(n, at, list)
 	for _, l := range n.members {
 		for len(list) > 1 && list[0] < l.element {
 			list = list[1:]
