@@ -27,7 +27,7 @@ type Matrix struct {
 	Settings           map[string]string // what else a run depends on: who goes on must have the same
 	Keep               bool              // of valid runs, too, history and logs
 	// Make makes the configuration of a run.
-	Make func(workload, nemesis string, seed uint64, out string) Config
+	Make func(workload, nemesis string, seed uint64, out string) (Config, error)
 	// Done is told of each run that ended. May be nil.
 	Done func(Row)
 }
@@ -147,8 +147,12 @@ func (m *Matrix) one(ctx context.Context, n int) (Row, error) {
 	if err := os.RemoveAll(folder); err != nil { // of a run that was interrupted
 		return row, fmt.Errorf("a run's folder: %w", err)
 	}
+	config, err := m.Make(workload, nemesis, row.Seed, folder)
+	if err != nil {
+		return row, err
+	}
 	began := time.Now()
-	out, err := Run(ctx, m.Make(workload, nemesis, row.Seed, folder))
+	out, err := Run(ctx, config)
 	row.Seconds = time.Since(began).Seconds()
 	if kv.KindOf(err) == kv.KindInvalid || kv.KindOf(err) == kv.KindDenied {
 		return row, err // the next one would fail as well

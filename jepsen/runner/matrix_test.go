@@ -21,11 +21,11 @@ func matrix(t *testing.T, out string, open func() (Cluster, error)) *Matrix {
 	return &Matrix{
 		Workloads: []string{"counter", "set-aw"}, Nemeses: []string{"none", "partition-halves"}, TimeLimit: time.Hour, Seed: 5, Out: out,
 		Settings: map[string]string{"load of each run": "2s"},
-		Make: func(workload, nemesis string, seed uint64, out string) Config {
+		Make: func(workload, nemesis string, seed uint64, out string) (Config, error) {
 			c := config(t, nil)
 			c.Workload, c.Nemesis, c.Seed, c.Out, c.TimeLimit = workload, []string{nemesis}, seed, out, 2*time.Second
 			c.Open = func(context.Context, string) (Cluster, error) { return open() }
-			return c
+			return c, nil
 		},
 	}
 }
@@ -106,6 +106,9 @@ func TestAMatrixThatCanNotRunEndsAtOnce(t *testing.T) {
 	m := matrix(t, t.TempDir(), func() (Cluster, error) { return nil, kv.Errorf(kv.KindDenied, "not root") })
 	_, err := m.Run(t.Context())
 	require.Equal(t, kv.KindDenied, kv.KindOf(err))
+	m.Make = func(string, string, uint64, string) (Config, error) { return Config{}, errors.New("no such seed") }
+	_, err = m.Run(t.Context())
+	require.ErrorContains(t, err, "no such seed")
 	m.Nemeses = nil
 	_, err = m.Run(t.Context())
 	require.ErrorContains(t, err, "needs a workload and a nemesis")

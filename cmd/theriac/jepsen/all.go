@@ -77,7 +77,7 @@ func (c *commands) all(ctx context.Context, f *allFlags) error {
 
 // matrix is what the flags ask for. Every pair is checked before the first run.
 func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
-	if _, err := c.config(&f.runFlags, "", nil, f.each); err != nil {
+	if _, err := c.config(&f.runFlags, "", []string{nemesis.None}, f.each); err != nil {
 		return nil, err
 	}
 	if f.workloads == nil {
@@ -86,24 +86,24 @@ func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
 		}
 	}
 	if f.nemeses == nil {
-		f.nemeses = f.possible()
+		f.nemeses = c.possible(f)
 	}
 	m := &runner.Matrix{Workloads: f.workloads, Nemeses: f.nemeses, TimeLimit: f.timeLimit, Seed: f.seed, Out: f.out, Keep: f.keep,
 		Settings: map[string]string{"regions": fmt.Sprint(f.regions), "rate": fmt.Sprintf("%g transactions a second", f.rate), "load of each run": f.each.String()}}
 	line := c.progressLine(f.each)
-	m.Make = func(workload, names string, seed uint64, out string) runner.Config {
+	m.Make = func(workload, names string, seed uint64, out string) (runner.Config, error) {
 		of := f.runFlags
 		of.seed, of.out = seed, out
 		config, err := c.config(&of, workload, strings.Split(names, "+"), f.each)
 		if err != nil {
-			panic(err) // the same flags were good above
+			return config, err
 		}
 		config.Command = (&testFlags{runFlags: of, workload: workload, nemeses: config.Nemesis, timeLimit: f.each}).command()
 		if c.Terminal {
 			line.title = fmt.Sprintf("%s under %s: ", workload, names)
 			config.Progress = line.show
 		}
-		return config
+		return config, nil
 	}
 	m.Done = func(r runner.Row) {
 		line.end()
@@ -111,7 +111,11 @@ func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
 	}
 	for _, w := range f.workloads {
 		for _, n := range f.nemeses {
-			if err := m.Make(w, n, f.seed, f.out).Check(); err != nil {
+			config, err := m.Make(w, n, f.seed, f.out)
+			if err == nil {
+				err = config.Check()
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -119,15 +123,15 @@ func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
 	return m, nil
 }
 
-// possible are the nemeses that a cluster of this size can be put under in the time of a run.
-func (f *allFlags) possible() []string {
+// possible are the nemeses that nodes of our own, this many, can be put under in the time of a run.
+func (c *commands) possible(f *allFlags) []string {
 	var names []string
 	for _, e := range nemesis.List() {
 		if e.Name == nemesis.Partition || e.Name == nemesis.Kill {
 			continue // their kinds are in the list one by one
 		}
 		plan := nemesis.Plan{Seed: f.seed, Regions: regionNames[:f.regions], New: regionNames[len(regionNames)-spareRegions:], Kinds: []string{e.Name}, Duration: f.each}
-		if _, err := plan.Schedule(); err == nil {
+		if _, err := plan.Schedule(); err == nil && c.able(plan.Kinds) == nil {
 			names = append(names, e.Name)
 		}
 	}

@@ -19,6 +19,8 @@ type Options struct {
 	Terminal bool // Err is a terminal, so that a line on it may be drawn anew
 	// Open starts nodes. Nil: processes of this command.
 	Open func(ctx context.Context, n Nodes) (runner.Cluster, error)
+	// Able has the abilities of what Open gives: those of package nemesis. Nil: those of processes.
+	Able any
 }
 
 // Nodes say what to start.
@@ -31,7 +33,7 @@ type Nodes struct {
 // Command is `theriac jepsen`.
 func Command(o Options) *cobra.Command {
 	if o.Open == nil {
-		o.Open = openProcesses
+		o.Open, o.Able = openProcesses, processes{}
 	}
 	c := &commands{o}
 	group := &cobra.Command{

@@ -34,6 +34,9 @@ type regions struct {
 
 func (r regions) DB(region string) *client.DB { return r.db(region) }
 
+// cutter can cut links and nothing else.
+type cutter struct{ nemesis.Cutter }
+
 func honest(ctx context.Context, n Nodes) (runner.Cluster, error) {
 	c, err := embedded.StartCluster(ctx, embedded.ClusterOptions{Regions: n.Regions})
 	if err != nil {
@@ -176,7 +179,7 @@ func TestListNamesEverything(t *testing.T) {
 // TestMistakesStartNothing: of the command line, of workloads and nemeses, of folders.
 func TestMistakesStartNothing(t *testing.T) {
 	t.Chdir(t.TempDir())
-	never := Options{Open: func(context.Context, Nodes) (runner.Cluster, error) { panic("started") }}
+	never := Options{Open: func(context.Context, Nodes) (runner.Cluster, error) { panic("started") }, Able: cutter{}}
 	require.NoError(t, os.Mkdir("full", 0o700))
 	require.NoError(t, os.WriteFile("full/mine", nil, 0o600))
 	for line, says := range map[string]string{
@@ -185,6 +188,7 @@ func TestMistakesStartNothing(t *testing.T) {
 		"test":                    "--workload: name one; theriac jepsen list has them",
 		"test --workload nothing": `there is no workload "nothing": choose one of bank, `,
 		"test --workload counter --nemesis nothing":                "nothing",
+		"test --workload counter --nemesis pause":                  "this cluster can't",
 		"test --workload counter --regions 0":                      "--regions 0: want 1 to 9",
 		"test --workload counter --regions 1 --nemesis partition":  "region",
 		"test --workload counter --time-limit 1ms":                 "want 1s to 24h0m0s",
@@ -304,16 +308,20 @@ func TestAllRunsPairs(t *testing.T) {
 
 // TestNemesesOfAMatrix: without names, those that a cluster of this size and runs of this length allow.
 func TestNemesesOfAMatrix(t *testing.T) {
+	c := &commands{Options{Able: processes{}}}
 	f := &allFlags{runFlags: runFlags{regions: 1, seed: 1}, each: minute}
-	require.NotContains(t, f.possible(), "partition-halves")
-	require.Contains(t, f.possible(), "kill-one")
+	require.NotContains(t, c.possible(f), "partition-halves")
+	require.Contains(t, c.possible(f), "kill-one")
 	f.regions = 3
 	for _, want := range []string{"none", "all", "partition-halves", "pause"} {
-		require.Contains(t, f.possible(), want)
+		require.Contains(t, c.possible(f), want)
 	}
-	require.NotContains(t, f.possible(), "partition")
+	require.NotContains(t, c.possible(f), "partition")
+	c.Able = nil
+	require.Equal(t, []string{"none"}, c.possible(f))
+	c.Able = processes{}
 	f.each = second
-	require.Equal(t, []string{"none"}, f.possible())
+	require.Equal(t, []string{"none"}, c.possible(f))
 }
 
 const second, minute = 1e9, 60e9

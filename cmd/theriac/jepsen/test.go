@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,9 +83,21 @@ checker gave up. An interrupt stops the nodes and keeps the history.`,
 	return cmd
 }
 
-func (c *commands) test(ctx context.Context, f *testFlags) error {
+// check finds what no package below would say in terms of the flags.
+func (f *testFlags) check() error {
 	if f.workload == "" {
 		return kv.Errorf(kv.KindInvalid, "--workload: name one; theriac jepsen list has them")
+	}
+	if len(f.cluster) > 0 && !slices.Equal(f.nemeses, []string{nemesis.None}) {
+		return kv.Errorf(kv.KindInvalid, "--nemesis %s: nodes that --cluster names can't be disturbed from here; leave --nemesis out, and cut their links or kill them yourself while the run lasts",
+			strings.Join(f.nemeses, ","))
+	}
+	return nil
+}
+
+func (c *commands) test(ctx context.Context, f *testFlags) error {
+	if err := f.check(); err != nil {
+		return err
 	}
 	if f.seed == 0 {
 		f.seed = 1 + rand.Uint64N(1<<32)
@@ -118,6 +131,9 @@ func (c *commands) config(f *runFlags, workload string, nemeses []string, limit 
 	if f.regions < 1 || f.regions > runner.MaxRegions {
 		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--regions %d: want 1 to %d", f.regions, runner.MaxRegions)
 	}
+	if err := c.able(nemeses); err != nil {
+		return runner.Config{}, err
+	}
 	regions, added := regionNames[:f.regions], regionNames[f.regions:f.regions+spareRegions]
 	return runner.Config{
 		Workload: workload, Nemesis: nemeses, Regions: regions, New: added, Rate: f.rate, Workers: f.workers,
@@ -126,6 +142,18 @@ func (c *commands) config(f *runFlags, workload string, nemeses []string, limit 
 			return c.Open(ctx, Nodes{Dir: dir, Regions: regions, New: added, Keep: f.keep})
 		},
 	}, nil
+}
+
+// able says whether nodes of our own can be put under nemeses.
+func (c *commands) able(nemeses []string) error {
+	kinds, err := nemesis.Expand(nemeses)
+	if err == nil {
+		err = nemesis.Possible(kinds, c.Able)
+	}
+	if err != nil {
+		return kv.Errorf(kv.KindInvalid, "%w", err)
+	}
+	return nil
 }
 
 // spareRegions may be added to those that a run begins with.
@@ -149,10 +177,6 @@ func (f *testFlags) command() string {
 
 // onExisting has the run work on nodes that run already.
 func (c *commands) onExisting(ctx context.Context, f *testFlags, config *runner.Config) error {
-	if len(f.nemeses) != 1 || f.nemeses[0] != nemesis.None {
-		return kv.Errorf(kv.KindInvalid, "--nemesis %s: nodes that --cluster names can't be disturbed from here; leave --nemesis out, and cut their links or kill them yourself while the run lasts",
-			strings.Join(f.nemeses, ","))
-	}
 	cluster, err := dial(ctx, f)
 	if err != nil {
 		return err
