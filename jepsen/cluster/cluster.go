@@ -121,6 +121,9 @@ func (c *Cluster) DB(region string) *client.DB {
 // Log is the file with what a region's node said.
 func (c *Cluster) Log(region string) string { return c.nodes[region].logFile() }
 
+// Disk is the folder that holds a region's data.
+func (c *Cluster) Disk(region string) string { return c.nodes[region].disk() }
+
 // Address is where clients reach a region.
 func (c *Cluster) Address(region string) string { return c.nodes[region].place.client }
 

@@ -37,15 +37,15 @@ var errNoFaults = errors.New("the nodes were not started for it: Options.TestFau
 // FillDisk implements nemesis.DiskFiller. It takes Options.TestFaults, or Options.DiskBytes.
 func (c *Cluster) FillDisk(ctx context.Context, region string) error {
 	return c.onNode("fill the disk of", region, func(n *node) error {
+		if c.options.DiskBytes == 0 && !c.options.TestFaults {
+			return errNoFaults
+		}
 		n.full.Store(true)
 		n.process.excused.Store(true)
-		switch {
-		case c.options.DiskBytes > 0:
+		if c.options.DiskBytes > 0 {
 			return fill(n.filler())
-		case c.options.TestFaults:
-			return c.tell(ctx, n, "/test/disk", "room", "0")
 		}
-		return errNoFaults
+		return c.tell(ctx, n, "/test/disk", "room", "0")
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
 
 // Bounds of a cluster. docs/reference/limits.md lists them.
@@ -40,6 +42,27 @@ type Options struct {
 	DiskBytes int64
 	// Log takes a line for each thing that is done to the cluster. Nil: dropped.
 	Log func(format string, args ...any)
+}
+
+// DefaultDisk is the size of a disk of a region's own where Prepare gives it one, in bytes.
+const DefaultDisk = 512 << 20
+
+// Prepare settles what the nodes must be started with, for nemeses as a user names them: disks of their own to
+// be filled where this process may mount them, and otherwise a hand inside the node.
+func (o *Options) Prepare(nemeses []string) error {
+	kinds, err := nemesis.Expand(nemeses)
+	if err != nil {
+		return err
+	}
+	o.TestFaults = o.TestFaults || slices.Contains(kinds, nemesis.Clock)
+	if !slices.Contains(kinds, nemesis.DiskFull) {
+		return nil
+	}
+	if o.DiskBytes == 0 && mayMount(DefaultDisk) == nil {
+		o.DiskBytes = DefaultDisk
+	}
+	o.TestFaults = o.TestFaults || o.DiskBytes == 0
+	return nil
 }
 
 var regionName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)

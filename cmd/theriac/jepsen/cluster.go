@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -23,7 +22,11 @@ func openProcesses(ctx context.Context, n Nodes) (runner.Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding this command: %w", err)
 	}
-	c, err := cluster.Start(ctx, cluster.Options{Binary: binary, Dir: n.Dir, Regions: n.Regions, New: n.New})
+	o := cluster.Options{Binary: binary, Dir: n.Dir, Regions: n.Regions, New: n.New}
+	if err := o.Prepare(n.Nemeses); err != nil {
+		return nil, kv.Errorf(kv.KindInvalid, "%w", err)
+	}
+	c, err := cluster.Start(ctx, o)
 	if err != nil {
 		return nil, kv.Errorf(kv.KindUnavailable, "%w", err)
 	}
@@ -43,7 +46,7 @@ func (p processes) Close() error {
 		return err
 	}
 	for _, region := range p.Regions() {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(p.nodes.Dir, region, "data")))
+		err = errors.Join(err, os.RemoveAll(p.Disk(region)))
 	}
 	return err
 }

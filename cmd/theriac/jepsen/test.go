@@ -139,7 +139,7 @@ func (c *commands) config(f *runFlags, workload string, nemeses []string, limit 
 		Workload: workload, Nemesis: nemeses, Regions: regions, New: added, Rate: f.rate, Workers: f.workers,
 		TimeLimit: limit, Seed: f.seed, Out: f.out, Started: time.Now(),
 		Open: func(ctx context.Context, dir string) (runner.Cluster, error) {
-			return c.Open(ctx, Nodes{Dir: dir, Regions: regions, New: added, Keep: f.keep})
+			return c.Open(ctx, Nodes{Dir: dir, Regions: regions, New: added, Keep: f.keep, Nemeses: nemeses})
 		},
 	}, nil
 }

@@ -1,0 +1,66 @@
+package cluster
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/jepsen/nemesis"
+)
+
+func TestLinksOfNobody(t *testing.T) {
+	c := start(t, Options{Regions: []string{"eu"}})
+	l := nemesis.Link{From: "eu", To: "xx"}
+	for _, do := range []func(context.Context, nemesis.Link) error{c.Cut, c.Heal, c.Stall, c.Flow, c.Reset, c.DropGossip, c.PassGossip} {
+		require.ErrorContains(t, do(t.Context(), l), `no region "xx"`)
+	}
+	require.ErrorContains(t, c.Slow(t.Context(), l, nemesis.Weather{}), `no region "xx"`)
+}
+
+// Each disturbance of a link holds writes back, or does not, and ends.
+func TestLinksAreDisturbed(t *testing.T) {
+	c := start(t, Options{Regions: []string{"eu", "us"}})
+	ctx := t.Context()
+	n := int64(0)
+	arrives := func() time.Duration {
+		t.Helper()
+		n++
+		begun := time.Now()
+		add(t, c, "eu", "n", 1)
+		sees(t, c, "n", n, "us")
+		return time.Since(begun)
+	}
+	keeps := func() {
+		t.Helper()
+		n++
+		add(t, c, "eu", "n", 1)
+		require.Never(t, func() bool { return value(t, c, "us", "n") == n }, 300*time.Millisecond, 50*time.Millisecond)
+	}
+	there, back := nemesis.Link{From: "eu", To: "us"}, nemesis.Link{From: "us", To: "eu"}
+	arrives()
+	require.NoError(t, c.Cut(ctx, there))
+	keeps()
+	add(t, c, "us", "other", 1)
+	sees(t, c, "other", 1, "eu") // the other way is open
+	require.NoError(t, c.Heal(ctx, there))
+	sees(t, c, "n", n, "us")
+	require.NoError(t, c.Cut(ctx, back))
+	arrives()
+	require.NoError(t, c.Heal(ctx, back))
+	require.NoError(t, c.Stall(ctx, there))
+	keeps()
+	require.NoError(t, c.Flow(ctx, there))
+	sees(t, c, "n", n, "us")
+	require.NoError(t, c.Slow(ctx, there, nemesis.Weather{Delay: 400 * time.Millisecond}))
+	require.Greater(t, arrives(), 400*time.Millisecond)
+	require.NoError(t, c.Slow(ctx, there, nemesis.Weather{}))
+	require.NoError(t, c.Reset(ctx, there))
+	arrives()
+	require.NoError(t, c.DropGossip(ctx, there))
+	require.NoError(t, c.DropGossip(ctx, back))
+	arrives()
+	require.NoError(t, c.PassGossip(ctx, there))
+	require.NoError(t, c.PassGossip(ctx, back))
+}
