@@ -6,6 +6,19 @@
 // The package is not responsible for the regions, nor for what goes wrong with them: whoever brings a
 // fault about tells the run of it ([Run.Fault]).
 //
+// # A transaction
+//
+//	source: next() -> plan -> call: tries, and what became of them -> recorder
+//	                            |-- no answer: ask, send again under the operation id, or leave it open
+//
+// A plan names operations as histories do. How it is made is drawn for each: in one round trip or step
+// by step, within the worker's session or apart, here or in another region, with a token that another
+// worker handed over, at level causal or eventual, with durability local or, in runs with an even seed,
+// applied. Names of objects rotate, so that what a checker has to look at for one object stays bounded.
+//
+// There is no workload that appends to lists: no type is one, and a register that is replaced if it holds
+// what was read is one within a region only.
+//
 // # Invariants
 //
 //  1. A history follows the rules of package history. A worker that does not know what became of its
