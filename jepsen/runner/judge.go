@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -80,13 +79,6 @@ func nodes(failed error) checker.Result {
 
 // nodesProve is what a valid verdict of nodes means.
 const nodesProve = "No node ended by itself. Those that the nemesis killed do not count."
-
-// incomplete tells what kept a run from its end.
-func incomplete(what string, err error) checker.Result {
-	return checker.Result{Checker: "run", Verdict: checker.Invalid, Anomalies: []checker.Anomaly{
-		{Name: "run not complete", Text: fmt.Sprintf("%s: %v", what, err)},
-	}}
-}
 
 // Judge judges a history by its checkers, or by those of them that are named, and returns with it what a
 // valid verdict of each means. It stops between two checkers when ctx ends.

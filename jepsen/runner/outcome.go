@@ -67,12 +67,13 @@ func (p *planned) conclude(ctx context.Context, d *driven) (*Outcome, error) {
 	return out, p.write(h, out, proves)
 }
 
-// results are those of what no history shows.
+// results are those of what no history shows: nodes that ended by themselves, and what kept the run from its end.
 func (d *driven) results() []checker.Result {
 	var out []checker.Result
 	if d.watched {
 		out = append(out, nodes(d.failed))
 	}
+	incomplete := checker.Result{Checker: "run", Verdict: checker.Invalid}
 	for _, end := range []struct {
 		what string
 		err  error
@@ -82,8 +83,11 @@ func (d *driven) results() []checker.Result {
 		{"the final reads are not complete", d.finish},
 	} {
 		if end.err != nil {
-			out = append(out, incomplete(end.what, end.err))
+			incomplete.Anomalies = append(incomplete.Anomalies, checker.Anomaly{Name: "run not complete", Text: fmt.Sprintf("%s: %v", end.what, end.err)})
 		}
+	}
+	if len(incomplete.Anomalies) > 0 {
+		out = append(out, incomplete)
 	}
 	return out
 }
