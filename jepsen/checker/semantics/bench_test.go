@@ -12,8 +12,8 @@ import (
 )
 
 // counters makes a history of n transactions, half of them reads, on so many counters, one in twenty of
-// unknown outcome and of these half applied. Regions see one another some transactions late.
-func counters(n, keys int) *history.History {
+// unknown outcome and of these half applied. Increments are 1 to most. Regions see one another some transactions late.
+func counters(n, keys int, most int64) *history.History {
 	type write struct {
 		time uint64
 		sum  int64
@@ -38,14 +38,14 @@ func counters(n, keys int) *history.History {
 		o := history.Op{Do: history.Get, Key: fmt.Sprint("c", k), Type: "counter"}
 		unknown := rng.IntN(20) == 0
 		if rng.IntN(2) == 0 {
-			o.Do, o.Arg = history.Add, &history.Value{Int: 1}
+			o.Do, o.Arg = history.Add, &history.Value{Int: 1 + rng.Int64N(most)}
 			if !unknown || rng.IntN(2) == 0 {
 				list := written[k][q]
 				var sum int64
 				if len(list) > 0 {
 					sum = list[len(list)-1].sum
 				}
-				written[k][q] = append(list, write{now, sum + 1})
+				written[k][q] = append(list, write{now, sum + o.Arg.Int})
 			}
 			t.Commit = &history.Stamp{Region: q + 1, Time: now}
 		} else {
@@ -81,14 +81,21 @@ func benchmark(b *testing.B, h *history.History) {
 // BenchmarkCounters is for growth with the history: its counters are as busy in all sizes.
 func BenchmarkCounters(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmark(b, counters(n, n/1000)) })
+		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmark(b, counters(n, n/1000, 1)) })
 	}
 }
 
 // BenchmarkOneCounter is the worst case: every transaction of unknown outcome may matter to every read.
 func BenchmarkOneCounter(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmark(b, counters(n, 1)) })
+		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmark(b, counters(n, 1, 1)) })
+	}
+}
+
+// BenchmarkOneCounterOfManySums is the same with increments of many sizes: more sums than can be visited.
+func BenchmarkOneCounterOfManySums(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmark(b, counters(n, 1, 2000)) })
 	}
 }
 

@@ -82,7 +82,8 @@
 // and that T.Region names the region that was asked. Complete with regard to invariants 1 to 6 and 8 to 10
 // as stated, and to 7 for every read at whose snapshot no transaction of unknown outcome can be visible to
 // that leaf. Beside unknown outcomes it is not complete: reads are explained one by one and in pairs, not
-// all together; of a counter beside a reset of unknown outcome only the bounds are judged. Reads without a
+// all together; of a counter beside a reset of unknown outcome, and of one of which more
+// sums are possible than a bounded search visits, only the bounds are judged, and counted. Reads without a
 // reported snapshot are judged by 8 to 10 only. Counts tell how many values were judged in which way.
 //
 // The verdict is unknown if nothing is wrong but an object's reads and transactions of unknown outcome were

@@ -165,3 +165,16 @@ func TestNoMoreAnomaliesThanAskedFor(t *testing.T) {
 	require.Equal(t, "token not honoured", r.Anomalies[0].Name)
 	require.Equal(t, 3, r.Counts["anomalies"])
 }
+
+// TestManySumsAreBounded: where more sums are possible than a search may visit, a counter's bounds are
+// judged, the search ends soon, and what is beyond the bounds is found.
+func TestManySumsAreBounded(t *testing.T) {
+	h := counters(1500, 1, 1<<40)
+	r := Checker{}.Check(h, checker.Options{})
+	require.Equal(t, checker.Valid, r.Verdict, "%v", r.Anomalies)
+	require.Positive(t, r.Counts["values that only bounds judge"])
+	require.LessOrEqual(t, r.Counts["values that only bounds judge"], r.Counts["values beside unknown outcomes"])
+	reads := answers(h, func(o *history.Op) bool { return o.Got.Int > 0 })
+	reads[len(reads)-1].Got.Int += 1 << 50
+	require.Equal(t, checker.Invalid, Checker{}.Check(h, checker.Options{}).Verdict)
+}

@@ -45,24 +45,25 @@ func (c Checker) Check(h *history.History, o checker.Options) checker.Result {
 
 // run is one check.
 type run struct {
-	h       *history.History
-	txns    []txn // as h.Txns
-	regions int
-	lanes   []lane // by origin, from 0
-	roots   map[rootKey]*node
-	leaves  []*leaf // in the order of their creation
-	unsure  []*pending
-	owed    map[debt]sum // what the sessions' acknowledged adds come to
-	budget  int
-	most    int
-	counts  map[string]int
-	found   []finding
-	told    map[spot]bool
-	gaveUp  []string // places on which the search gave up
-	mark    int      // numbers the overlays
-	scratch cut      // of the read being judged
-	faulty  bool     // there were faults: a crash may have taken back what only was applied
-	fickle  bool     // so reads may have seen what a crash then took back
+	h        *history.History
+	txns     []txn // as h.Txns
+	regions  int
+	lanes    []lane // by origin, from 0
+	roots    map[rootKey]*node
+	leaves   []*leaf // in the order of their creation
+	unsure   []*pending
+	owed     map[debt]sum // what the sessions' acknowledged adds come to
+	budget   int
+	most     int
+	counts   map[string]int
+	found    []finding
+	told     map[spot]bool
+	gaveUp   []string // places on which the search gave up
+	searched int      // sums of pending increments that were visited
+	mark     int      // numbers the overlays
+	scratch  cut      // of the read being judged
+	faulty   bool     // there were faults: a crash may have taken back what only was applied
+	fickle   bool     // so reads may have seen what a crash then took back
 
 	lost map[string]int64 // region to when its disk was last taken away
 }

@@ -329,9 +329,9 @@ func (s *solver) judgeCounter(d *read, c cut) (changed bool) {
 	a := s.addends(d, c)
 	switch {
 	case a.loose:
-		s.counts["values that only bounds judge"]++
+		s.onlyBounds(d)
 		return false
-	case a.rest < a.minus || a.rest > a.plus || !s.reachable(&a):
+	case a.rest < a.minus || a.rest > a.plus || !s.reachable(d, &a):
 		s.wrongSum(d, c, &a)
 		return false
 	}
@@ -352,7 +352,7 @@ func allZero(v vec) bool { return !slices.ContainsFunc(v, func(t uint64) bool { 
 
 // reachable reports whether some of the free increments come to the rest: subset sum, by taking the
 // largest that fit first, else by all sums within the bounds.
-func (s *solver) reachable(a *addends) bool {
+func (s *solver) reachable(d *read, a *addends) bool {
 	if a.rest == 0 {
 		return true
 	}
@@ -370,14 +370,26 @@ func (s *solver) reachable(a *addends) bool {
 			left -= n
 		}
 	}
-	return left == 0 || s.reachableSum(sizes, rest)
+	return left == 0 || s.reachableSum(d, sizes, rest)
 }
 
+// mostSums is how many different sums one search may hold, mostSearched how many all of a check may visit.
+// Beyond them a counter is judged by what its pending increments come to at most and at least: of so many
+// sums nearly every one in between can be reached, so that looking on would find next to nothing.
+const (
+	mostSums     = 1 << 14
+	mostSearched = 1 << 24
+)
+
 // reachableSum is the exhaustive half. When it gives up it says that the sum can be reached.
-func (s *solver) reachableSum(sizes []int64, rest int64) bool {
+func (s *solver) reachableSum(d *read, sizes []int64, rest int64) bool {
 	sums := map[int64]bool{0: true}
 	for _, n := range sizes {
 		if !s.spend(len(sums)) {
+			return true
+		}
+		if s.searched += len(sums); len(sums) > mostSums || s.searched > mostSearched {
+			s.onlyBounds(d)
 			return true
 		}
 		next := make([]int64, 0, len(sums))
@@ -394,6 +406,14 @@ func (s *solver) reachableSum(sizes []int64, rest int64) bool {
 		}
 	}
 	return false
+}
+
+// onlyBounds counts a read of which no more is judged than its bounds.
+func (s *solver) onlyBounds(d *read) {
+	if !d.bounded {
+		d.bounded = true
+		s.counts["values that only bounds judge"]++
+	}
 }
 
 // wrongSum names a sum that no choice of pending increments explains.

@@ -23,6 +23,8 @@ type read struct {
 	own  effect
 	mine bool // own counts
 	all  bool // the transaction had reset it before
+
+	bounded bool // no more than its bounds could be judged
 }
 
 // winner is the value that was seen to win in a group, and by whom.
