@@ -207,6 +207,7 @@ func large() Input {
 // TestPagesOfLargeHistoriesAreSmall: whatever a history holds, the page can be sent by mail.
 func TestPagesOfLargeHistoriesAreSmall(t *testing.T) {
 	text := write(t, large())
+	t.Logf("%d transactions: %d KiB", len(large().History.Txns), len(text)>>10)
 	require.Less(t, len(text), 3<<20)
 	require.Contains(t, text, "160 more are not shown")
 	require.Contains(t, text, "1900 more faults are not listed")
