@@ -65,6 +65,8 @@ type Config struct {
 	// CacheBytes is the size of Pebble's block cache, LeafCacheBytes that of the cache of leaves,
 	// MemTableBytes that of a memtable. Defaults and sizing: storage.Config.
 	CacheBytes, LeafCacheBytes, MemTableBytes int64
+	// RemovalLeaves is how many leaves one step of a removal looks at. Default: storage.RemovalLeaves.
+	RemovalLeaves int
 	// Core is given what decides what this node shows, each time that its store has been opened, and returns
 	// what is asked in its place: a simulation sees each call by it. Default: the machine itself.
 	Core func(start causal.Start, m *causal.Machine) replication.Core

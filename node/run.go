@@ -61,7 +61,7 @@ func (n *run) storageConfig() storage.Config {
 	c := &n.config
 	return storage.Config{
 		FS: c.FS, Dir: c.Dir,
-		CacheBytes: c.CacheBytes, LeafCacheBytes: c.LeafCacheBytes, MemTableBytes: c.MemTableBytes,
+		CacheBytes: c.CacheBytes, LeafCacheBytes: c.LeafCacheBytes, MemTableBytes: c.MemTableBytes, RemovalLeaves: c.RemovalLeaves,
 		After:       n.after,
 		Incarnation: c.Random,
 		Logf:        c.logf,

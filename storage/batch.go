@@ -73,7 +73,7 @@ func (b *Batch) begin() {
 
 func (b *Batch) reset() {
 	b.sync, b.err, b.cleared, b.kept = false, nil, false, nil
-	b.budget = b.s.cfg.removalLeaves
+	b.budget = b.s.cfg.RemovalLeaves
 	if len(b.leaves) > maxKeptLeaves {
 		b.leaves = nil
 	}

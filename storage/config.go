@@ -86,8 +86,12 @@ type Config struct {
 	// goroutines, must not block and must not call Close. Default: nothing is called.
 	Fatal func(error)
 
-	removalLeaves int          // RemovalLeaves; tests lower it
-	hold          *atomic.Bool // tests: pending removals stay pending while it is true
+	// RemovalLeaves is how many leaves the removals of one batch look at, and how many a later chunk looks
+	// at. Default: the constant of that name, which says how to size it. A simulation lowers it, so that
+	// small removals come in chunks, too.
+	RemovalLeaves int
+
+	hold *atomic.Bool // tests: pending removals stay pending while it is true
 }
 
 func (c Config) withDefaults() Config {
@@ -97,7 +101,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SyncDelay, 20*time.Millisecond)
 	setDefault(&c.TidyInterval, time.Second)
 	setDefault(&c.SweepInterval, time.Second)
-	setDefault(&c.removalLeaves, RemovalLeaves)
+	setDefault(&c.RemovalLeaves, RemovalLeaves)
 	setDefault(&c.hold, new(atomic.Bool))
 	if c.FS == nil {
 		c.FS = vfs.Default

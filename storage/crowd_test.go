@@ -76,7 +76,7 @@ func (w *crowdWriter) Durable(err error) {
 // One group brings many more removals than may be pending before chunks go first: writes go on all
 // the same, each behind a bounded number of chunks.
 func TestWritesGoOnWhileManyRemovalsArePending(t *testing.T) {
-	s := openQuiet(t, Config{removalLeaves: 4})
+	s := openQuiet(t, Config{RemovalLeaves: 4})
 	const sets = 3 * PendingRemovals
 	a := removedAtOnce(t, s, sets, 16)
 	require.Greater(t, s.Stats().PendingRemoval, 2*PendingRemovals)
@@ -121,7 +121,7 @@ func TestRemovalsOfNothingAreBudgeted(t *testing.T) {
 }
 
 func TestMoreRemovalsThanMayBePendingAreRefused(t *testing.T) {
-	s := openQuiet(t, Config{removalLeaves: 1})
+	s := openQuiet(t, Config{RemovalLeaves: 1})
 	const sets = MaxPendingRemovals + 1
 	a := removedAtOnce(t, s, sets, 1)
 	require.GreaterOrEqual(t, s.Stats().PendingRemoval, MaxPendingRemovals, "one record may hold more")

@@ -62,7 +62,7 @@ func TestTruncationThatIsNotCommittedTruncatesNothing(t *testing.T) {
 // What a cut's removals have covered by then stays behind, and so do they: nobody at the newcomer reads
 // below the cut.
 func TestANewcomerGetsNoRemovals(t *testing.T) {
-	s := openQuiet(t, Config{removalLeaves: 1})
+	s := openQuiet(t, Config{RemovalLeaves: 1})
 	a, other := &author{lane: lane(1)}, &author{lane: lane(2)}
 	apply := func(a *author, at clock.Vector, ops ...kv.Op) clock.Vector {
 		r, enc := a.group(t, at, ops...)

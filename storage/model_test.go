@@ -123,7 +123,7 @@ func newWorld(t *rapid.T) *world {
 }
 
 func (w *world) open() {
-	s, err := Open(Config{FS: w.fs, Dir: "a/store", removalLeaves: worldLeafBudget, MemTableBytes: 256 << 10, SyncDelay: time.Hour,
+	s, err := Open(Config{FS: w.fs, Dir: "a/store", RemovalLeaves: worldLeafBudget, MemTableBytes: 256 << 10, SyncDelay: time.Hour,
 		TidyInterval: time.Millisecond, SweepInterval: time.Millisecond, LeafCacheBytes: 4 << 20, hold: &w.hold})
 	require.NoError(w.t, err)
 	w.s = s

@@ -7,7 +7,6 @@ import (
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
-	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -124,7 +123,7 @@ func (t *pendingTable) covers(key []byte) bool {
 // which the removal itself stands. (Lowering both entry by entry was tried; it forgot the dot of an
 // add that a pending removal had not seen, and the removal then took the add away.)
 func (t *pendingTable) lower(c *cuts) *cuts {
-	if list := t.all(); len(list) > 0 && !mutant.On(mutant.CutsPassRemoval) {
+	if list := t.all(); len(list) > 0 {
 		return list[0].under
 	}
 	return c

@@ -52,7 +52,7 @@ func TestCloseWaitsForReaders(t *testing.T) {
 // TestScanNeverSeesWhatAPendingRemovalTakesAway scans while removals are carried out in small pieces:
 // the last piece may land between opening an iterator and reading from it.
 func TestScanNeverSeesWhatAPendingRemovalTakesAway(t *testing.T) {
-	s, err := Open(Config{FS: vfs.NewMem(), Dir: "store", removalLeaves: 8})
+	s, err := Open(Config{FS: vfs.NewMem(), Dir: "store", RemovalLeaves: 8})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	a, at := &author{lane: lane(1)}, clock.Vector(nil)

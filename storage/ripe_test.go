@@ -76,7 +76,7 @@ func assigned(t testing.TB, s *Store, a *author, key string, n int) (at clock.Ve
 }
 
 func TestALeafBelowNoPendingRemovalWaitsForTheHorizonOnly(t *testing.T) {
-	s := openQuiet(t, Config{removalLeaves: 1})
+	s := openQuiet(t, Config{RemovalLeaves: 1})
 	fillOps(t, s, 3, func(i int) kv.Op { return setAdd("s", i) })
 	a := &author{lane: lane(1), last: s.Applied(lane(1))}
 	s.cfg.hold.Store(true)

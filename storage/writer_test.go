@@ -77,7 +77,7 @@ func TestDueSyncIsNeverBehindAChunk(t *testing.T) {
 	for name, sets := range map[string]int{"few removals": 1, "as many as may be pending": PendingRemovals + 1} {
 		t.Run(name, func(t *testing.T) {
 			var clk timers
-			s, err := Open(Config{FS: vfs.NewMem(), Dir: "store", SyncDelay: testSyncDelay, After: clk.after, removalLeaves: 1})
+			s, err := Open(Config{FS: vfs.NewMem(), Dir: "store", SyncDelay: testSyncDelay, After: clk.after, RemovalLeaves: 1})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.Close()) }()
 			elements := 500 / sets * sets
@@ -147,7 +147,7 @@ func TestUnreadableLeavesPauseARemovalAndNothingElse(t *testing.T) {
 			var clk timers
 			var complaints atomic.Int32
 			config := Config{FS: errorfs.Wrap(mem, reads), Dir: "store", SyncDelay: time.Hour, TidyInterval: testTidy, After: clk.after,
-				CacheBytes: 1, MemTableBytes: 256 << 10, removalLeaves: 1, hold: new(atomic.Bool), Logf: func(format string, args ...any) {
+				CacheBytes: 1, MemTableBytes: 256 << 10, RemovalLeaves: 1, hold: new(atomic.Bool), Logf: func(format string, args ...any) {
 					if strings.Contains(format, "a removal is not carried on") {
 						complaints.Add(1)
 					}

@@ -19,7 +19,6 @@ const (
 	HalfGroupVisible  Name = "half-group-visible"
 	CacheKeepsValue   Name = "cache-keeps-value"
 	LogSkipsFirst     Name = "log-skips-first"
-	CutsPassRemoval   Name = "cuts-pass-removal"
 	RemovalStopsShort Name = "removal-stops-short"
 
 	// replication/causal.

@@ -72,8 +72,6 @@ var table = []Mutant{
 		"storage.cached.unchanged", []string{semantics, session, causal}, "", 3},
 	{LogSkipsFirst, Protocol, "Who asks for a lane's log from a record on is sent it without the record that follows.",
 		"storage.Store.Log", []string{converge}, "", 5},
-	{CutsPassRemoval, Protocol, "Rewrites go by the newest cuts while a removal is still being written out.",
-		"storage.pendingTable.lower", []string{semantics, lost, converge}, "", 20},
 	{RemovalStopsShort, Arithmetic, "The removal of a large collection ends with the first batch of its leaves.",
 		"storage.Batch.remove", []string{semantics, converge}, "", 10},
 

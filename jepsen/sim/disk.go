@@ -24,8 +24,8 @@ type disk struct {
 	ended  bool          // nobody uses it any more: nothing takes time or fails
 }
 
-func newDisk(mem *vfs.MemFS, random *rand.Rand, reach *reached) *disk {
-	return &disk{FS: mem, random: random, reach: reach}
+func newDisk(sync time.Duration, random *rand.Rand, reach *reached) *disk {
+	return &disk{FS: vfs.NewCrashableMem(), random: random, reach: reach, slow: sync}
 }
 
 func (d *disk) mem() *vfs.MemFS { return d.FS.(*vfs.MemFS) }

@@ -158,11 +158,11 @@ func (w *world) disk(ctx context.Context, f fault, m *machine) {
 	m.on()
 }
 
-// slow makes the disk slow, or fast again.
+// slow makes the disk slower than it is by itself, or, with 0, no more.
 func (m *machine) slow(by time.Duration) {
 	<-m.power
 	defer func() { m.power <- struct{}{} }()
-	m.disk.setSlow(by)
+	m.disk.setSlow(m.world.plan.Machines[m.name].Sync + by)
 }
 
 func (m *machine) failDisk(err syscall.Errno) {

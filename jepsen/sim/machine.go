@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/client/embedded/door"
 	"github.com/theriac-db/theriac/kv"
@@ -62,7 +60,7 @@ func (w *world) newMachine(name string, p machinePlan) *machine {
 		bad: w.plan.BadCalls,
 	}
 	m.db = client.New(m.calls)
-	m.disk = newDisk(vfs.NewCrashableMem(), rand.New(rand.NewPCG(p.Seed, 4)), w.reach)
+	m.disk = newDisk(p.Sync, rand.New(rand.NewPCG(p.Seed, 4)), w.reach)
 	m.watch.machine = m
 	m.power = make(chan struct{}, 1)
 	m.power <- struct{}{}
@@ -140,7 +138,7 @@ func (m *machine) config(l *life, founds bool) node.Config {
 		Region: m.name, Dir: "data", FS: l.disk, Time: m.clock, Random: m.random, Transport: l.endpoint,
 		Addresses: node.Addresses{Peer: m.name},
 		LogAge:    p.LogAge, LogBytes: p.LogBytes, LogLimit: p.LogLimit,
-		CacheBytes: 1 << 20, LeafCacheBytes: p.LeafCache, MemTableBytes: p.MemTable,
+		CacheBytes: 1 << 20, LeafCacheBytes: p.LeafCache, MemTableBytes: p.MemTable, RemovalLeaves: p.RemovalLeaves,
 		Log:   logWriter{m},
 		Fatal: func(err error) { m.gaveUp(l, err) },
 		Core: func(start causal.Start, c *causal.Machine) replication.Core {
@@ -233,7 +231,7 @@ func (m *machine) loseDisk() (alone []string, done bool) {
 	alone = m.watch.alone()
 	m.watch.lost()
 	random := rand.New(rand.NewPCG(m.draw.Uint64(), 4))
-	m.disk = newDisk(vfs.NewCrashableMem(), random, m.world.reach)
+	m.disk = newDisk(m.world.plan.Machines[m.name].Sync, random, m.world.reach)
 	return alone, true
 }
 

@@ -30,6 +30,7 @@ type plan struct {
 	LogBytes, LogLimit int64
 	LeafCache          int64
 	MemTable           int64
+	RemovalLeaves      int // that one step of a removal looks at; 0: many
 
 	Faults []nemesis.Fault // of the kinds that package nemesis knows
 	More   []fault         // of the kinds that only a simulation can do
@@ -40,6 +41,7 @@ type machinePlan struct {
 	Seed   uint64
 	Offset time.Duration // of its wall clock
 	Drift  float64
+	Sync   time.Duration // what a sync of its disk takes, about, when the disk is not slow
 }
 
 // fault is one of the kinds that only a simulation can do.
@@ -87,9 +89,7 @@ func newPlan(o Options) (*plan, error) {
 		late = 1 + d.IntN(min(2, n-2))
 	}
 	p.Regions, p.Late = regionNames[:n-late], regionNames[n-late:n]
-	for _, name := range p.all() {
-		p.Machines[name] = machinePlan{Seed: d.Uint64(), Offset: d.between(-100*time.Millisecond, 100*time.Millisecond), Drift: (d.Float64() - 0.5) * 2e-4}
-	}
+	p.drawMachines(d)
 	p.drawLoad(d, o)
 	p.drawNetwork(d)
 	p.drawStores(d)
@@ -100,6 +100,18 @@ func newPlan(o Options) (*plan, error) {
 }
 
 func (p *plan) all() []string { return append(append([]string(nil), p.Regions...), p.Late...) }
+
+// drawMachines draws clocks. Where all are right, regions commit in the same microsecond.
+func (p *plan) drawMachines(d drawing) {
+	right := d.chance(0.3)
+	for _, name := range p.all() {
+		m := machinePlan{Seed: d.Uint64(), Offset: d.between(-100*time.Millisecond, 100*time.Millisecond), Drift: (d.Float64() - 0.5) * 2e-4}
+		if right {
+			m.Offset, m.Drift = 0, 0
+		}
+		p.Machines[name] = m
+	}
+}
 
 func (p *plan) drawLoad(d drawing, o Options) {
 	p.Txns = o.Txns + o.Txns/4 + d.IntN(o.Txns/2+1) // some calls are left out while others take long
@@ -144,6 +156,20 @@ func (p *plan) drawStores(d drawing) {
 	p.LogBytes = 1 << 20
 	if d.chance(0.4) {
 		p.LogBytes, p.LogLimit, p.LogAge = 1, 1, d.between(time.Second, 20*time.Second)
+	} else if d.chance(0.7) {
+		p.drawSyncs(d)
+	}
+	if d.chance(0.5) {
+		p.RemovalLeaves = 1 + d.IntN(8)
+	}
+}
+
+// drawSyncs draws how fast disks are. Only where no region can fall behind: see drawMore.
+func (p *plan) drawSyncs(d drawing) {
+	for _, name := range p.all() {
+		m := p.Machines[name]
+		m.Sync = d.between(time.Millisecond, 40*time.Millisecond)
+		p.Machines[name] = m
 	}
 }
 
@@ -243,7 +269,7 @@ func (p *plan) String() string {
 	fmt.Fprintf(&b, "seed %d: workload %s, %d transactions by %d workers in %v, at multiples of %v\n", p.Seed, p.Workload, p.Txns, p.Workers, p.Duration, p.Beat)
 	fmt.Fprintf(&b, "regions %v, later %v\n", p.Regions, p.Late)
 	for _, name := range p.all() {
-		fmt.Fprintf(&b, "%s: clock off by %v, drift %.0f ppm\n", name, p.Machines[name].Offset, p.Machines[name].Drift*1e6)
+		fmt.Fprintf(&b, "%s: clock off by %v, drift %.0f ppm; syncs take %v\n", name, p.Machines[name].Offset, p.Machines[name].Drift*1e6, p.Machines[name].Sync)
 	}
 	for i, a := range p.all() {
 		for _, b2 := range p.all()[:i] {
@@ -252,7 +278,7 @@ func (p *plan) String() string {
 		}
 	}
 	fmt.Fprintf(&b, "messages duplicated %.2f%%, reordered %.2f%%; bad calls %.1f%%\n", p.Unruly.duplicate*100, p.Unruly.reorder*100, p.BadCalls*100)
-	fmt.Fprintf(&b, "log age %v, bytes %d, limit %d; leaf cache %d, memtable %d\n", p.LogAge, p.LogBytes, p.LogLimit, p.LeafCache, p.MemTable)
+	fmt.Fprintf(&b, "log age %v, bytes %d, limit %d; leaf cache %d, memtable %d, removal step %d\n", p.LogAge, p.LogBytes, p.LogLimit, p.LeafCache, p.MemTable, p.RemovalLeaves)
 	for _, f := range p.Faults {
 		fmt.Fprintln(&b, f)
 	}
