@@ -62,12 +62,14 @@ func (c *callers) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 		c.note(err)
 		return resp, err
 	}
+	c.retried(req.Options)
 	req.Ops, req.Queries = slices.Clone(req.Ops), slices.Clone(req.Queries) // one that is held up outlives the call
 	return through(ctx, c, call)
 }
 
 // Commit implements kv.Service.
 func (c *callers) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
+	c.retried(o)
 	return through(ctx, c, func(ctx context.Context) (kv.Receipt, error) { return c.Service.Commit(ctx, id, o) })
 }
 
@@ -83,6 +85,18 @@ func (c *callers) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries
 	values, err := c.Service.Execute(ctx, id, ops, queries)
 	c.note(err)
 	return values, err
+}
+
+// Outcome implements kv.Service.
+func (c *callers) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
+	c.reach.count("outcome asked for")
+	return c.Service.Outcome(ctx, req)
+}
+
+func (c *callers) retried(o kv.Options) {
+	if o.Attempt.Retry {
+		c.reach.count("write tried again")
+	}
 }
 
 // through makes a call that may write, or has it go wrong.

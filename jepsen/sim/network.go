@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/jepsen/nemesis"
 	"github.com/theriac-db/theriac/replication"
 )
@@ -44,6 +45,7 @@ type unruly struct{ duplicate, reorder float64 }
 // generator, in the order in which it is asked.
 type network struct {
 	reach  *reached
+	nameOf func(clock.Region) string // "" while nobody knows
 	unruly unruly
 
 	mu        sync.Mutex
@@ -53,8 +55,8 @@ type network struct {
 	made      uint64 // pipes
 }
 
-func newNetwork(random *rand.Rand, u unruly, r *reached) *network {
-	return &network{reach: r, unruly: u, random: random, links: map[link]*linkState{}, listeners: map[string]*endpoint{}}
+func newNetwork(random *rand.Rand, u unruly, r *reached, nameOf func(clock.Region) string) *network {
+	return &network{reach: r, nameOf: nameOf, unruly: u, random: random, links: map[link]*linkState{}, listeners: map[string]*endpoint{}}
 }
 
 // linkLocked finds a link. The caller holds mu.

@@ -22,7 +22,7 @@ func (n *network) pair(a, b *endpoint) (here, there *conn) {
 	ab, ba := n.newPipe(link{a.name, b.name}), n.newPipe(link{b.name, a.name})
 	here = &conn{at: a, in: ba, out: ab, remote: b.name}
 	there = &conn{at: b, in: ab, out: ba, remote: a.name}
-	ab.conn, ba.conn = here, there
+	ab.conn, ba.conn, ab.back, ba.back = here, there, ba, ab
 	return here, there
 }
 
@@ -54,6 +54,7 @@ type pipe struct {
 	network *network
 	link    link
 	conn    *conn  // the sender's end
+	back    *pipe  // the other direction
 	number  uint64 // in the order of their beginning
 
 	readable, writable chan struct{} // hold one: look again
@@ -63,6 +64,9 @@ type pipe struct {
 	last   time.Time // when the last message arrives
 	closed bool      // by the writer, or with the connection: nothing follows
 	gone   bool      // by the reader: nobody reads
+
+	relayMu sync.Mutex
+	relayed map[uint32]bool // subscriptions to lanes of others than the sender
 }
 
 // flight is a message on its way.
@@ -133,6 +137,7 @@ func (p *pipe) push(m *peerv1.Message, due time.Time) {
 		due = p.last
 	}
 	p.last = due
+	p.inspect(m)
 	p.queue = append(p.queue, flight{m, due})
 	if !ordinary(m) {
 		return

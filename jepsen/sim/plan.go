@@ -114,7 +114,7 @@ func (p *plan) drawMachines(d drawing) {
 }
 
 func (p *plan) drawLoad(d drawing, o Options) {
-	p.Txns = o.Txns + o.Txns/4 + d.IntN(o.Txns/2+1) // some calls are left out while others take long
+	p.Txns = o.Txns + o.Txns/2 + d.IntN(o.Txns/2+1) // some calls are left out while others take long
 	p.Workers = len(p.all()) * (2 + d.IntN(3))
 	if d.chance(0.5) {
 		p.Beat = d.between(time.Millisecond, 3*time.Second)

@@ -40,9 +40,9 @@ func newWorld(ctx context.Context, p *plan) *world {
 	reach := newReached()
 	w := &world{
 		plan: p, ctx: ctx, start: time.Now(), reach: reach, registry: newRegistry(), log: &logBook{},
-		network: newNetwork(rand.New(rand.NewPCG(p.Seed, 5)), p.Unruly, reach),
-		byName:  map[string]*machine{}, numbers: map[clock.Region]string{}, present: map[string]bool{},
+		byName: map[string]*machine{}, numbers: map[clock.Region]string{}, present: map[string]bool{},
 	}
+	w.network = newNetwork(rand.New(rand.NewPCG(p.Seed, 5)), p.Unruly, reach, w.nameOf)
 	for k, l := range p.Links {
 		w.network.setDelay(k, l[0], l[1])
 	}
@@ -89,6 +89,13 @@ func (w *world) named(number clock.Region, name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.numbers[number] = name
+}
+
+// nameOf is the region with a number, "" while nobody knows.
+func (w *world) nameOf(number clock.Region) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.numbers[number]
 }
 
 // switchOn starts a machine.

@@ -1,0 +1,135 @@
+package sim
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+func TestClocksAreOffDriftAndStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMachineClock(time.Second, 0.5)
+		start := clock.WallOf(time.Now())
+		time.Sleep(10 * time.Second)
+		require.Equal(t, 15*time.Second, c.Monotonic())
+		require.Equal(t, 16*time.Second, c.Wall().Sub(start))
+		began := time.Now()
+		fired, _ := c.NewTimer(3 * time.Second)
+		<-fired
+		require.InDelta(t, 2*time.Second, time.Since(began), 10, "a fast clock's timers are early")
+		require.GreaterOrEqual(t, c.Monotonic(), 18*time.Second, "never before their time by the same clock")
+		c.set(-time.Hour)
+		require.Less(t, c.Wall(), start)
+		c.set(0)
+		c.synchronise()
+		require.Equal(t, clock.WallOf(time.Now()), c.Wall())
+		mono := c.Monotonic()
+		time.Sleep(time.Second)
+		require.Equal(t, mono+time.Second, c.Monotonic())
+		fired, release := c.NewTimer(time.Hour)
+		release()
+		require.Empty(t, fired)
+	})
+}
+
+func write(t *testing.T, d *disk, name, text string) vfs.File {
+	t.Helper()
+	f, err := d.Create(name, vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	_, err = f.Write([]byte(text))
+	require.NoError(t, err)
+	return f
+}
+
+func TestDisksAreSlowFailAndForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(vfs.NewCrashableMem(), rand.New(rand.NewPCG(1, 1)), newReached())
+		f, other := write(t, d, "1.log", "synced"), write(t, d, "2.sst", "x")
+		d.setSlow(100 * time.Millisecond)
+		began := time.Now()
+		require.NoError(t, f.Sync())
+		took := time.Since(began)
+		require.GreaterOrEqual(t, took, 50*time.Millisecond)
+		require.Less(t, took, 150*time.Millisecond)
+		require.NoError(t, other.Sync())
+		require.Equal(t, took, time.Since(began), "only the log is slow")
+		root, err := d.OpenDir("")
+		require.NoError(t, err)
+		require.NoError(t, root.Sync())
+		_, err = f.Write([]byte(" not"))
+		require.NoError(t, err)
+		d.fail(syscall.EIO)
+		require.True(t, d.failing())
+		_, err = f.SyncTo(1)
+		for _, err := range []error{err, f.Sync(), f.SyncData()} {
+			require.ErrorIs(t, err, syscall.EIO)
+		}
+		after := d.crash()
+		require.False(t, after.failing(), "a new process meets a new disk")
+		read, err := after.Open("1.log")
+		require.NoError(t, err)
+		b, err := io.ReadAll(read)
+		require.NoError(t, err)
+		require.Contains(t, string(b), "synced")
+		d.end()
+		require.NoError(t, f.SyncData(), "what is over disturbs nobody")
+	})
+}
+
+// answering takes all requests.
+type answering struct {
+	kv.Service
+	taken int
+}
+
+func (a *answering) Do(context.Context, kv.Request) (kv.Response, error) {
+	a.taken++
+	return kv.Response{}, nil
+}
+
+func (a *answering) Commit(context.Context, kv.TxnID, kv.Options) (kv.Receipt, error) {
+	a.taken++
+	return kv.Receipt{}, nil
+}
+
+func TestCallsGetLostAndArriveLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var late sync.WaitGroup
+		a := &answering{}
+		c := &callers{Service: a, region: "eu", reach: newReached(), late: &late, ctx: t.Context(), random: rand.New(rand.NewPCG(1, 1))}
+		write := kv.Request{Ops: make([]kv.Op, 1)}
+		write.Options.Attempt.Retry = true
+		_, err := c.Do(t.Context(), write)
+		require.NoError(t, err)
+		c.setBad(1)
+		_, err = c.Do(t.Context(), kv.Request{}) // a read
+		require.NoError(t, err)
+		for i := range 300 {
+			if i%2 == 0 {
+				_, err = c.Do(t.Context(), write)
+			} else {
+				_, err = c.Commit(t.Context(), 1, kv.Options{})
+			}
+			require.ErrorIs(t, err, kv.ErrUnavailable)
+			require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err))
+		}
+		late.Wait()
+		counts := c.reach.all()
+		require.Equal(t, 300, counts["request lost"]+counts["answer lost"]+counts["request held up"])
+		require.NotZero(t, counts["request lost"])
+		require.Equal(t, counts["request held up"], counts["late request taken"])
+		require.Equal(t, 2+counts["answer lost"]+counts["request held up"], a.taken)
+		require.Equal(t, 151, counts["write tried again"])
+	})
+}
