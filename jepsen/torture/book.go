@@ -37,6 +37,8 @@ const (
 	Clear                 // the whole object; Part is empty
 )
 
+var deedNames = [...]string{Add: "add", Put: "put", Take: "take", Clear: "clear"}
+
 // Effect is one deed of a transaction.
 type Effect struct {
 	Place Place
@@ -96,6 +98,7 @@ type Entry struct {
 type Book struct {
 	mu    sync.Mutex
 	open  []*Entry // not settled, in the order in which they were begun
+	last  []*Entry // that were settled last
 	known map[string]Fate
 	must  Reading // what the settled ones make
 	count map[string]int
@@ -149,8 +152,27 @@ func (b *Book) Settle(r Reading, answers map[string]Fate) []string {
 			b.fold(e)
 		}
 	}
-	b.open = nil
+	b.last, b.open = b.open, nil
 	return append(wrong, b.compare(r)...)
+}
+
+// Dump writes the entries that were settled last and those that are open, one line each, for whoever looks
+// into a failure.
+func (b *Book) Dump() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out strings.Builder
+	for _, e := range append(slices.Clone(b.last), b.open...) {
+		fmt.Fprintf(&out, "%s of %s, told %s, is %s:", e.ID, e.Writer, e.Promise, e.Fate)
+		for _, f := range e.Effects[:min(len(e.Effects), maxFindings)] {
+			fmt.Fprintf(&out, " %s %s", deedNames[f.Deed], f.Place)
+			if f.Deed == Add {
+				fmt.Fprintf(&out, " %d", f.N)
+			}
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
 }
 
 // judge decides the fate of one entry.

@@ -71,6 +71,9 @@ func (w *world) keep() string {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "\nnot kept: " + err.Error()
 	}
+	if err := os.WriteFile(filepath.Join(dir, "book"), []byte(w.book.Dump()), 0o600); err != nil {
+		return "\nnot kept: " + err.Error()
+	}
 	for _, s := range w.sites {
 		if err := os.WriteFile(filepath.Join(dir, s.name+".log"), []byte(s.log.String()), 0o600); err != nil {
 			return "\nnot kept: " + err.Error()

@@ -57,7 +57,8 @@ func (k *Kills) folder(ctx context.Context, number int, aims []Aim) (err error) 
 	}
 	f.end()
 	if err != nil {
-		return fmt.Errorf("folder %s, kill %d of its life: %w", f.dir, f.cycle, err)
+		err = errors.Join(err, os.WriteFile(filepath.Join(f.dir, "book"), []byte(f.book.Dump()), 0o600))
+		return fmt.Errorf("kill %d of the life of the folder that is kept in %s: %w", f.cycle, f.dir, err)
 	}
 	return os.RemoveAll(f.dir)
 }

@@ -2,6 +2,8 @@ package torture
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -124,6 +126,10 @@ func TestVerificationCatchesLiars(t *testing.T) {
 				found = found || strings.Contains(caught, f)
 			}
 			require.True(t, found, "caught: %q", caught)
+			_, kept, _ := strings.Cut(caught, "kept in ")
+			book, err := os.ReadFile(filepath.Join(kept, "book"))
+			require.NoError(t, err)
+			require.NotEmpty(t, book)
 		})
 	}
 }
