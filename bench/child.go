@@ -48,10 +48,10 @@ type ready struct {
 
 // request is what a parent asks.
 type request struct {
-	Do         string          // "fill", "add", "watch", "reach"
+	Do         string          // "fill", "add", "watch", "reach", "check"
 	Keys       int             // fill, add: counters
 	Goroutines int             // add
-	Count      int64           // add: stop after so many; 0: after Seconds
+	Count      int64           // add: stop after so many; 0: after Seconds; check: transactions
 	Seconds    float64         // add, watch
 	Rate       float64         // add: a second; 0: as fast as it goes
 	Applied    bool            // add: answer before it is on disk
@@ -63,12 +63,14 @@ type request struct {
 // reply is a child's answer.
 type reply struct {
 	Error    string
-	Done     int64   // add: how many
-	Seconds  float64 // add: in which time
+	Done     int64   // add: how many; check: operations
+	Seconds  float64 // add: in which time; check: of processor
 	Commits  []point // add: some commits, with the moments at which they were answered
 	Progress []point // add: how far it was when
 	Rises    []point // watch: what was exposed when
 	Late     float64 // watch: by how many milliseconds its looks came late, at the 99th percentile
+	Bytes    int64   // check: memory, at its peak
+	Limit    float64 // check: seconds that reading took
 }
 
 // point is something seen at a moment of the machine's clock, which all children share.
@@ -81,15 +83,17 @@ type point struct {
 // childLine bounds a message between parent and child: a minute's points.
 const childLine = 256 << 20
 
-// RunChild is the main function of a child: args say what it is, "echo BYTES" or "region CONFIG".
+// RunChild is the main function of a child: args say what it is, "echo BYTES", "region CONFIG" or "check".
 func RunChild(ctx context.Context, args []string, in io.Reader, out io.Writer, open RegionOpener) error {
 	switch {
 	case len(args) == 2 && args[0] == "echo":
 		return echoChild(args[1], in, out)
 	case len(args) == 2 && args[0] == "region":
 		return regionChild(ctx, args[1], in, out, open)
+	case len(args) == 1 && args[0] == "check":
+		return checkChild(in, out)
 	}
-	return fmt.Errorf("bench: child %q: want echo BYTES or region CONFIG", args)
+	return fmt.Errorf("bench: child %q: want echo BYTES, region CONFIG or check", args)
 }
 
 func echoChild(size string, in io.Reader, out io.Writer) error {

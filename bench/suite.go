@@ -29,18 +29,19 @@ type Scale struct {
 	Elements int           // of the large set
 	Sustain  time.Duration // of the replication run
 	Settle   time.Duration // to wait until all is settled, at most
+	Checked  int           // transactions of a history
 }
 
 // Full is the scale of the published figures.
 func Full() Scale {
 	return Scale{Rounds: 9, Slice: 800 * time.Millisecond, Keys: 10_000, Many: 1_000_000, Adds: 1_000_000,
-		Elements: 1_000_000, Sustain: time.Minute, Settle: time.Minute}
+		Elements: 1_000_000, Sustain: time.Minute, Settle: time.Minute, Checked: 100_000}
 }
 
 // Quick is a scale for a first impression, in about two minutes.
 func Quick() Scale {
 	return Scale{Rounds: 5, Slice: 250 * time.Millisecond, Keys: 10_000, Many: 100_000, Adds: 100_000,
-		Elements: 100_000, Sustain: 5 * time.Second, Settle: 15 * time.Second}
+		Elements: 100_000, Sustain: 5 * time.Second, Settle: 15 * time.Second, Checked: 10_000}
 }
 
 // Env is what benchmarks run in.
@@ -84,6 +85,7 @@ func All() []Benchmark {
 		{"size-set-whole", sizeOfDeletedSet},
 		{"size-counter", sizeOfCounters},
 		{"reopen", reopen},
+		{"checking", checking},
 	}
 }
 

@@ -121,7 +121,7 @@ func tiny(t *testing.T) (*Env, *memory) {
 	require.NoError(t, err)
 	return &Env{
 		Scale: Scale{Rounds: 1, Slice: 5 * time.Millisecond, Keys: 20, Many: 100, Adds: 50, Elements: 40,
-			Sustain: 50 * time.Millisecond, Settle: time.Second},
+			Sustain: 50 * time.Millisecond, Settle: time.Second, Checked: 80},
 		Open: m.opener, Dir: t.TempDir(), Self: []string{self, "child"},
 		Logf: t.Logf,
 	}, m
@@ -129,7 +129,7 @@ func tiny(t *testing.T) (*Env, *memory) {
 
 func TestEveryBenchmarkGivesItsFigures(t *testing.T) {
 	want := map[string]int{"adds-unsynced": 3, "adds-synced": 2, "hot-counter": 2, "large-set": 3, "rpc": 1, "replication": 3,
-		"catch-up": 1, "size-set": 1, "size-set-whole": 1, "size-counter": 1, "reopen": 1}
+		"catch-up": 1, "size-set": 1, "size-set-whole": 1, "size-counter": 1, "reopen": 1, "checking": 7}
 	e, m := tiny(t)
 	counts := map[string]int{}
 	for _, f := range Run(t.Context(), e, All()) {

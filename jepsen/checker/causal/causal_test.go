@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/checker/causal/model"
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
@@ -19,11 +20,7 @@ import (
 // small, and so are the histories that they make, too small for more than one chain of causes.
 func drawn(t *rapid.T) *history.History {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-	m := newModel(rng.IntN, 3, 2+rng.IntN(4), 6, false)
-	for range rng.IntN(60) {
-		m.step(4)
-	}
-	return m.h
+	return model.History(rng.IntN, model.Shape{Regions: 3, Keys: 2 + rng.IntN(4), Callers: 6, Ops: 4}, rng.IntN(60))
 }
 
 // TestCorrectHistoriesAreValid: whatever a causally consistent database answers is valid.
@@ -189,11 +186,7 @@ func TestClockPagesAreSharedAndCorrect(t *testing.T) {
 // large makes a correct history from a seed.
 func large(seed uint64, txns, keys int, plain bool) *history.History {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	m := newModel(rng.IntN, 5, keys, 50, plain)
-	for range txns {
-		m.step(8)
-	}
-	return m.h
+	return model.History(rng.IntN, model.Shape{Regions: 5, Keys: keys, Callers: 50, Ops: 8, Plain: plain}, txns)
 }
 
 // BenchmarkCheck takes histories as a run makes them: 50 callers in 5 regions, 4.5 operations a transaction, 5%

@@ -1,4 +1,4 @@
-package causal
+package model
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ type model struct {
 	values  map[string][]written // of each register, by rising time
 	callers []caller
 	h       *history.History
-	last    int  // session and process numbers given out
-	plain   bool // all callers have sessions and call at causal level
+	last    int // session and process numbers given out
+	plain   bool
 }
 
 // cut says how many commits of each region are in a view.
@@ -42,21 +42,32 @@ type caller struct {
 	token            cut
 }
 
-func newModel(choose func(int) int, regions, keys, callers int, plain bool) *model {
-	m := &model{choose: choose, plain: plain, times: make([]int, regions), count: make([]int, regions), values: map[string][]written{}}
+// Shape says what kind of history is made.
+type Shape struct {
+	Regions, Keys, Callers int
+	Ops                    int  // of a transaction, at most
+	Plain                  bool // all callers have sessions and call at causal level
+}
+
+// History makes a history of so many transactions. choose draws a number from 0 to n-1.
+func History(choose func(n int) int, s Shape, txns int) *history.History {
+	m := &model{choose: choose, plain: s.Plain, times: make([]int, s.Regions), count: make([]int, s.Regions), values: map[string][]written{}}
 	m.h = &history.History{Header: history.Header{Version: history.Version, Workload: "model"}}
-	for i := range regions {
-		m.regions = append(m.regions, make(cut, regions))
+	for i := range s.Regions {
+		m.regions = append(m.regions, make(cut, s.Regions))
 		m.h.Header.Regions = append(m.h.Header.Regions, fmt.Sprint("r", i+1))
 	}
-	for i := range keys {
+	for i := range s.Keys {
 		m.keys = append(m.keys, fmt.Sprint("k", i))
 	}
-	m.callers = make([]caller, callers)
+	m.callers = make([]caller, s.Callers)
 	for i := range m.callers {
-		m.renew(&m.callers[i], plain || i%8 != 7)
+		m.renew(&m.callers[i], s.Plain || i%8 != 7)
 	}
-	return m
+	for range txns {
+		m.step(s.Ops)
+	}
+	return m.h
 }
 
 // renew gives a caller a new process, and a new session or none.
@@ -68,8 +79,7 @@ func (m *model) renew(c *caller, session bool) {
 	}
 }
 
-// step runs a transaction of up to ops operations, of an outcome as a run under faults would have it:
-// one in 20 is unknown, one in 50 fails, and unless all is plain one in 20 is at eventual level.
+// step runs a transaction of up to ops operations.
 func (m *model) step(ops int) {
 	if m.choose(3) == 0 {
 		m.regions[m.choose(len(m.regions))].join(m.regions[m.choose(len(m.regions))])
