@@ -19,31 +19,26 @@ import (
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
-// Histories that are checked.
-var checkedShape = model.Shape{Regions: 5, Keys: 1000, Callers: 50, Ops: 8} // 4.5 operations a transaction
+// checkedShape is of the histories that are checked: 4.5 operations a transaction.
+var checkedShape = model.Shape{Regions: 5, Keys: 1000, Callers: 50, Ops: 8, Plain: true}
 
 // checkPatience is how long a parent waits for a history to be made, checked and read.
 const checkPatience = 20 * time.Minute
 
-// checking: histories of five sizes are checked for causal consistency, each by a process of its own on one core. It is
-// processor time that counts, not time on the clock: nothing is waited for.
+// checking: histories of five sizes are checked for causal consistency, each by a process of its own on one core, and one
+// with calls of all kinds. It is processor time that counts, not time on the clock: nothing is waited for.
 func checking(ctx context.Context, e *Env) ([]Figure, error) {
-	const unit = "s of a core"
 	note := fmt.Sprintf("reading the same history from its file; processor time, by a process of its own on one core; %d callers in %d regions, %s registers",
 		checkedShape.Callers, checkedShape.Regions, number(float64(checkedShape.Keys)))
 	goals := []Goal{{}, {}, {}, atMostOurs(10), atMostOurs(60)}
 	var figures []Figure
 	var each []float64 // seconds a transaction
 	for i, txns := range []int{e.Checked / 8, e.Checked / 4, e.Checked / 2, e.Checked, e.Checked * 20 / 9} {
-		r, err := checked(ctx, e, txns)
+		r, err := checked(ctx, e, txns, true)
 		if err != nil {
 			return figures, err
 		}
-		f := alone(fmt.Sprintf("checking %s transactions (%s operations) for causal consistency, 5%% of unknown outcome",
-			number(float64(txns)), number(float64(r.Done))), unit, r.Seconds, goals[i], note)
-		f.Limit, f.Ratio = r.Limit, r.Seconds/r.Limit
-		f.Low, f.High = f.Ratio, f.Ratio
-		figures = append(figures, f)
+		figures = append(figures, r.checked(txns, "5% of unknown outcome", goals[i], note))
 		each = append(each, r.Seconds/float64(txns))
 		if i == 3 {
 			figures = append(figures, alone(fmt.Sprintf("memory of checking %s transactions, peak", number(float64(txns))), "MiB",
@@ -52,16 +47,29 @@ func checking(ctx context.Context, e *Env) ([]Figure, error) {
 	}
 	growth := alone("time a transaction of the largest of these by that of the smallest", "times", each[len(each)-1]/each[0], atMostOurs(2),
 		"1 would be linear")
-	return append(figures, growth), nil
+	r, err := checked(ctx, e, e.Checked, false)
+	if err != nil {
+		return figures, err
+	}
+	return append(figures, growth, r.checked(e.Checked, "5% of unknown outcome, 5% at level eventual, an eighth of no session", atMostOurs(10), note)), nil
 }
 
-func checked(ctx context.Context, e *Env, txns int) (r reply, err error) {
+// checked is the figure of one history.
+func (r *reply) checked(txns int, of string, g Goal, note string) Figure {
+	f := alone(fmt.Sprintf("checking %s transactions (%s operations) for causal consistency, %s",
+		number(float64(txns)), number(float64(r.Done)), of), "s of a core", r.Seconds, g, note)
+	f.Limit, f.Ratio = r.Limit, r.Seconds/r.Limit
+	f.Low, f.High = f.Ratio, f.Ratio
+	return f
+}
+
+func checked(ctx context.Context, e *Env, txns int, plain bool) (r reply, err error) {
 	p, err := startChild(ctx, e, "", "check")
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, p.quit()) }()
-	return p.ask(request{Do: "check", Count: int64(txns)}, checkPatience)
+	return p.ask(request{Do: "check", Count: int64(txns), Plain: plain}, checkPatience)
 }
 
 // checkChild checks one history for its parent.
@@ -79,7 +87,7 @@ func checkChild(in io.Reader, out io.Writer) error {
 		return fmt.Errorf("bench: child: %w", err)
 	}
 	runtime.GOMAXPROCS(1)
-	r, err := check(int(q.Count))
+	r, err := check(int(q.Count), q.Plain)
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -87,8 +95,10 @@ func checkChild(in io.Reader, out io.Writer) error {
 }
 
 // check makes a history, checks it, and reads it from its file's bytes.
-func check(txns int) (r reply, err error) {
-	h := model.History(rand.New(rand.NewPCG(1, 0)).IntN, checkedShape, txns)
+func check(txns int, plain bool) (r reply, err error) {
+	shape := checkedShape
+	shape.Plain = plain
+	h := model.History(rand.New(rand.NewPCG(1, 0)).IntN, shape, txns)
 	for i := range h.Txns {
 		r.Done += int64(len(h.Txns[i].Ops))
 	}

@@ -56,6 +56,7 @@ type request struct {
 	Rate       float64         // add: a second; 0: as fast as it goes
 	Applied    bool            // add: answer before it is on disk
 	Fresh      bool            // add: each to a counter of its own, whose key is random bytes
+	Plain      bool            // check: all callers have sessions and call at causal level
 	Region     clock.Region    // watch, reach: whose exposed timestamp
 	Time       clock.Timestamp // reach: wait for it
 }

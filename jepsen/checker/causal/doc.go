@@ -75,7 +75,7 @@
 //   - An inferred edge against happened-before is a violation by itself and is told as one, not put into the graph.
 //
 // Cost: O(n k) for n operations and k chains at worst, since the clocks of two transactions may differ in
-// every chain; near linear where few chains are alive at a time. BenchmarkCheck measures it.
+// every chain. Measured growth is well above linear (docs/benchmarks.md). BenchmarkCheck measures it.
 //
 // # Invariants
 //

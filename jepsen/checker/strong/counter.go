@@ -116,17 +116,17 @@ type moment struct {
 // ordered; if none does though some were dropped, more are held.
 const minWidth = 16
 
-// addsUp reports whether the calls can be ordered, and whether that is certain.
+// addsUp reports whether the calls can be ordered, and whether that is certain. It holds width lines at first.
 //
 // Its steps are small, and need no memory: ten count as one of porcupine's.
-func addsUp(calls []call, budget int) (fits, sure bool) {
+func addsUp(calls []call, budget, width int) (fits, sure bool) {
 	times := moments(calls)
 	effects, ok := effectsOf(calls)
 	if !ok || !withinSums(calls, effects, times) {
 		return false, true
 	}
 	left := 10 * budget
-	for width := minWidth; left > 0; width *= 8 {
+	for ; left > 0; width *= 8 {
 		l := &ledger{left: left, width: width, crowd: 16}
 		if fits = l.run(calls, effects, times); fits || !l.narrow && l.left > 0 {
 			return fits, true

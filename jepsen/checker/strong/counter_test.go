@@ -139,6 +139,8 @@ func TestNarrowSearchesAreHonest(t *testing.T) {
 		outcomes[fmt.Sprint(fits, l.narrow, want)]++
 		require.False(t, fits && !want, "seed %d %s", seed, lines(h))
 		require.False(t, !fits && !l.narrow && want, "seed %d %s", seed, lines(h))
+		fits, sure := addsUp(calls, 1_000_000, 1)
+		require.True(t, sure && fits == want, "seed %d %s", seed, lines(h))
 	}
 	require.Positive(t, outcomes["false true true"], "nothing was dropped that would have been needed: %v", outcomes)
 }

@@ -302,7 +302,7 @@ func ids(calls []call) []int {
 // fits reports whether the calls can be ordered, and whether that is certain.
 func (s *search) fits(calls []call) (fits, sure bool) {
 	if s.sums {
-		return addsUp(calls, s.budget)
+		return addsUp(calls, s.budget, minWidth)
 	}
 	ops := make([]porcupine.Operation, len(calls))
 	for i := range calls {

@@ -47,6 +47,32 @@ func linesUp(h *history.History, at thing, used []bool) bool {
 	return done
 }
 
+// firstWrong is when the first answer comes with which no order is left: calls under way then may have taken effect.
+func firstWrong(h *history.History) int64 {
+	var ends []int64
+	for i := range h.Txns {
+		if h.Txns[i].Outcome == history.OK {
+			ends = append(ends, h.Txns[i].End)
+		}
+	}
+	slices.Sort(ends)
+	for _, end := range ends {
+		cut := &history.History{}
+		for _, t := range h.Txns {
+			if t.End > end && t.Outcome == history.OK {
+				t.Outcome = history.Unknown
+			}
+			if t.Start <= end {
+				cut.Txns = append(cut.Txns, t)
+			}
+		}
+		if !linesUp(cut, thing{set: map[string]bool{}}, make([]bool, len(cut.Txns))) {
+			return end
+		}
+	}
+	return -1
+}
+
 // overdue reports whether a transaction that is not yet in the order ended before t began.
 func overdue(h *history.History, used []bool, t *history.Txn) bool {
 	for i := range h.Txns {
@@ -202,7 +228,7 @@ func (at *thing) answer(rng *rand.Rand, o *history.Op, wrong bool) *history.Valu
 // TestAgainstEveryLine: calls on one place are linearizable exactly if trying every order finds one that is.
 // STRONG_HISTORIES says how many are tried, STRONG_SEED which is the first.
 func TestAgainstEveryLine(t *testing.T) {
-	first, most := setting(t, "STRONG_SEED", 1), setting(t, "STRONG_HISTORIES", 2*usualHistories)
+	first, most := setting(t, "STRONG_SEED", 1), setting(t, "STRONG_HISTORIES", usualHistories)
 	verdicts := map[string]int{}
 	for seed := first; seed < first+most; seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -215,13 +241,17 @@ func TestAgainstEveryLine(t *testing.T) {
 		got := Linearizable("").Check(h, checker.Options{})
 		require.Equal(t, want, got.Verdict, "STRONG_SEED=%d STRONG_HISTORIES=1 go test -run TestAgainstEveryLine%s%v", seed, lines(h), got.Anomalies)
 		verdicts[fmt.Sprint(kind, " ", want)]++
+		if want == checker.Invalid {
+			told := fmt.Sprintf("before %d can be put into an order", firstWrong(h))
+			require.Contains(t, got.Anomalies[0].Text, told, "STRONG_SEED=%d STRONG_HISTORIES=1 go test -run TestAgainstEveryLine%s", seed, lines(h))
+		}
 	}
 	if most < usualHistories {
 		return
 	}
 	for _, kind := range kinds {
 		for _, v := range []checker.Verdict{checker.Valid, checker.Invalid} {
-			require.Greater(t, verdicts[fmt.Sprint(kind, " ", v)], 300, "%s %s", kind, v)
+			require.Greater(t, verdicts[fmt.Sprint(kind, " ", v)], 200, "%s %s", kind, v)
 		}
 	}
 }
