@@ -94,18 +94,36 @@ func (r *Result) Exercised(least map[string]int) {
 	}
 }
 
-// Worst is the verdict of several results together: invalid if one is, else unknown if one is.
-func Worst(results []Result) Verdict {
-	worst := Valid
-	for _, r := range results {
-		switch {
-		case r.Verdict == Invalid:
-			return Invalid
-		case r.Verdict == Unknown:
-			worst = Unknown
+// NothingJudged is the note of a valid verdict over a history in which there was nothing to look at.
+const NothingJudged = "there was nothing to judge, so this proves nothing"
+
+// Idle notes that a valid verdict proves nothing, if each of the counts of what was looked at is 0.
+func (r *Result) Idle(counts ...string) {
+	for _, name := range counts {
+		if r.Counts[name] != 0 {
+			return
 		}
 	}
-	return worst
+	if r.Verdict == Valid && r.Note == "" {
+		r.Note = NothingJudged
+	}
+}
+
+// Worst is the verdict of several results together: invalid if one is, else unknown if one is, or if there is
+// none or all of them found nothing to judge.
+func Worst(results []Result) Verdict {
+	judged, unknown := false, false
+	for _, r := range results {
+		if r.Verdict == Invalid {
+			return Invalid
+		}
+		judged = judged || r.Note != NothingJudged
+		unknown = unknown || r.Verdict == Unknown
+	}
+	if unknown || !judged {
+		return Unknown
+	}
+	return Valid
 }
 
 // Describe tells a transaction in a line: who, where, and what it did.

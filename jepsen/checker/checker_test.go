@@ -28,7 +28,7 @@ func TestWorst(t *testing.T) {
 		}
 		return out
 	}
-	require.Equal(t, Valid, Worst(nil))
+	require.Equal(t, Unknown, Worst(nil))
 	require.Equal(t, Valid, Worst(results(Valid, Valid)))
 	require.Equal(t, Unknown, Worst(results(Valid, Unknown, Valid)))
 	require.Equal(t, Invalid, Worst(results(Unknown, Invalid, Valid)))
@@ -71,4 +71,18 @@ func TestTransactionsAreToldInWords(t *testing.T) {
 	}
 	require.Equal(t, "T5 (process 3, session 2, eu, ok): enabled x:flag-ew, enabled x:flag-ew, enabled x:flag-ew, "+
 		"enabled x:flag-ew, enabled x:flag-ew, enabled x:flag-ew, and 3 more", Describe(&txn))
+}
+
+// TestNothingJudgedIsNoProof: checkers that all found nothing to look at prove nothing together.
+func TestNothingJudgedIsNoProof(t *testing.T) {
+	idle := Result{Verdict: Valid, Counts: map[string]int{"values": 0}}
+	idle.Idle("values", "snapshots")
+	require.Equal(t, NothingJudged, idle.Note)
+	busy := Result{Verdict: Valid, Counts: map[string]int{"values": 0, "snapshots": 1}}
+	busy.Idle("values", "snapshots")
+	require.Empty(t, busy.Note)
+	require.Equal(t, Unknown, Worst(nil))
+	require.Equal(t, Unknown, Worst([]Result{idle, idle}))
+	require.Equal(t, Valid, Worst([]Result{idle, busy}))
+	require.Equal(t, Invalid, Worst([]Result{idle, {Verdict: Invalid}}))
 }

@@ -152,6 +152,7 @@ func TestCountsTellWhatWasLookedAt(t *testing.T) {
 	}, r.Counts)
 	empty := Checker{}.Check(&history.History{Header: history.Header{Regions: []string{"eu"}}}, checker.Options{})
 	require.Equal(t, checker.Valid, empty.Verdict)
+	require.Equal(t, checker.NothingJudged, empty.Note)
 	empty.Exercised(map[string]int{"values": 1})
 	require.Equal(t, checker.Invalid, empty.Verdict)
 }

@@ -155,6 +155,7 @@ func (r *run) result(name string) checker.Result {
 	case len(r.gaveUp) > 0:
 		out.Verdict = checker.Unknown
 	}
+	out.Idle("values", "snapshots")
 	if n := len(r.gaveUp); n > 0 {
 		out.Note = fmt.Sprintf("gave up on %d objects, beginning with %s: too many combinations of writes of unknown outcome for a budget of %d steps",
 			n, r.gaveUp[0], r.budget)

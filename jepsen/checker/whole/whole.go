@@ -77,6 +77,7 @@ func (r *report) result(name string, o checker.Options) checker.Result {
 	case len(r.missing) > 0:
 		res.Verdict = checker.Unknown
 	}
+	res.Idle(sortedKeys(r.counts)...)
 	return res
 }
 
