@@ -54,7 +54,7 @@ func write(t *testing.T, d *disk, name, text string) vfs.File {
 
 func TestDisksAreSlowFailAndForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDisk(vfs.NewCrashableMem(), rand.New(rand.NewPCG(1, 1)), newReached())
+		d := newDisk(0, rand.New(rand.NewPCG(1, 1)), newReached())
 		f, other := write(t, d, "1.log", "synced"), write(t, d, "2.sst", "x")
 		d.setSlow(100 * time.Millisecond)
 		began := time.Now()
