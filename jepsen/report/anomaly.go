@@ -2,7 +2,9 @@ package report
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
@@ -20,6 +22,7 @@ const (
 // anomaly is what a checker found, with its drawing.
 type anomaly struct {
 	ID, Name, Checker, Text string
+	Open                    bool     // shown at once, not when it is opened
 	Drawing                 *drawing // nil: it names no transactions
 	Order                   []told   // the arrows, by number
 	Inferred                bool     // the arrows are not the checker's: they follow from values and sessions
@@ -65,13 +68,21 @@ func newAnomaly(h *history.History, by string, a *checker.Anomaly) anomaly {
 	return out
 }
 
-// named are the transactions of an anomaly: those of its order first, so that no arrow is missed.
+// mention is how texts name a transaction.
+var mention = regexp.MustCompile(`\bT([0-9]{1,9})\b`)
+
+// named are the transactions of an anomaly: those of its order first, so that no arrow is missed, and
+// those that only its text names last.
 func named(h *history.History, a *checker.Anomaly) []*history.Txn {
 	var ids []int
 	for _, s := range a.Order {
 		ids = append(ids, s.From, s.To)
 	}
 	ids = append(ids, a.Txns...)
+	for _, m := range mention.FindAllStringSubmatch(short(a.Text, maxTextRunes), -1) {
+		id, _ := strconv.Atoi(m[1]) // digits, few enough
+		ids = append(ids, id)
+	}
 	seen := map[int]bool{}
 	var txns []*history.Txn
 	for _, id := range ids {

@@ -22,7 +22,8 @@ const (
 	charWidth   = 6.7
 	lineHeight  = 15.0
 	boxPadding  = 8.0
-	maxBoxRunes = 34
+	maxBoxRunes = 46
+	drawBottom  = 10.0 // below the last lane
 )
 
 // drawing has the transactions of an anomaly on lanes, one for each session or process, from left to
@@ -84,7 +85,11 @@ func draw(txns []*history.Txn, order []checker.Step, text string) *drawing {
 	names := lanes(boxes)
 	layTimes(boxes, len(names))
 	d := new(drawing)
-	bottom := d.layLanes(boxes, names)
+	top := drawTop // arrows within a lane pass above it
+	if len(order) == 0 {
+		top = drawBottom
+	}
+	bottom := d.layLanes(boxes, names, top)
 	width := 0.0
 	for _, b := range boxes {
 		width = max(width, b.right()+16)
@@ -120,7 +125,7 @@ func boxLines(t *history.Txn, text string) []string {
 	}
 	lines = append(lines, when)
 	for i := range lines {
-		lines[i] = short(lines[i], maxBoxRunes)
+		lines[i] = squeezed(lines[i], maxBoxRunes)
 	}
 	return lines
 }
@@ -201,9 +206,8 @@ func (e event) rank() int {
 	return 0
 }
 
-// layLanes sets y and returns where the last lane ends.
-func (d *drawing) layLanes(boxes []*placed, names []string) float64 {
-	y := drawTop
+// layLanes sets y, from the top on, and returns where the drawing ends.
+func (d *drawing) layLanes(boxes []*placed, names []string, y float64) float64 {
 	for i, name := range names {
 		height := 0.0
 		var regions []string
@@ -221,7 +225,7 @@ func (d *drawing) layLanes(boxes []*placed, names []string) float64 {
 			Name: name, Sub: short("in "+strings.Join(regions, ", "), 18)})
 		y += height + laneGap
 	}
-	return y
+	return y - laneGap + drawBottom
 }
 
 func (b *placed) box() box {

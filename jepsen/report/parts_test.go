@@ -25,6 +25,8 @@ func TestNumbersHaveUnits(t *testing.T) {
 	require.Equal(t, "0%", percent(0, 0))
 	require.Equal(t, "33.3%", percent(1, 3))
 	require.Equal(t, "ab…", short("abcd", 3))
+	require.Equal(t, "ab…efg", squeezed("abcdefg", 6))
+	require.Equal(t, "abcdefg", squeezed("abcdefg", 7))
 }
 
 // TestDrawingsKeepTheOrderOfTimes: what ended before another began stands wholly left of it, what began
@@ -72,7 +74,7 @@ func TestInferredOrder(t *testing.T) {
 		{ID: 6, Process: 6, Start: 7, End: 8, Ops: []history.Op{op(history.Assign, "register-mv", "", "m", nil)}},
 		{ID: 7, Process: 7, Start: 9, End: 9, Ops: []history.Op{op(history.Get, "register-mv", "", "", &history.Value{List: []string{"m"}})}},
 	}}
-	got := newAnomaly(h, "c", &checker.Anomaly{Txns: []int{1, 2, 3, 4, 5, 6, 7, 400, -1}})
+	got := newAnomaly(h, "c", &checker.Anomaly{Txns: []int{1, 2, 3, 4, 5, 6, 400, -1}, Text: "T6 was seen by T7, and not by T900"})
 	require.True(t, got.Inferred)
 	var told []string
 	for _, o := range got.Order {

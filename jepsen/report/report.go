@@ -22,6 +22,7 @@ type Input struct {
 
 // Limits of what a page shows. The rest is counted on it.
 const (
+	openAtOnce   = 3     // anomalies of a checker; the others open when they are asked for
 	maxDrawn     = 40    // anomalies, of all checkers together
 	maxRows      = 100   // faults in the table
 	maxErrors    = 12    // different errors
@@ -151,6 +152,7 @@ func (p *page) addChecks(in Input) {
 			}
 			a := newAnomaly(in.History, r.Checker, &r.Anomalies[i])
 			a.ID = fmt.Sprintf("anomaly-%d", len(p.Anomalies)+1)
+			a.Open = i < openAtOnce
 			if i == 0 {
 				c.First = a.ID
 			}

@@ -94,3 +94,13 @@ func short(s string, n int) string {
 	}
 	return string([]rune(s)[:n-1]) + "…"
 }
+
+// squeezed cuts a text to n characters in its middle: the end holds the value.
+func squeezed(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	head := (n - 1) * 2 / 5
+	return string(r[:head]) + "…" + string(r[len(r)-(n-1-head):])
+}
