@@ -14,14 +14,13 @@ const plainEvery = 10 * time.Second
 
 // progressLine shows how far a run is: one line that is drawn anew on a terminal, else a line now and then.
 type progressLine struct {
-	c      *commands
-	title  string
-	limit  time.Duration
-	mu     sync.Mutex
-	last   time.Duration
-	step   string
-	before int64
-	drawn  bool
+	c     *commands
+	title string
+	limit time.Duration
+	mu    sync.Mutex
+	last  time.Duration
+	step  string
+	drawn bool
 }
 
 func (c *commands) progressLine(limit time.Duration) *progressLine {
