@@ -179,7 +179,7 @@ func forgetWhatWasSeen(h *history.History) bool {
 			o := &t.Ops[j]
 			at := known{t.Session, checker.Place(o)}
 			switch {
-			case o.Leaf() != "register-lww" || len(o.Path) > 0 || strings.HasSuffix(o.Key, "/2"): // which mixed resets
+			case o.Leaf() != "register-lww" || len(o.Path) > 0 || strings.HasSuffix(o.Key, "/0"): // which mixed removes
 			case o.Do == history.Assign:
 				met[at] = true
 			case answered(o, "register-lww") && met[at] && !t.Writes():

@@ -26,13 +26,15 @@ type fields struct{ w *worker }
 func (m fields) next() plan {
 	var ops []history.Op
 	for range 1 + m.w.random.IntN(3) {
-		ops = append(ops, m.w.mapOp("map", m.w.key("map", 3)))
+		i := m.w.random.IntN(3)
+		ops = append(ops, m.w.mapOp("map", m.w.keyNumber("map", i), i > 0))
 	}
 	return m.w.vary(ops...)
 }
 
-// mapOp draws an operation on a map, or on something within it.
-func (w *worker) mapOp(kind, key string) history.Op {
+// mapOp draws an operation on a map, or on something within it. From a removable one fields may be
+// removed, and all of it: of what never is, checkers can say more.
+func (w *worker) mapOp(kind, key string, removable bool) history.Op {
 	var path []history.Step
 	if w.chance(3) {
 		path = append(path, history.Step{Name: fmt.Sprint("m", w.random.IntN(2)), Type: "map"})
@@ -41,22 +43,19 @@ func (w *worker) mapOp(kind, key string) history.Op {
 	case 0, 1:
 		return history.Op{Do: history.Get, Key: key, Type: kind, Path: path}
 	case 2:
-		if kind == "map-go" {
+		if !removable || kind == "map-go" {
 			return read(kind, key)
 		}
 		return history.Op{Do: history.Reset, Key: key, Type: kind, Path: path}
 	}
-	o := w.leafOp(fmt.Sprint("f", w.random.IntN(2)))
-	if o.Do == history.Reset && kind == "map-go" && len(path) == 0 {
-		o = read(o.Type, o.Key)
-	}
-	return in(kind, key, path, o)
+	grows := kind == "map-go" && len(path) == 0 // a map within it does not
+	return in(kind, key, path, w.leafOp(fmt.Sprint("f", w.random.IntN(2)), removable && !grows))
 }
 
 // leafOp draws an operation on something that is no map.
-func (w *worker) leafOp(key string) history.Op {
+func (w *worker) leafOp(key string, removable bool) history.Op {
 	kind := leaves[w.random.IntN(len(leaves))]
-	if w.chance(20) && kind != "set-go" {
+	if removable && w.chance(20) && kind != "set-go" {
 		return reset(kind, key)
 	}
 	switch kind {

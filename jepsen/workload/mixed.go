@@ -49,26 +49,19 @@ func (m *mixed) next() plan {
 
 func (m *mixed) ended(t *history.Txn) { m.last.see(t) }
 
-// resettable objects are removed whole now and then; the others never are, as checkers can say more of
-// what was not.
-const resettable = 2
-
 // op draws an operation. A third of the objects may be removed.
 func (m *mixed) op() history.Op {
 	w := m.w
-	i := w.random.IntN(resettable + 1)
-	key := w.keyNumber("mixed", i)
+	i := w.random.IntN(3)
+	key, removable := w.keyNumber("mixed", i), i == 0
 	if kind := []string{"map", "map", "map-go", ""}[min(w.random.IntN(8), 3)]; kind != "" {
-		if i == resettable && w.chance(8) {
+		if removable && w.chance(8) {
 			return reset(kind, key)
 		}
-		return w.mapOp(kind, key)
+		return w.mapOp(kind, key, removable)
 	}
-	o := w.leafOp(key)
-	switch {
-	case o.Do == history.Reset && i < resettable:
-		return read(o.Type, key)
-	case o.Do == history.Assign && o.Type == "register-lww" && w.chance(4):
+	o := w.leafOp(key, removable)
+	if o.Do == history.Assign && o.Type == "register-lww" && w.chance(4) {
 		return m.last.swap(key)
 	}
 	return o

@@ -24,7 +24,8 @@ import (
 // setting is what a workload runs in.
 type setting struct {
 	workload.Config
-	sure      bool // no answer gets lost
+	regions   []string // default: three
+	sure      bool     // no answer gets lost
 	meanwhile func(t *testing.T, random *rand.Rand, c *embedded.Cluster, run *workload.Run, loaded <-chan struct{})
 }
 
@@ -35,7 +36,7 @@ func inBubble(t *testing.T, name string, c setting) (h *history.History) {
 	require.NoError(t, err)
 	replay := fmt.Sprintf("replay: go test ./jepsen/workload -run '^%s$' -seed %d", t.Name(), c.Seed)
 	synctest.Test(t, func(t *testing.T) {
-		cluster, err := embedded.StartCluster(t.Context(), embedded.ClusterOptions{Seed: c.Seed, RoundTrip: func(a, b string) time.Duration { return 20 * time.Millisecond }})
+		cluster, err := embedded.StartCluster(t.Context(), embedded.ClusterOptions{Regions: c.regions, Seed: c.Seed, RoundTrip: func(a, b string) time.Duration { return 20 * time.Millisecond }})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, cluster.Close()) }()
 		var late sync.WaitGroup
@@ -154,13 +155,18 @@ func TestWorkloadsAreValidOnHealthyRegions(t *testing.T) {
 
 func TestWorkloadsAreValidUnderFaults(t *testing.T) {
 	each(t, func(t *testing.T, name string, seed uint64) {
-		requireValid(t, inBubble(t, name, setting{Config: workload.Config{Rate: 40, Txns: 800, Seed: seed}, meanwhile: disturb}))
+		s := setting{Config: workload.Config{Rate: 40, Txns: 800, Seed: seed}, meanwhile: disturb}
+		if random := rand.New(rand.NewPCG(seed, 2)); random.IntN(2) == 0 {
+			s.regions, s.Workers = []string{"eu", "us", "ap", "sa", "af"}, 15
+			s.Beat = time.Duration(random.IntN(500)) * time.Millisecond
+		}
+		requireValid(t, inBubble(t, name, s))
 	})
 }
 
 // disturb brings one fault about after the other until the load has ended.
 func disturb(t *testing.T, random *rand.Rand, c *embedded.Cluster, run *workload.Run, loaded <-chan struct{}) {
-	d := disturber{t: t, c: c, run: run, random: random}
+	d := disturber{t: t, c: c, run: run, random: random, kinds: 5 + random.IntN(3)}
 	for {
 		select {
 		case <-loaded:
@@ -177,6 +183,7 @@ type disturber struct {
 	c      *embedded.Cluster
 	run    *workload.Run
 	random *rand.Rand
+	kinds  int // of faults: 5 without losses of disks, of which checkers can say less
 }
 
 func (d *disturber) disturb() {
@@ -184,7 +191,7 @@ func (d *disturber) disturb() {
 	at := d.random.Perm(len(names))
 	a, b := names[at[0]], names[at[1]]
 	hold := time.Duration(d.random.IntN(3000)) * time.Millisecond
-	switch d.random.IntN(8) {
+	switch d.random.IntN(d.kinds) {
 	case 0, 1:
 		end := d.run.Fault(history.Fault{Kind: "cut", Targets: []string{a + "-" + b}})
 		d.c.Cut(a, b)
@@ -197,15 +204,15 @@ func (d *disturber) disturb() {
 		time.Sleep(hold)
 		d.c.Rejoin(a)
 		end()
-	case 4:
-		end := d.run.Fault(history.Fault{Kind: workload.DiskLost, Targets: []string{a}})
-		require.NoError(d.t, d.c.LoseDisk(a))
+	case 4, 5:
+		end := d.run.Fault(history.Fault{Kind: "crash", Targets: []string{a}})
+		d.c.Crash(a)
 		time.Sleep(hold)
 		d.restart(a)
 		end()
 	default:
-		end := d.run.Fault(history.Fault{Kind: "crash", Targets: []string{a}})
-		d.c.Crash(a)
+		end := d.run.Fault(history.Fault{Kind: workload.DiskLost, Targets: []string{a}})
+		require.NoError(d.t, d.c.LoseDisk(a))
 		time.Sleep(hold)
 		d.restart(a)
 		end()
