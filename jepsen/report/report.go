@@ -76,6 +76,7 @@ type check struct {
 	Name, Proves, Note string
 	Verdict            verdict
 	Found              string // how many anomalies of which names
+	Idle               bool   // it found nothing to judge
 	First              string // the id of its first anomaly on the page
 	Counts             []fact
 }
@@ -132,6 +133,9 @@ func sentence(results []checker.Result) string {
 	if len(results) == 0 {
 		return "No checker judged this history."
 	}
+	if checker.Worst(results) == checker.Unknown && len(parts) == 0 {
+		return "No checker found anything to judge."
+	}
 	if len(parts) == 0 {
 		return fmt.Sprintf("%s looked at all that they claim to, and found nothing wrong.", plural(len(results), "checker"))
 	}
@@ -143,7 +147,7 @@ func (p *page) addChecks(in Input) {
 	for _, r := range in.Results {
 		c := check{
 			Name: r.Checker, Proves: in.Proves[r.Checker], Note: short(r.Note, maxTextRunes), Verdict: toVerdict(r.Verdict),
-			Found: found(r.Anomalies), Counts: counts(r.Counts),
+			Found: found(r.Anomalies), Idle: r.Note == checker.NothingJudged, Counts: counts(r.Counts),
 		}
 		for i := range r.Anomalies {
 			if len(p.Anomalies) == maxDrawn {

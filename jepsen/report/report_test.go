@@ -222,6 +222,9 @@ func TestEmptyHistories(t *testing.T) {
 	require.Contains(t, text, "No checker judged this history.")
 	h.Txns = []history.Txn{{ID: 1, Process: 1, Region: "eu", Level: "causal", Start: 0, End: -1, Outcome: history.Unknown,
 		Ops: []history.Op{{Do: history.Add, Key: "n", Type: "counter", Arg: &history.Value{Int: 1}}}}}
+	text = write(t, Input{History: h, Results: []checker.Result{{Checker: "a", Verdict: checker.Valid, Note: checker.NothingJudged}}})
+	require.Contains(t, text, "No checker found anything to judge.")
+	require.Contains(t, text, "had nothing to judge")
 	results := []checker.Result{{Checker: "a", Verdict: checker.Unknown, Note: "gave up after 3 steps",
 		Anomalies: []checker.Anomaly{{Name: "odd", Txns: []int{1, 99}, Text: "T1"}}}}
 	text = write(t, Input{History: h, Results: results})

@@ -51,6 +51,8 @@ func tellResult(b *strings.Builder, r *checker.Result, width int) {
 		more = found(r.Anomalies)
 	case r.Verdict == checker.Unknown:
 		more = "gave up: " + r.Note
+	case r.Note == checker.NothingJudged:
+		more = r.Note
 	}
 	fmt.Fprintln(b, strings.TrimRight(fmt.Sprintf("%-8s %-*s  %s", r.Verdict, width, r.Checker, more), " "))
 	for _, a := range r.Anomalies {
@@ -82,7 +84,10 @@ func summary(results []checker.Result) string {
 	if wrong := names[checker.Invalid]; len(wrong) > 0 {
 		return fmt.Sprintf("invalid: %s found what must not be", strings.Join(wrong, ", "))
 	}
-	return fmt.Sprintf("undecided: %s gave up", strings.Join(names[checker.Unknown], ", "))
+	if gaveUp := names[checker.Unknown]; len(gaveUp) > 0 {
+		return fmt.Sprintf("undecided: %s gave up", strings.Join(gaveUp, ", "))
+	}
+	return "undecided: no checker found anything to judge"
 }
 
 func total(n map[string]int) int {
