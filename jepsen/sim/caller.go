@@ -26,6 +26,8 @@ type callers struct {
 	bad    float64 // share of the writes that go wrong
 }
 
+var _ kv.Service = (*callers)(nil)
+
 // fate of a request.
 type fate int
 

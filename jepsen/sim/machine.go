@@ -298,5 +298,3 @@ func (w logWriter) Write(b []byte) (int, error) {
 	w.m.world.log.add(line)
 	return len(b), nil
 }
-
-var _ kv.Service = (*callers)(nil)

@@ -18,6 +18,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/replication/causal"
 )
 
 var (
@@ -191,4 +195,44 @@ func readPart(from io.Reader, report func(*Report)) (began uint64, rest string) 
 			return began, rest
 		}
 	}
+}
+
+func TestWhatNoSeedReachedIsMissed(t *testing.T) {
+	var sum Summary
+	for range 10 {
+		sum.Add(&Report{Reached: map[string]int{"crash": 1, "cut taken": 3}, Failures: []Failure{{"causal", "x"}}})
+	}
+	require.Len(t, sum.Failed, 10)
+	missing := strings.Join(sum.Missing(), "\n")
+	require.Contains(t, missing, `"closure checked" was not reached in 10 seeds`)
+	require.NotContains(t, missing, "cut taken")
+	require.NotContains(t, missing, "fault clock", "10 seeds are not enough to expect it")
+}
+
+func TestAProcessThatEndsEarlyIsNoticed(t *testing.T) {
+	var got []*Report
+	text := "=== RUN TestSeeds\nsim:{\"Begins\":7}\nsim:{\"Report\":{\"Seed\":7}}\nsim:{\"Begins\":9}\npanic: causal: x\n"
+	began, rest := readPart(strings.NewReader(text), func(r *Report) { got = append(got, r) })
+	require.EqualValues(t, 9, began)
+	require.Len(t, got, 1)
+	require.Equal(t, "=== RUN TestSeeds\npanic: causal: x\n", rest)
+}
+
+// What a failing seed leaves can be read again.
+func TestAReportIsSaved(t *testing.T) {
+	dir := t.TempDir()
+	h := &history.History{Header: history.Header{Version: history.Version, Workload: "mixed", Regions: []string{"eu"}}}
+	c := newRecording("eu", causal.Start{Self: clock.Lane{Region: 1}})
+	r := &Report{Seed: 3, Asked: "bank", Plan: "plan", Log: "log", History: h, Failures: []Failure{{"causal", "x"}}, cores: []*recording{c}}
+	require.NoError(t, r.Save(dir))
+	read, err := history.ReadFile(filepath.Join(dir, "history.jsonl"))
+	require.NoError(t, err)
+	require.Equal(t, h.Header, read.Header)
+	src, err := os.ReadFile(filepath.Join(dir, "core-00-eu.bin"))
+	require.NoError(t, err)
+	again, err := decodeRecording(src)
+	require.NoError(t, err)
+	require.Equal(t, c.start.Self, again.start.Self)
+	require.Equal(t, "make sim SEED=3 WORKLOAD=bank", r.Command())
+	require.ErrorContains(t, r.Save(filepath.Join(dir, "log.txt", "x")), "not a directory")
 }
