@@ -208,7 +208,7 @@ func (f *folder) verify(ctx context.Context) error {
 	if f.load != nil {
 		wrong, visits = f.load.Wait()
 	}
-	judge := &judge{book: f.book, tally: f.Tally, history: &f.history, random: f.random, db: func(string) *client.DB { return f.patient }}
+	judge := &judge{book: f.book, tally: f.Tally, history: &f.history, random: f.random, regions: []string{"local"}, db: func(string) *client.DB { return f.patient }}
 	said, err := judge.settle(ctx, "local", visits)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type judge struct {
 	history *history
 	random  *rand.Rand
 	db      func(region string) *client.DB
+	regions []string
 	// token is what every region shows by now; zero: there is one region.
 	token client.Token
 }
@@ -102,23 +103,30 @@ func (j *judge) askAgain(ctx context.Context) ([]string, error) {
 	return wrong, nil
 }
 
-// tokens uses the tokens of the sessions that the crash ended, and some of before.
+// tokens uses the tokens of the sessions that the crash ended, and some of before, each in its region and in
+// another one.
 func (j *judge) tokens(ctx context.Context, visits []*Visit) ([]string, error) {
 	var wrong []string
 	for range min(2, len(j.history.visits)) {
 		visits = append(visits, j.history.visits[j.random.IntN(len(j.history.visits))])
 	}
 	for _, v := range visits {
-		ok, err := honoured(ctx, j.db(v.Region), v.Token)
-		if err != nil {
-			return wrong, fmt.Errorf("resuming a session: %w", err)
+		regions := []string{v.Region}
+		if other := j.regions[j.random.IntN(len(j.regions))]; other != v.Region {
+			regions = append(regions, other)
 		}
-		if ok {
-			j.tally.Add("tokens honoured", 1)
-		} else {
-			j.tally.Add("tokens lost", 1)
+		for _, region := range regions {
+			ok, err := honoured(ctx, j.db(region), v.Token)
+			if err != nil {
+				return wrong, fmt.Errorf("resuming a session of %s in %s: %w", v.Region, region, err)
+			}
+			if ok {
+				j.tally.Add("tokens honoured", 1)
+			} else {
+				j.tally.Add("tokens lost", 1)
+			}
+			wrong = append(wrong, v.Judge(ok)...)
 		}
-		wrong = append(wrong, v.Judge(ok)...)
 	}
 	return wrong, nil
 }

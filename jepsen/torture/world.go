@@ -56,6 +56,8 @@ func (w *world) site(name string) *site {
 	return w.sites[i]
 }
 
+func (w *world) names() []string { return w.others(nil) }
+
 func (w *world) others(s *site) []string {
 	var out []string
 	for _, o := range w.sites {
@@ -247,7 +249,7 @@ func (w *world) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j := &judge{book: w.book, tally: w.Tally, history: &w.history, random: w.random, token: token,
+	j := &judge{book: w.book, tally: w.Tally, history: &w.history, random: w.random, token: token, regions: w.names(),
 		db: func(name string) *client.DB { return w.site(name).db }}
 	said, err := j.settle(ctx, w.sites[0].name, visits)
 	if err != nil {
