@@ -119,11 +119,13 @@ func newTicker(s *Store, every time.Duration) *ticker {
 	return t
 }
 
+// stop ends the ticks. What halts a timer may wait for a tick that has just begun, and that takes the lock.
 func (t *ticker) stop() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.end = true
-	t.halt()
+	halt := t.halt
+	t.mu.Unlock()
+	halt()
 }
 
 func (s *Store) syncWitness() {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -21,4 +22,28 @@ func TestSweepKeepsTheRangesThatItCouldNotRead(t *testing.T) {
 	s.sweepSome()
 	require.Len(t, s.sweep.ranges, 3)
 	require.Equal(t, clock.Timestamp(3), s.sweep.ranges[0].dot.Time, "which was not ready")
+}
+
+// TestATickerStopsWhileItTicks: a node's timers wait at their stop for what they have begun to call.
+func TestATickerStopsWhileItTicks(t *testing.T) {
+	ticks := 0
+	after := func(_ time.Duration, f func()) func() bool {
+		return func() bool {
+			done := make(chan struct{})
+			go func() { defer close(done); ticks++; f() }()
+			<-done
+			return false
+		}
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		newTicker(&Store{cfg: Config{After: after}}, time.Second).stop()
+	}()
+	select {
+	case <-stopped:
+		require.Equal(t, 1, ticks)
+	case <-time.After(30 * time.Second):
+		t.Fatal("the tick and the stop wait for each other")
+	}
 }
