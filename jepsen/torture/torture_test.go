@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,10 @@ const (
 	// slowOf is of how many kills of a long run one is at a moment that takes 10 s to come.
 	slowOf = 40
 )
+
+// longestWorld bounds the life of a world, in real time: one whose goroutines wait for each other would
+// last for ever, since the time of a bubble stands still then. All of them are printed.
+const longestWorld = 10 * time.Minute
 
 // section is what one part of a run writes to the report.
 type section struct {
@@ -186,9 +191,14 @@ func TestCuts(t *testing.T) {
 				t.Parallel()
 				for c.Tally.Get("cuts") < cuts && !t.Failed() && !over(end) {
 					seed := first + next.Add(1) - 1
+					stuck := time.AfterFunc(longestWorld, func() {
+						debug.SetTraceback("all")
+						panic(fmt.Sprintf("the world of seed %d is stuck", seed))
+					})
 					synctest.Test(t, func(t *testing.T) {
 						require.NoError(t, c.World(t.Context(), seed), "replay this world: go test ./jepsen/torture -run '^TestCuts$' -cuts 1 -seed %d", seed)
 					})
+					stuck.Stop()
 				}
 			})
 		}
