@@ -54,13 +54,20 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	c := &Cluster{options: o, nodes: map[string]*node{}, broken: make(chan struct{})}
 	c.close = sync.OnceValue(c.end)
 	var err error
-	if c.network, err = newProxies(); err != nil {
+	if c.network, err = o.network(); err != nil {
 		return nil, err
 	}
 	if err := c.begin(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+func (o *Options) network() (network, error) {
+	if o.Namespaces {
+		return newNamespaces(o.Dir)
+	}
+	return newProxies(), nil
 }
 
 func (c *Cluster) begin(ctx context.Context) error {

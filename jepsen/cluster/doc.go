@@ -12,6 +12,11 @@
 // own, which its node listens on and dials from, and advertises fronts of the proxy in place of its ports.
 // So serve runs as a user would run it behind a port forwarding. Clients go to the node itself.
 //
+// With Options.Namespaces, as root on Linux, each region is in a network namespace of its own, and
+// nftables drops what must not arrive. There packets are lost, TCP's own too, so a link that is cut one way
+// soon carries nothing the other way either but datagrams; and a slow link is one of little
+// throughput, since nftables can't delay.
+//
 // # Processes
 //
 // A node is a process in a group of its own, so that an interrupt at the terminal reaches it only
@@ -20,7 +25,7 @@
 //
 // # Invariants
 //
-//  1. After Start has failed, and after Close, no process, socket or mount of the cluster is left.
+//  1. After Start has failed, and after Close, no process, socket, mount or namespace of the cluster is left.
 //  2. A node that ends by itself is a failure (Failed), but for one whose disk was filled.
 //  3. A region's addresses and its DB stay the same over all of its restarts.
 //  4. What is disturbed stays so over a restart: links, clock and disk.

@@ -21,7 +21,31 @@ func TestLinksOfNobody(t *testing.T) {
 
 // Each disturbance of a link holds writes back, or does not, and ends.
 func TestLinksAreDisturbed(t *testing.T) {
-	c := start(t, Options{Regions: []string{"eu", "us"}})
+	disturbLinks(t, start(t, Options{Regions: []string{"eu", "us"}}))
+}
+
+// The same in network namespaces, with TLS; nothing of them is left.
+func TestLinksOfNamespacesAreDisturbed(t *testing.T) {
+	if err := mayNamespace(); err != nil {
+		t.Logf("NOT TESTED: %v", err)
+		require.ErrorContains(t, err, "--namespaces")
+		return
+	}
+	c := start(t, Options{Regions: []string{"eu", "us"}, Namespaces: true, TestFaults: true})
+	names := c.network.(*namespaces).made
+	require.Len(t, names, 3)
+	disturbLinks(t, c)
+	require.NoError(t, c.SetClock(t.Context(), "us", time.Second))
+	require.NoError(t, c.Kill(t.Context(), "us"))
+	require.NoError(t, c.Restart(t.Context(), "us"))
+	require.NoError(t, c.Close())
+	for _, name := range names {
+		require.NoFileExists(t, "/run/netns/"+name)
+	}
+	require.False(t, exists(linkName()))
+}
+
+func disturbLinks(t *testing.T, c *Cluster) {
 	ctx := t.Context()
 	n := int64(0)
 	arrives := func() time.Duration {
@@ -42,19 +66,26 @@ func TestLinksAreDisturbed(t *testing.T) {
 	arrives()
 	require.NoError(t, c.Cut(ctx, there))
 	keeps()
-	add(t, c, "us", "other", 1)
-	sees(t, c, "other", 1, "eu") // the other way is open
+	if !c.options.Namespaces { // where it is packets that are lost, TCP's acknowledgements too
+		add(t, c, "us", "other", 1)
+		sees(t, c, "other", 1, "eu") // the other way is open
+	}
 	require.NoError(t, c.Heal(ctx, there))
 	sees(t, c, "n", n, "us")
 	require.NoError(t, c.Cut(ctx, back))
-	arrives()
+	if !c.options.Namespaces {
+		arrives()
+	}
 	require.NoError(t, c.Heal(ctx, back))
+	arrives()
 	require.NoError(t, c.Stall(ctx, there))
 	keeps()
 	require.NoError(t, c.Flow(ctx, there))
 	sees(t, c, "n", n, "us")
-	require.NoError(t, c.Slow(ctx, there, nemesis.Weather{Delay: 400 * time.Millisecond}))
-	require.Greater(t, arrives(), 400*time.Millisecond)
+	require.NoError(t, c.Slow(ctx, there, nemesis.Weather{Delay: 400 * time.Millisecond, Loss: 0.01}))
+	if took := arrives(); !c.options.Namespaces { // where a delay is a rate
+		require.Greater(t, took, 400*time.Millisecond)
+	}
 	require.NoError(t, c.Slow(ctx, there, nemesis.Weather{}))
 	require.NoError(t, c.Reset(ctx, there))
 	arrives()

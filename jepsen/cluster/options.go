@@ -16,8 +16,8 @@ const (
 	MaxRegions = 64
 	// StartTimeout bounds how long a node takes from its start until it serves, joining included.
 	StartTimeout = time.Minute
-	// StopTimeout bounds an orderly stop; what has not ended then is killed.
-	StopTimeout = 20 * time.Second
+	// StopTimeout bounds an orderly stop, which a node itself bounds by 30 s; what has not ended then is killed.
+	StopTimeout = 40 * time.Second
 	// MinDisk is the least size of a disk of a region's own, in bytes: a node's files before it has data.
 	MinDisk = 64 << 20
 )
@@ -40,6 +40,9 @@ type Options struct {
 	// DiskBytes gives each region a disk of its own in memory (tmpfs) of that size, which FillDisk fills
 	// for real. It takes root on Linux. At least MinDisk; 0: data lies in Dir.
 	DiskBytes int64
+	// Namespaces puts each region into a network namespace of its own, with nftables on its links, in place
+	// of proxies. It takes root on Linux, and the commands ip and nft.
+	Namespaces bool
 	// Log takes a line for each thing that is done to the cluster. Nil: dropped.
 	Log func(format string, args ...any)
 }

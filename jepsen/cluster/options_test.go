@@ -82,3 +82,37 @@ func TestUnknownRegions(t *testing.T) {
 	require.NoError(t, c.Restart(ctx, "eu"))
 	add(t, c, "eu", "n", 1)
 }
+
+func TestNamespacesSayWhatTheyNeed(t *testing.T) {
+	all := func(string) (string, error) { return "", nil }
+	without := func(missing string) func(string) (string, error) {
+		return func(name string) (string, error) {
+			if name == missing {
+				return "", os.ErrNotExist
+			}
+			return "", nil
+		}
+	}
+	require.NoError(t, mayNamespaceOn("linux", 0, all))
+	require.ErrorContains(t, mayNamespaceOn("darwin", 0, all), "need Linux: leave out --namespaces")
+	require.ErrorContains(t, mayNamespaceOn("linux", 1000, all), "need root: run as root, or leave out --namespaces")
+	require.ErrorContains(t, mayNamespaceOn("linux", 0, without("nft")), "the command nft, which is missing: install it (on Debian: apt install nftables)")
+	require.ErrorContains(t, mayNamespaceOn("linux", 0, without("ip")), "apt install iproute2")
+	require.ErrorContains(t, run("false"), "cluster: false: exit status 1")
+}
+
+// What is left of a cluster whose program was killed goes when the next one begins.
+func TestNamespacesOfTheDeadAreRemoved(t *testing.T) {
+	if err := mayNamespace(); err != nil {
+		t.Logf("NOT TESTED: %v", err)
+		return
+	}
+	const dead, other = "theriac-2147483647-1", "theriac-of-somebody-else"
+	for _, name := range []string{dead, other} {
+		require.NoError(t, run("ip", "netns", "add", name))
+	}
+	t.Cleanup(func() { require.NoError(t, run("ip", "netns", "del", other)) })
+	removeLeft()
+	require.NoFileExists(t, "/run/netns/"+dead)
+	require.FileExists(t, "/run/netns/"+other)
+}

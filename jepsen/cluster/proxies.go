@@ -21,8 +21,8 @@ type proxies struct {
 	next netip.Addr
 }
 
-func newProxies() (*proxies, error) {
-	return &proxies{net: proxy.New(), next: netip.AddrFrom4([4]byte{127, byte(1 + rand.N(254)), byte(rand.N(256)), 1})}, nil
+func newProxies() *proxies {
+	return &proxies{net: proxy.New(), next: netip.AddrFrom4([4]byte{127, byte(1 + rand.N(254)), byte(rand.N(256)), 1})}
 }
 
 // place implements network: ports for a node, and the fronts that it advertises in their place.
