@@ -274,3 +274,29 @@ func TestTheFormatsPageShowsAHistory(t *testing.T) {
 	require.Len(t, h.Txns, 3)
 	require.Len(t, h.Faults, 1)
 }
+
+// TestHistoriesInMemoryAreCheckedAsFilesAre: what Check takes can be written and read back.
+func TestHistoriesInMemoryAreCheckedAsFilesAre(t *testing.T) {
+	whole := func() *History {
+		h, err := Read(strings.NewReader(header + read(2, "") + read(1, "") + `{"fault":{"kind":"b","start":9,"end":-1}}` + "\n"))
+		require.NoError(t, err)
+		h.Txns[0], h.Txns[1] = h.Txns[1], h.Txns[0]
+		return h
+	}
+	h := whole()
+	require.NoError(t, h.Check())
+	require.Equal(t, 1, h.Txns[0].ID, "in the order of their ids")
+	for says, change := range map[string]func(h *History){
+		"format 0":                     func(h *History) { h.Header.Version = 0 },
+		"names no workload":            func(h *History) { h.Header.Workload = "" },
+		"transaction 2: no level":      func(h *History) { h.Txns[0].Level = "" },
+		"a fault without kind":         func(h *History) { h.Faults[0].Kind = "" },
+		"there is no transaction 2":    func(h *History) { h.Txns[0].ID = 3 },
+		"of process 1 are under way":   func(h *History) { h.Txns[0].Process = 1 },
+		"two transactions have the id": func(h *History) { h.Txns[0].ID = 1 },
+	} {
+		h := whole()
+		change(h)
+		require.ErrorContains(t, h.Check(), says)
+	}
+}
