@@ -93,7 +93,7 @@ func (m *memory) swap(key string) history.Op {
 
 // see remembers what a transaction tells.
 func (m *memory) see(t *history.Txn) {
-	if now := m.w.made / rotation; now != m.since {
+	if now := m.w.era(); now != m.since {
 		m.since = now
 		clear(m.texts)
 	}

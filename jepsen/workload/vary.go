@@ -10,15 +10,18 @@ import (
 // share is one n-th of what was asked for, and at least 1.
 func share(asked, n int) int { return max(asked/n, 1) }
 
-// rotation is how many transactions a worker makes before its keys are replaced by new ones: what
-// one key is used for stays bounded, however long a run is.
-const rotation = 100
+// rotation is how many transactions all workers together make before their objects are replaced by new
+// ones: what one object is used for stays bounded, however long a run is and however many work.
+const rotation = 900
+
+// era counts the rotations. Each worker counts for itself, and so sees the same at every replay.
+func (w *worker) era() int { return w.made * w.run.config.Workers / rotation }
 
 // key draws one of n keys of the present rotation.
 func (w *worker) key(prefix string, n int) string { return w.keyNumber(prefix, w.random.IntN(n)) }
 
 func (w *worker) keyNumber(prefix string, i int) string {
-	return fmt.Sprintf("%s/%d/%d", prefix, w.made/rotation, i)
+	return fmt.Sprintf("%s/%d/%d", prefix, w.era(), i)
 }
 
 // maxThink bounds how long a caller waits within a transaction: long enough for others to write and for what
