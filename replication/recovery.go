@@ -10,7 +10,6 @@ import (
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/clock"
-	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication/causal"
 )
@@ -164,7 +163,7 @@ func (c *recovery) review(ctx context.Context, r *Replicator) error {
 	if !c.running() {
 		return nil
 	}
-	if reason := c.missing(r); reason != "" && !mutant.On(mutant.RecoveryWaitsForNobody) {
+	if reason := c.missing(r); reason != "" {
 		c.tell(r, reason)
 		return nil
 	}

@@ -30,7 +30,6 @@ const (
 
 	// replication.
 	TokenWaitsForOneRegion Name = "token-waits-for-one-region"
-	RecoveryWaitsForNobody Name = "recovery-waits-for-nobody"
 	CutClaimsTooMuch       Name = "cut-claims-too-much"
 
 	// txn.

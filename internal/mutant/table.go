@@ -48,7 +48,15 @@ const (
 	half      = "half-transactions"
 	converge  = "convergence"
 	session   = "session"
-	panicked  = "panic"
+	liveness  = "liveness"
+
+	// Of the simulation's invariants.
+	closed  = "invariant:closed"       // a record is exposed behind all that it depends on
+	cuts    = "invariant:cuts"         // the horizon is below open snapshots
+	early   = "invariant:early"        // nothing is shown or sent that is not on disk
+	settled = "invariant:settled"      // what is settled is exposed everywhere
+	once    = "invariant:exactly-once" // an operation id is written once
+	log     = "invariant:log"          // logs hold what some region lacks
 )
 
 var table = []Mutant{
@@ -60,9 +68,9 @@ var table = []Mutant{
 	{OverrideCoversConcurrent, Arithmetic, "A reset, removal or assignment covers what is older by timestamp, whether or not its transaction has seen it.",
 		"crdt.coverAt", []string{semantics, lost}, "", 5},
 	{LastWriterByWall, Arithmetic, "Of two assignments of one microsecond the one that comes first among the items wins.",
-		"crdt.later", []string{converge, semantics, causal}, "", 10},
+		"crdt.later", []string{converge, semantics, causal}, "register", 10},
 	{DisableLosesToEnable, Arithmetic, "A set-rw's removal loses to a concurrent add.",
-		"crdt.foldFlagDW", []string{semantics}, "", 5},
+		"crdt.foldFlagDW", []string{semantics}, "set-rw", 5},
 
 	{AddAppliedTwice, Arithmetic, "Of several adds of one group to one counter the last counts twice.",
 		"storage.Batch.add", []string{semantics, lost}, "", 5},
@@ -71,58 +79,56 @@ var table = []Mutant{
 	{CacheKeepsValue, Arithmetic, "The cache of leaves goes on serving a value that a later group has changed.",
 		"storage.cached.unchanged", []string{semantics, session, causal}, "", 3},
 	{LogSkipsFirst, Protocol, "Who asks for a lane's log from a record on is sent it without the record that follows.",
-		"storage.Store.Log", []string{converge}, "", 5},
+		"storage.Store.Log", []string{converge, liveness}, "", 5},
 	{RemovalStopsShort, Arithmetic, "The removal of a large collection ends with the first batch of its leaves.",
-		"storage.Batch.remove", []string{semantics, converge}, "", 10},
+		"storage.Batch.remove", []string{semantics, converge}, "map", 10},
 
 	{DependencyLeftOut, Protocol, "A record is applied before what it depends on.",
-		"causal.Machine.dependencies, Ready", []string{causal, semantics}, "", 5},
+		"causal.Machine.dependencies, Ready", []string{closed, causal, semantics}, "", 5},
 	{ExposedBeforeDurable, Protocol, "Readers see a group of their own region before it is on disk.",
-		"causal.Machine.LocalApplied", []string{causal, semantics, lost}, "", 10},
+		"causal.Machine.LocalApplied", []string{early, causal, semantics, lost}, "", 10},
 	{HorizonAboveSnapshots, Protocol, "The horizon does not wait for open snapshots.",
-		"causal.Machine.Horizon", []string{semantics, panicked}, "", 10},
+		"causal.Machine.Horizon", []string{cuts, semantics}, "", 10},
 	{StableWithoutReports, Protocol, "A cut is called stable although other regions may still send what has not seen it.",
-		"causal.Machine.Advance", []string{semantics, converge, lost}, "", 10},
+		"causal.Machine.Advance", []string{settled, semantics, converge, lost}, "", 10},
 	{SnapshotOneBehind, Protocol, "A read gets the snapshot before the newest.",
 		"causal.Machine.Open", []string{session, causal, semantics}, "", 5},
 
 	{TokenWaitsForOneRegion, Protocol, "Of a token only the first region's entry is waited for.",
-		"replication.Exposure.wait", []string{session, causal, semantics}, "", 5},
-	{RecoveryWaitsForNobody, Protocol, "A region that lost its disk writes before the others have handed over what they hold of it.",
-		"replication.recovery.review", []string{converge, lost, semantics}, "", 20},
+		"replication.Exposure.wait", []string{session, causal, semantics}, "session", 5},
 	{CutClaimsTooMuch, Protocol, "The cut that a newcomer is sent lacks some of what it says that it includes.",
 		"replication.Replicator.sendCut", []string{converge, lost, semantics}, "", 10},
 
 	{AnsweredBeforeSync, Protocol, "A write is answered before it is on disk.",
 		"txn.group.show", []string{lost, semantics}, "", 10},
 	{SentBeforeSync, Protocol, "A record leaves for other regions before it is on disk.",
-		"txn.group.show", []string{converge, lost, semantics}, "", 20},
+		"txn.group.show", []string{early, converge, lost, semantics}, "", 5},
 	{VoidLeftOut, Protocol, "After a crash a session is not told that a write of durability applied is lost.",
 		"txn.Committer.Start", []string{session, causal, semantics}, "", 20},
 	{GroupDependsOnFirst, Protocol, "A group depends on what its first transaction has seen, not on what all have.",
-		"txn.group.join", []string{causal, semantics}, "", 20},
+		"txn.group.join", []string{causal, semantics}, "mixed", 20},
 	{OwnWritesNotRead, Arithmetic, "An interactive transaction does not see its own writes.",
 		"txn.view.overlay", []string{semantics, causal}, "", 3},
 	{CommitNotInToken, Protocol, "The token of a write's answer does not name the write.",
-		"txn.Coordinator.write", []string{session, causal, semantics}, "", 5},
+		"txn.Coordinator.write", []string{session, causal, semantics}, "session", 5},
 	{TokenNotWaitedFor, Protocol, "A session's token is taken and not waited for.",
-		"txn.Coordinator.await", []string{session, causal, semantics}, "", 5},
+		"txn.Coordinator.await", []string{session, causal, semantics}, "session", 5},
 	{RetryWrittenAgain, Protocol, "A retry is written without asking whether its first try was.",
-		"txn.Committer.admit", []string{lost, semantics}, "", 10},
+		"txn.Committer.admit", []string{once, lost, semantics}, "", 10},
 	{ComparedWithinGroup, Protocol, "Two compare-and-sets of one register may be of one group, and both succeed.",
-		"txn.commit.conflicts", []string{semantics}, "", 10},
+		"txn.commit.conflicts", []string{semantics}, "register", 10},
 	{ReadsNewestInTransaction, Protocol, "An interactive transaction reads what is newest, not its snapshot.",
 		"txn.Coordinator.Execute", []string{half, semantics, causal}, "", 3},
 
 	{ForgetsBelowHorizon, Protocol, "Dots are forgotten below the horizon, not below what is settled.",
 		"node.run.moveCuts", []string{semantics, converge, lost}, "", 10},
 	{LogDroppedEarly, Protocol, "Old records are dropped from the log although a region lacks them.",
-		"node.run.TruncateLog", []string{converge, lost}, "", 20},
+		"node.run.TruncateLog", []string{log, converge, lost}, "", 10},
 
 	{RetryWithNewID, Protocol, "The client gives a retry an operation id of its own.",
 		"client.router.writeAgain", []string{lost, semantics}, "", 10},
 	{UnknownToldAsNo, Protocol, "The client says of a write whose outcome is unknown that it was not applied.",
 		"client.unknown", []string{lost, semantics}, "", 10},
 	{SessionForgets, Protocol, "A session's token does not grow.",
-		"client.Session.saw", []string{session, causal, semantics}, "", 5},
+		"client.Session.saw", []string{session, causal, semantics}, "session", 5},
 }

@@ -20,7 +20,9 @@ type core struct {
 	record *recording
 	ended  atomic.Bool // the process was ended
 
-	open map[uint64]clock.Vector // snapshots
+	open   map[uint64]clock.Vector // snapshots
+	own    clock.Lane
+	onDisk clock.Timestamp // of the own lane
 
 	mu         sync.Mutex // of what others look at
 	exposed    clock.Vector
@@ -31,6 +33,9 @@ type core struct {
 // after checks and records what a call did, and what it answered.
 func (c *core) after(answer ...any) {
 	e := c.Core.Exposed()
+	if wrong := shownEarly(c.own.Region, e, c.onDisk); wrong != "" && !c.recovering {
+		c.fail("early", wrong)
+	}
 	if !e.Equal(c.exposed) {
 		if wrong := risen(c.exposed, e); wrong != "" {
 			c.fail("monotonic", "what is exposed "+wrong)
@@ -50,6 +55,11 @@ func (c *core) fail(check, text string) {
 
 // Offer implements replication.Core.
 func (c *core) Offer(h kv.Header, now clock.Wall) causal.Verdict {
+	if !c.ended.Load() {
+		if wrong := sentEarly(h, c.watch.onItsDisk(h.Lane)); wrong != "" {
+			c.fail("early", wrong)
+		}
+	}
 	c.record.begin(callOffer, h, now)
 	v := c.Core.Offer(h, now)
 	if v.Action != causal.Apply {
@@ -78,6 +88,9 @@ func (c *core) RemoteApplied(h kv.Header) {
 
 // Synced implements replication.Core.
 func (c *core) Synced(lane clock.Lane, t clock.Timestamp) {
+	if c.watch.onDisk(lane, t); lane == c.own {
+		c.onDisk = max(c.onDisk, t)
+	}
 	c.record.begin(callSynced, lane, t)
 	c.Core.Synced(lane, t)
 	if !c.ended.Load() {

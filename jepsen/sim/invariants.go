@@ -33,6 +33,22 @@ func follows(h kv.Header, exposed clock.Vector) string {
 	return ""
 }
 
+// shownEarly: what a node shows of its own lane is on its disk.
+func shownEarly(own clock.Region, exposed clock.Vector, onDisk clock.Timestamp) string {
+	if t := exposed.At(own); t > onDisk {
+		return fmt.Sprintf("its own group %s is exposed, but only %s is on its disk", t, onDisk)
+	}
+	return ""
+}
+
+// sentEarly: a record that others are offered has been on its region's disk.
+func sentEarly(h kv.Header, onDisk clock.Timestamp) string {
+	if h.Time > onDisk {
+		return fmt.Sprintf("record %s came while its region's disk had only %s", h.Stamp(), onDisk)
+	}
+	return ""
+}
+
 // cutsHold: settled <= horizon <= exposed, and the horizon is below every open snapshot.
 func cutsHold(settled, horizon, exposed clock.Vector, open map[uint64]clock.Vector) string {
 	switch {

@@ -37,6 +37,14 @@ func TestARecordExposedTooEarlyIsNoticed(t *testing.T) {
 	require.Contains(t, follows(h, at(3, 5)), "depends on")
 }
 
+func TestWhatIsShownOrSentBeforeItIsOnDiskIsNoticed(t *testing.T) {
+	require.Empty(t, shownEarly(2, at(9, 5), 5))
+	require.Contains(t, shownEarly(2, at(9, 6), 5), "on its disk")
+	h := kv.Header{Lane: clock.Lane{Region: 2}, Time: 9, Prev: 5}
+	require.Empty(t, sentEarly(h, 9))
+	require.Contains(t, sentEarly(h, 8), "disk had only")
+}
+
 func TestCutsOutOfOrderAreNoticed(t *testing.T) {
 	open := map[uint64]clock.Vector{7: at(5, 5)}
 	require.Empty(t, cutsHold(at(2, 2), at(5, 4), at(6, 6), open))

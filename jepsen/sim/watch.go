@@ -18,7 +18,9 @@ type watch struct {
 
 	mu      sync.Mutex
 	durable map[clock.Lane]clock.Timestamp // what its disk had; a crash takes none of it back
+	looks   int                            // one goroutine looks
 	own     clock.Lane
+	ever    clock.Timestamp                // what some disk of this region had of its own lane
 	current *core                          // of the run at hand, or the last one
 	read    map[clock.Lane]clock.Timestamp // up to where its logs went into the registry
 	cores   []*recording                   // of all runs
@@ -36,13 +38,16 @@ func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replicatio
 	for _, p := range start.Lanes {
 		held[p.Lane] = p.Held
 	}
+	w.ever = max(w.ever, held[w.own])
 	for lane, t := range w.durable {
 		if held[lane] < t {
 			w.fail("durable", fmt.Sprintf("starts with lane %s up to %s, but %s was on its disk", lane, held[lane], t))
 		}
 	}
+	maps.Copy(w.durable, held)
 	c := &core{Core: m, watch: w, reach: w.machine.world.reach, open: map[uint64]clock.Vector{}, record: newRecording(w.machine.name, start)}
 	c.exposed, c.recovering = m.Exposed(), start.Recovering
+	c.own, c.onDisk = start.Self, held[start.Self]
 	w.cores = append(w.cores, c.record)
 	w.current = c
 	w.machine.world.named(start.Self.Region, w.machine.name)
@@ -59,6 +64,30 @@ func (w *watch) synced(lane clock.Lane, t clock.Timestamp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.durable[lane] = max(w.durable[lane], t)
+}
+
+// onDisk notes what a disk of this region has had of its own lane, also one that a crash has put away since:
+// it may have been sent before that.
+func (w *watch) onDisk(lane clock.Lane, t clock.Timestamp) {
+	if w == nil { // a replay
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if lane == w.own {
+		w.ever = max(w.ever, t)
+	}
+}
+
+// onItsDisk is what a disk of a lane's region has ever had of it.
+func (w *watch) onItsDisk(lane clock.Lane) clock.Timestamp {
+	m := w.machine.world.machineOf(lane.Region)
+	if m == nil {
+		return 0
+	}
+	m.watch.mu.Lock()
+	defer m.watch.mu.Unlock()
+	return m.watch.ever
 }
 
 // crashed ends what a life may still claim: what its goroutines do from here on nobody hears of.
@@ -150,6 +179,33 @@ func (w *watch) look() {
 		w.mu.Unlock()
 	}
 	w.closed(exposed)
+	if w.looks++; w.looks%looksPerLog == 0 && w.machine.world.plan.LogLimit == 0 {
+		w.kept(n.Records)
+	}
+}
+
+// looksPerLog is how many looks go without one at what the logs still hold.
+const looksPerLog = 10
+
+// kept checks that the logs still hold what some region may ask for, where no limit lets it go.
+func (w *watch) kept(log func(clock.Lane, clock.Timestamp, int) ([][]byte, error)) {
+	for _, m := range w.machine.world.machines {
+		lane, least, begun := m.watch.needed()
+		if !begun {
+			continue
+		}
+		if _, err := log(lane, least, 1); errors.Is(err, kv.ErrTooOld) && w.machine.world.least(lane) == least {
+			w.fail("log", fmt.Sprintf("a region has lane %s up to %s only: %v", lane, least, err))
+		}
+	}
+}
+
+// needed is the region's lane, and up to where every region has it that has a disk and data.
+func (w *watch) needed() (lane clock.Lane, least clock.Timestamp, begun bool) {
+	w.mu.Lock()
+	lane, begun = w.own, w.durable != nil
+	w.mu.Unlock()
+	return lane, w.machine.world.least(lane), begun
 }
 
 // logBytes is how much of a log one look reads.
