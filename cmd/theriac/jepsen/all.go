@@ -89,7 +89,8 @@ func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
 		f.nemeses = c.possible(f)
 	}
 	m := &runner.Matrix{Workloads: f.workloads, Nemeses: f.nemeses, TimeLimit: f.timeLimit, Seed: f.seed, Out: f.out, Keep: f.keep,
-		Settings: map[string]string{"regions": fmt.Sprint(f.regions), "rate": fmt.Sprintf("%g transactions a second", f.rate), "load of each run": f.each.String()}}
+		Settings: map[string]string{"regions": fmt.Sprint(f.regions), "rate": fmt.Sprintf("%g transactions a second", f.rate), "load of each run": f.each.String(),
+			"links": map[bool]string{true: "network namespaces", false: "proxies"}[f.namespaces]}}
 	line := c.progressLine(f.each)
 	m.Make = func(workload, names string, seed uint64, out string) (runner.Config, error) {
 		of := f.runFlags

@@ -22,15 +22,26 @@ func openProcesses(ctx context.Context, n Nodes) (runner.Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding this command: %w", err)
 	}
-	o := cluster.Options{Binary: binary, Dir: n.Dir, Regions: n.Regions, New: n.New}
+	o := cluster.Options{Binary: binary, Dir: n.Dir, Regions: n.Regions, New: n.New, Namespaces: n.Namespaces}
 	if err := o.Prepare(n.Nemeses); err != nil {
 		return nil, kv.Errorf(kv.KindInvalid, "%w", err)
 	}
 	c, err := cluster.Start(ctx, o)
+	if ctx.Err() != nil {
+		return nil, kv.Errorf(kv.KindDeadline, "interrupted: %w", errors.Join(err, closed(c)))
+	}
 	if err != nil {
-		return nil, kv.Errorf(kv.KindUnavailable, "%w", err)
+		return nil, err
 	}
 	return processes{c, n}, nil
+}
+
+// closed closes a cluster that may be none.
+func closed(c *cluster.Cluster) error {
+	if c == nil {
+		return nil
+	}
+	return c.Close()
 }
 
 // processes are a cluster whose data goes with it.

@@ -28,6 +28,7 @@ type Nodes struct {
 	Dir          string   // for data and logs
 	Regions, New []string // names: from the start, and to be added later
 	Keep         bool     // the data, too
+	Namespaces   bool     // network namespaces instead of proxies
 	Nemeses      []string // what will be done to them, as a user names it
 }
 

@@ -206,6 +206,7 @@ func TestMistakesStartNothing(t *testing.T) {
 		"all --workloads counter --each 1ms":                          "want 1s to 24h0m0s",
 		"check":                                                       "accepts 1 arg",
 		"test --workload counter --cluster h:1 --nemesis pause":       "can't be disturbed from here",
+		"test --workload counter --cluster h:1 --namespaces":          "choose one",
 		"test --workload counter --cluster h:1 --insecure":            "--insecure is for loopback only and --cluster h:1 is not",
 		"test --workload counter --cluster localhost":                 "--cluster",
 		"test --workload counter --cluster h:1 --tls-cert c":          "--tls-cert and --tls-key go together",
@@ -221,13 +222,13 @@ func TestMistakesStartNothing(t *testing.T) {
 func TestNodesThatDoNotStart(t *testing.T) {
 	t.Chdir(t.TempDir())
 	denied := Options{Open: func(_ context.Context, n Nodes) (runner.Cluster, error) {
-		require.True(t, n.Keep)
+		require.True(t, n.Namespaces && n.Keep)
 		require.Len(t, n.Regions, 5)
-		return nil, kv.Errorf(kv.KindDenied, "no ports")
+		return nil, kv.Errorf(kv.KindDenied, "network namespaces take root")
 	}}
-	code, _, stderr := exec(t, denied, "test --workload counter --keep --regions 5")
+	code, _, stderr := exec(t, denied, "test --workload counter --namespaces --keep --regions 5")
 	require.Equal(t, cli.ExitFailure, code)
-	require.Contains(t, stderr, "starting the cluster: no ports")
+	require.Contains(t, stderr, "starting the cluster: network namespaces take root")
 }
 
 // TestAnInterruptKeepsTheHistory: and has the exit code of any interrupt.

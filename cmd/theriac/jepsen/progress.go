@@ -49,7 +49,7 @@ func (l *progressLine) text(p runner.Progress) string {
 	}
 	text := fmt.Sprintf("%s of %s: %d acknowledged, %d failed, %d unknown", (l.limit - p.TimeLeft).Round(time.Second), l.limit, p.OK, p.Fail, p.Unknown)
 	if len(p.Faults) > 0 {
-		text += "; " + strings.Join(p.Faults, "; ")
+		text += "; " + strings.Join(strings.Fields(strings.Join(p.Faults, "; ")), " ")
 	}
 	return text
 }

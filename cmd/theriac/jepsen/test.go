@@ -20,12 +20,13 @@ import (
 
 // runFlags are those that test and all share.
 type runFlags struct {
-	regions int
-	rate    float64
-	workers int
-	seed    uint64
-	out     string
-	keep    bool
+	regions    int
+	rate       float64
+	workers    int
+	seed       uint64
+	out        string
+	keep       bool
+	namespaces bool
 }
 
 func (f *runFlags) register(cmd *cobra.Command) {
@@ -33,6 +34,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fs.IntVar(&f.regions, "regions", runner.DefaultRegions, fmt.Sprintf("how many regions, a process each, 1 to %d", runner.MaxRegions))
 	fs.Float64Var(&f.rate, "rate", runner.DefaultRate, "transactions a second of all callers together; 0: as many as answers allow")
 	fs.IntVar(&f.workers, "workers", 0, "callers at a time (default 9)")
+	fs.BoolVar(&f.namespaces, "namespaces", false, "each region in a network namespace of its own, with nftables on its links, instead of proxies: Linux, as root, with the commands ip and nft")
 }
 
 // testFlags are those of test.
@@ -92,6 +94,9 @@ func (f *testFlags) check() error {
 		return kv.Errorf(kv.KindInvalid, "--nemesis %s: nodes that --cluster names can't be disturbed from here; leave --nemesis out, and cut their links or kill them yourself while the run lasts",
 			strings.Join(f.nemeses, ","))
 	}
+	if len(f.cluster) > 0 && f.namespaces {
+		return kv.Errorf(kv.KindInvalid, "--namespaces is for nodes that this command starts, --cluster for others: choose one")
+	}
 	return nil
 }
 
@@ -139,7 +144,7 @@ func (c *commands) config(f *runFlags, workload string, nemeses []string, limit 
 		Workload: workload, Nemesis: nemeses, Regions: regions, New: added, Rate: f.rate, Workers: f.workers,
 		TimeLimit: limit, Seed: f.seed, Out: f.out, Started: time.Now(),
 		Open: func(ctx context.Context, dir string) (runner.Cluster, error) {
-			return c.Open(ctx, Nodes{Dir: dir, Regions: regions, New: added, Keep: f.keep, Nemeses: nemeses})
+			return c.Open(ctx, Nodes{Dir: dir, Regions: regions, New: added, Keep: f.keep, Nemeses: nemeses, Namespaces: f.namespaces})
 		},
 	}, nil
 }
@@ -172,7 +177,11 @@ func (f *testFlags) command() string {
 	if len(f.cluster) > 0 {
 		return strings.Join(append(args, "--cluster", strings.Join(f.cluster, ",")), " ")
 	}
-	return strings.Join(append(args, "--regions", fmt.Sprint(f.regions)), " ")
+	args = append(args, "--regions", fmt.Sprint(f.regions))
+	if f.namespaces {
+		args = append(args, "--namespaces")
+	}
+	return strings.Join(args, " ")
 }
 
 // onExisting has the run work on nodes that run already.
