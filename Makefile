@@ -21,7 +21,10 @@ SEEDS ?= $(if $(filter-out 0,$(SEED)),1,50)
 PROCS ?= $(shell getconf _NPROCESSORS_ONLN)
 WORKLOAD ?=
 
-.PHONY: help build demo test race lint fmt generate fuzz sim bench bench-compare cover jepsen torture
+# Which mutant make mutants catches (empty: all).
+MUTANT ?=
+
+.PHONY: help build demo test race lint fmt generate fuzz sim bench bench-compare cover jepsen mutants torture
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -66,6 +69,11 @@ bench-compare: ## Go benchmarks of commit OLD (default HEAD) and of this tree: B
 
 cover: ## write bin/cover.html: which statements the tests of all packages run
 	mkdir -p bin && go test -coverpkg=./... -coverprofile=bin/cover.out ./... && go tool cover -html=bin/cover.out -o bin/cover.html
+
+mutants: ## catch every mutant (deliberate faults in the database) by the simulation, or MUTANT=name; writes docs/results/mutants.md
+	mkdir -p docs/results
+	go test -tags mutants ./jepsen/sim -run '^TestMutants$$' -count=1 -v -timeout 0 -mutant '$(MUTANT)' \
+		$(if $(MUTANT),,-table $(CURDIR)/docs/results/mutants.md)
 
 torture: ## kill -9 real nodes and cut the power of simulated ones: KILLS=2000 CUTS=20000 SEED=x LIMIT=2h
 	mkdir -p docs/results bin/torture

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
-	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -105,9 +104,6 @@ func (r *router) writeAgain(ctx context.Context, req kv.Request, s sent, first e
 	id := req.Options.Attempt.ID
 	err = r.insist(ctx, s, id, first, func(e *endpoint) error {
 		req.Options.Attempt, req.Options.Wait = s.retry(id), 0
-		if mutant.On(mutant.RetryWithNewID) {
-			req.Options.Attempt.ID = r.newID()
-		}
 		if resp, err = e.svc.Do(ctx, req); err == nil {
 			e.learn(&resp.Receipt)
 		}
@@ -188,9 +184,6 @@ func unknown(ctx context.Context, err error, id OpID, asked bool) error {
 	}
 	out := kv.Errorf(kv.KindOf(err), text, why, id)
 	out.Outcome, out.ID, out.Err, out.Token = kv.OutcomeUnknown, id, err, kv.TokenOf(err)
-	if mutant.On(mutant.UnknownToldAsNo) {
-		out.Outcome = kv.NotApplied
-	}
 	switch {
 	case ctx.Err() != nil:
 		out.Kind, out.Err = kv.KindDeadline, ctx.Err()

@@ -49,7 +49,5 @@ const (
 	LogDroppedEarly     Name = "log-dropped-early"
 
 	// client.
-	RetryWithNewID  Name = "retry-with-new-id"
-	UnknownToldAsNo Name = "unknown-told-as-no"
-	SessionForgets  Name = "session-forgets"
+	SessionForgets Name = "session-forgets"
 )

@@ -36,7 +36,7 @@ func TestReleaseHasNoMutants(t *testing.T) {
 		require.NoError(t, err)
 		for what, where := range map[string][]byte{
 			"theriac/internal/mutant.": symbols, "THERIAC_MUTANT": code,
-			string(mutant.DependencyLeftOut): code, string(mutant.AnsweredBeforeSync): code, string(mutant.RetryWithNewID): code,
+			string(mutant.DependencyLeftOut): code, string(mutant.AnsweredBeforeSync): code, string(mutant.SessionForgets): code,
 		} {
 			require.Equal(t, b.want, bytes.Contains(where, []byte(what)), "%q with tags %q", what, b.tags)
 		}

@@ -118,17 +118,13 @@ var table = []Mutant{
 	{ComparedWithinGroup, Protocol, "Two compare-and-sets of one register may be of one group, and both succeed.",
 		"txn.commit.conflicts", []string{semantics}, "register", 10},
 	{ReadsNewestInTransaction, Protocol, "An interactive transaction reads what is newest, not its snapshot.",
-		"txn.Coordinator.Execute", []string{half, semantics, causal}, "", 3},
+		"txn.Coordinator.Execute", []string{half, semantics, causal}, "mixed", 10},
 
 	{ForgetsBelowHorizon, Protocol, "Dots are forgotten below the horizon, not below what is settled.",
 		"node.run.moveCuts", []string{semantics, converge, lost}, "", 10},
 	{LogDroppedEarly, Protocol, "Old records are dropped from the log although a region lacks them.",
 		"node.run.TruncateLog", []string{log, converge, lost}, "", 10},
 
-	{RetryWithNewID, Protocol, "The client gives a retry an operation id of its own.",
-		"client.router.writeAgain", []string{lost, semantics}, "", 10},
-	{UnknownToldAsNo, Protocol, "The client says of a write whose outcome is unknown that it was not applied.",
-		"client.unknown", []string{lost, semantics}, "", 10},
 	{SessionForgets, Protocol, "A session's token does not grow.",
 		"client.Session.saw", []string{session, causal, semantics}, "session", 5},
 }
