@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"math/rand/v2"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -102,7 +103,7 @@ func (f *folder) killAt(aim Aim, w *watcher, removing <-chan struct{}) error {
 			return err
 		}
 		f.Tally.Add("kills: frozen", 1)
-		for kind := range f.node.writing() {
+		for kind := range f.node.writing(filepath.Join(f.dir, "data")) {
 			f.Tally.Add("frozen with open to write: "+kind, 1)
 		}
 	}

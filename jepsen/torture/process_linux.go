@@ -116,24 +116,30 @@ func (p *process) freeze() error {
 	return errors.New("the process does not stop")
 }
 
-// writing lists the kinds of files that a frozen process has open to write.
-func (p *process) writing() map[string]bool {
+// writing lists the kinds of files below a folder that a frozen process has open to write.
+func (p *process) writing(below string) map[string]bool {
 	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
 	fds, _ := os.ReadDir(dir) // a process that is gone has none
 	out := map[string]bool{}
 	for _, fd := range fds {
 		name, err := os.Readlink(filepath.Join(dir, fd.Name()))
 		info, err2 := os.Lstat(filepath.Join(dir, fd.Name()))
-		if err != nil || err2 != nil || info.Mode()&0o200 == 0 || !filepath.IsAbs(name) {
+		if err != nil || err2 != nil || info.Mode()&0o200 == 0 || !strings.HasPrefix(name, below+"/") {
 			continue
 		}
-		kind := filepath.Ext(name)
-		if kind == "" {
-			kind, _, _ = strings.Cut(filepath.Base(name), "-")
-		}
-		out[kind] = true
+		out[kindOfFile(filepath.Base(name))] = true
 	}
 	return out
+}
+
+// kindOfFile is what a file's name says without its number: "MANIFEST", "marker", or ".sst".
+func kindOfFile(name string) string {
+	for _, begin := range []string{"MANIFEST", "OPTIONS", "marker", "LOCK", "WITNESS", "FORMAT"} {
+		if strings.HasPrefix(name, begin) {
+			return begin
+		}
+	}
+	return filepath.Ext(name)
 }
 
 // watcher tells what happens to the files of folders.

@@ -67,12 +67,22 @@ func TestProcessIsFrozenLookedAtAndKilled(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "here", (<-p.ready)["clients"])
 	require.NoError(t, p.freeze())
-	require.True(t, p.writing()[".sst"])
+	require.Equal(t, map[string]bool{".sst": true}, p.writing(filepath.Dir(out)))
+	require.Empty(t, p.writing(t.TempDir()))
 	require.True(t, p.alive())
 	require.NoError(t, p.kill())
 	require.False(t, p.alive())
 	require.ErrorContains(t, p.kill(), "ended by itself")
 	require.Error(t, p.freeze())
+}
+
+func TestFilesAreKnownByTheirNames(t *testing.T) {
+	for name, kind := range map[string]string{
+		"000012.sst": ".sst", "000012.log": ".log", "MANIFEST-000001": "MANIFEST", "marker.manifest.000001.MANIFEST-000001": "marker",
+		"LOCK": "LOCK", "WITNESS": "WITNESS", "FORMAT.tmp": "FORMAT",
+	} {
+		require.Equal(t, kind, kindOfFile(name))
+	}
 }
 
 func TestWatcherTellsWhatHappensToFiles(t *testing.T) {
