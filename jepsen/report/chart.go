@@ -41,7 +41,7 @@ type chart struct {
 }
 
 type band struct{ X, W, Label string }
-type tick struct{ At, Label string }
+type tick struct{ At, Label, Second string } // Second: a second line
 type path struct{ Class, D string }
 type bar struct{ X, Y, W, Label, LabelX, LabelY, Tip string }
 type hover struct{ X, W, Tip string }
@@ -86,7 +86,7 @@ func (r *run) timeTicks() []tick {
 		if at > r.length {
 			return out
 		}
-		out = append(out, tick{num(r.x(at)), trimmed(fmt.Sprintf("%.6f", float64(at)/1e9)) + " s"})
+		out = append(out, tick{At: num(r.x(at)), Label: trimmed(fmt.Sprintf("%.6f", float64(at)/1e9)) + " s"})
 	}
 }
 
@@ -112,6 +112,7 @@ func (r *run) until(f *history.Fault) int64 {
 // bands are the periods of faults; where they overlap the shade is darker.
 func (r *run) bands() []band {
 	var out []band
+	named := 0.0 // up to where names stand
 	for i := range r.h.Faults {
 		if len(out) == maxBands {
 			break
@@ -119,8 +120,8 @@ func (r *run) bands() []band {
 		f := &r.h.Faults[i]
 		from, to := r.x(f.Start), r.x(r.until(f))
 		b := band{X: num(from), W: num(max(to-from, 1))}
-		if float64(len(f.Kind))*6.2 < to-from {
-			b.Label = f.Kind
+		if width := float64(len(f.Kind)) * 6.2; width < to-from && from >= named {
+			b.Label, named = f.Kind, from+width
 		}
 		out = append(out, b)
 	}
@@ -140,16 +141,17 @@ func (r *run) faultChart() chart {
 		c.About += fmt.Sprintf(" %s are not shown.", plural(len(kinds)-maxKinds, "other kind"))
 		kinds = kinds[:maxKinds]
 	}
-	const row = 22
+	const row = 26
 	c.Bottom = plotTop + row*float64(len(kinds))
 	c.H = c.Bottom + chartHeight - plotBottom
 	c.Bands = nil
 	left := len(r.h.Faults)
 	for i, kind := range kinds {
 		y := plotTop + row*float64(i)
-		c.Y = append(c.Y, tick{num(y + row/2), short(kind, 11)})
+		first, second, _ := strings.Cut(kind, "-")
+		c.Y = append(c.Y, tick{num(y + row/2), short(first, 11), short(second, 11)})
 		for _, f := range by[kind][:min(len(by[kind]), maxBands)] {
-			c.Bars = append(c.Bars, r.faultBar(f, y+3))
+			c.Bars = append(c.Bars, r.faultBar(f, y+5))
 			left--
 		}
 	}

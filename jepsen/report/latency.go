@@ -139,7 +139,7 @@ func (s logScale) ticks() []tick {
 	var out []tick
 	for e := s.low; e <= s.high; e++ {
 		ns := int64(math.Round(math.Pow(10, e)))
-		out = append(out, tick{num(s.y(ns)), duration(ns)})
+		out = append(out, tick{At: num(s.y(ns)), Label: duration(ns)})
 	}
 	return out
 }

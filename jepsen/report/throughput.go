@@ -146,7 +146,7 @@ func (s linearScale) y(rate float64) float64 {
 func (s linearScale) ticks() []tick {
 	var out []tick
 	for i := 0; float64(i)*s.step <= s.high*1.0001; i++ {
-		out = append(out, tick{num(s.y(float64(i) * s.step)), perSecond(float64(i) * s.step)})
+		out = append(out, tick{At: num(s.y(float64(i) * s.step)), Label: perSecond(float64(i) * s.step)})
 	}
 	return out
 }
