@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -511,7 +510,7 @@ func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.He
 	r.mu.Lock()
 	attaching := r.attaching[s.peer]
 	if attaching == nil {
-		attaching = new(sync.Mutex)
+		attaching = new(turn)
 		r.attaching[s.peer] = attaching
 	}
 	r.mu.Unlock()

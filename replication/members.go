@@ -47,7 +47,7 @@ type registry struct {
 	store       Meta
 	self        clock.Region // this node's own; 0: it has none yet
 	incarnation uint64       // of this node's store
-	change      sync.Mutex   // held by who changes the set, for as long as the disk takes
+	change      turn         // held by who changes the set, for as long as the disk takes
 
 	mu      sync.Mutex // never held while the disk is waited for: who reads the set may hold others up
 	version uint64

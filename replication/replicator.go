@@ -57,7 +57,7 @@ type Replicator struct {
 	report   *peerv1.RegionReport
 	reported time.Duration
 
-	joining sync.Mutex // one question for a number is answered at a time, and a joiner abandoned
+	joining turn // one question for a number is answered at a time, and a joiner abandoned
 
 	mu         sync.Mutex
 	ctx        context.Context // of Run; nil before
@@ -67,7 +67,7 @@ type Replicator struct {
 	turn       int
 	nextSub    uint32
 	streams    map[clock.Region]*stream
-	attaching  map[clock.Region]*sync.Mutex   // one stream to a region begins at a time
+	attaching  map[clock.Region]*turn         // one stream to a region begins at a time
 	dialling   map[clock.Region]chan struct{} // wakes who dials the region, where it is this node that does
 	counted    uint64                         // version of the list whose regions' reports all count here
 	incarnated map[clock.Region]uint64
@@ -96,7 +96,7 @@ func New(c Config) (*Replicator, error) {
 		c: c, self: clock.Lane{Region: c.Identity.Region}, registry: registry,
 		applyWake: make(chan struct{}, 1), planWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1),
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
-		attaching: map[clock.Region]*sync.Mutex{},
+		attaching: map[clock.Region]*turn{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
 		joiners: map[clock.Region]time.Duration{}, rivals: map[clock.Region]*rivalry{}, strangers: faults{time: c.Time},
 	}

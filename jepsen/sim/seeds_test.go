@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,8 +159,11 @@ func spread(t *testing.T, sum *Summary, base uint64) {
 		require.NoError(t, err)
 		cmd.Stderr = cmd.Stdout
 		require.NoError(t, cmd.Start())
+		stuck := time.AfterFunc(stuckAfter, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // it then tells where
 		all.Go(func() {
+			defer stuck.Stop()
 			began, rest := readPart(out, func(r *Report) {
+				stuck.Reset(stuckAfter)
 				mu.Lock()
 				defer mu.Unlock()
 				tell(t, sum, r)
@@ -172,8 +176,12 @@ func spread(t *testing.T, sum *Summary, base uint64) {
 	all.Wait()
 }
 
+// stuckAfter is how long a seed may take of real time. One that takes longer has come to a stop: where a
+// goroutine waits for a mutex that another holds for good, or while time passes, a bubble stands still.
+const stuckAfter = 20 * time.Minute
+
 // maxRest bounds what is kept of what a part says beside its reports, in bytes.
-const maxRest = 64 << 10
+const maxRest = 1 << 20
 
 // readPart reads what a part writes until it ends.
 func readPart(from io.Reader, report func(*Report)) (began uint64, rest string) {
