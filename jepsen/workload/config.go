@@ -28,6 +28,7 @@ type Config struct {
 	Workers int
 	// Rate is how many transactions a second all workers begin together. A worker whose call takes long
 	// leaves out what it should have begun meanwhile. Default 0: each begins when its last one has ended.
+	// In simulated time, where a call may take none, name one: without it that time would stand still.
 	Rate float64
 	// Beat has transactions begin at multiples of it only, so that several meet in one moment, and in one
 	// group of a region: where a call takes no time, as in a simulation, they hardly ever do by themselves.
