@@ -28,7 +28,8 @@
 // Locks, each taken only while those to its left are held or none: Replicator.joining,
 // registry.change, Replicator.attaching[region], recovery.mu, Replicator.mu, registry.mu, holds.mu,
 // stream.mu, outLane.mu, and Exposure's own. The Store is never called under Replicator.mu or those to
-// its right, so that a slow disk does not keep streams from being read.
+// its right, so that a slow disk does not keep streams from being read. The first three, which are held
+// while the disk or another node is waited for, are turns (turn.go).
 //
 // # Invariants
 //

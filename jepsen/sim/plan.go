@@ -16,6 +16,7 @@ type plan struct {
 	Workload string
 	Duration time.Duration // of the load
 	Txns     int           // that are asked for
+	Least    int           // that are made
 	Workers  int
 	Beat     time.Duration // transactions begin at multiples of it; 0: at any time
 
@@ -114,6 +115,7 @@ func (p *plan) drawMachines(d drawing) {
 }
 
 func (p *plan) drawLoad(d drawing, o Options) {
+	p.Least = o.Txns
 	p.Txns = o.Txns + o.Txns/2 + d.IntN(o.Txns/2+1) // some calls are left out while others take long
 	p.Workers = len(p.all()) * (2 + d.IntN(3))
 	if d.chance(0.5) {

@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/jepsen/workload"
 )
 
@@ -95,7 +97,9 @@ func (w *world) run(out *Report) {
 	watching, stopWatching := context.WithCancel(w.ctx)
 	go func() { defer close(looking); w.watchAll(watching) }()
 	go func() { defer close(done); w.trouble(ctx) }()
-	if err := w.load.Load(ctx); err != nil {
+	load, enough := context.WithCancel(w.ctx)
+	go func() { defer enough(); w.awaitEnough() }()
+	if err := w.load.Load(load); err != nil {
 		w.fail("liveness", err.Error())
 	}
 	<-done
@@ -109,10 +113,19 @@ func (w *world) run(out *Report) {
 	}
 }
 
+// awaitEnough waits for the end of the load: once its time is over and enough was done. Where calls took long,
+// the rest is made up for when the faults are over.
+func (w *world) awaitEnough() {
+	sleep(w.ctx, w.plan.Duration)
+	for w.made.Load() < int64(w.plan.Least) && w.now() < 2*w.plan.Duration && sleep(w.ctx, time.Second) {
+	}
+}
+
 func (w *world) workload() workload.Config {
 	return workload.Config{
 		Regions: w.plan.all(), DB: w.db, Workers: w.plan.Workers, Rate: float64(w.plan.Txns) / w.plan.Duration.Seconds(),
 		Beat: w.plan.Beat, Seed: w.plan.Seed, Now: w.now, Nemesis: "sim",
+		Observe: func(*history.Txn) { w.made.Add(1) },
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/theriac-db/theriac/client"
@@ -29,6 +30,7 @@ type world struct {
 	byName   map[string]*machine
 	late     sync.WaitGroup // requests that are held up
 	load     *workload.Run  // nil before there is one
+	made     atomic.Int64   // transactions that have ended
 
 	mu       sync.Mutex
 	failures []Failure
