@@ -51,11 +51,17 @@ type Options struct {
 const DefaultDisk = 512 << 20
 
 // Prepare settles what the nodes must be started with, for nemeses as a user names them: disks of their own to
-// be filled where this process may mount them, and otherwise a hand inside the node.
+// be filled where this process may mount them, and otherwise a hand inside the node. It fails where this process
+// lacks a right.
 func (o *Options) Prepare(nemeses []string) error {
 	kinds, err := nemesis.Expand(nemeses)
 	if err != nil {
 		return err
+	}
+	if o.Namespaces {
+		if err := mayNamespace(); err != nil {
+			return err
+		}
 	}
 	o.TestFaults = o.TestFaults || slices.Contains(kinds, nemesis.Clock)
 	if !slices.Contains(kinds, nemesis.DiskFull) {
