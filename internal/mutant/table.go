@@ -53,6 +53,7 @@ const (
 	// Of the simulation's invariants.
 	closed  = "invariant:closed"       // a record is exposed behind all that it depends on
 	cuts    = "invariant:cuts"         // the horizon is below open snapshots
+	newest  = "invariant:snapshots"    // a snapshot is opened at what is newest
 	early   = "invariant:early"        // nothing is shown or sent that is not on disk
 	settled = "invariant:settled"      // what is settled is exposed everywhere
 	once    = "invariant:exactly-once" // an operation id is written once
@@ -92,7 +93,7 @@ var table = []Mutant{
 	{StableWithoutReports, Protocol, "A cut is called stable although other regions may still send what has not seen it.",
 		"causal.Machine.Advance", []string{settled, semantics, converge, lost}, "", 10},
 	{SnapshotOneBehind, Protocol, "A read gets the snapshot before the newest.",
-		"causal.Machine.Open", []string{session, causal, semantics}, "", 5},
+		"causal.Machine.Open", []string{newest, session, causal, semantics}, "", 5},
 
 	{TokenWaitsForOneRegion, Protocol, "Of a token only the first region's entry is waited for.",
 		"replication.Exposure.wait", []string{session, causal, semantics}, "session", 5},

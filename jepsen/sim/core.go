@@ -183,6 +183,9 @@ func (c *core) Open(writes, applied bool) (causal.Snapshot, error) {
 	s, err := c.Core.Open(writes, applied)
 	if err == nil {
 		c.open[s.Number()] = s.At()
+		if wrong := newest(s.At(), c.Core.Exposed(), c.Core.Applied(), applied); wrong != "" {
+			c.fail("snapshots", wrong)
+		}
 	}
 	c.after(s.Number(), s.At(), err)
 	return s, err

@@ -49,6 +49,17 @@ func sentEarly(h kv.Header, onDisk clock.Timestamp) string {
 	return ""
 }
 
+// newest: a snapshot that is opened is what is exposed, or, if that was asked for, what is applied.
+func newest(at, exposed, applied clock.Vector, wantsApplied bool) string {
+	if wantsApplied {
+		exposed = applied
+	}
+	if at.Equal(exposed) {
+		return ""
+	}
+	return fmt.Sprintf("a snapshot is opened at %s, while it should be at %s", at, exposed)
+}
+
 // cutsHold: settled <= horizon <= exposed, and the horizon is below every open snapshot.
 func cutsHold(settled, horizon, exposed clock.Vector, open map[uint64]clock.Vector) string {
 	switch {

@@ -45,6 +45,13 @@ func TestWhatIsShownOrSentBeforeItIsOnDiskIsNoticed(t *testing.T) {
 	require.Contains(t, sentEarly(h, 8), "disk had only")
 }
 
+func TestAnOldSnapshotIsNoticed(t *testing.T) {
+	require.Empty(t, newest(at(3, 4), at(3, 4), at(3, 5), false))
+	require.Empty(t, newest(at(3, 5), at(3, 4), at(3, 5), true))
+	require.Contains(t, newest(at(3, 4), at(3, 4), at(3, 5), true), "should be at")
+	require.Contains(t, newest(at(3, 3), at(3, 4), at(3, 5), false), "should be at")
+}
+
 func TestCutsOutOfOrderAreNoticed(t *testing.T) {
 	open := map[uint64]clock.Vector{7: at(5, 5)}
 	require.Empty(t, cutsHold(at(2, 2), at(5, 4), at(6, 6), open))
