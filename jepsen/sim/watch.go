@@ -18,7 +18,6 @@ type watch struct {
 
 	mu      sync.Mutex
 	durable map[clock.Lane]clock.Timestamp // what its disk had; a crash takes none of it back
-	looks   int                            // one goroutine looks
 	own     clock.Lane
 	ever    clock.Timestamp                // what some disk of this region had of its own lane
 	current *core                          // of the run at hand, or the last one
@@ -179,33 +178,6 @@ func (w *watch) look() {
 		w.mu.Unlock()
 	}
 	w.closed(exposed)
-	if w.looks++; w.looks%looksPerLog == 0 && w.machine.world.plan.LogLimit == 0 {
-		w.kept(n.Records)
-	}
-}
-
-// looksPerLog is how many looks go without one at what the logs still hold.
-const looksPerLog = 10
-
-// kept checks that the logs still hold what some region may ask for, where no limit lets it go.
-func (w *watch) kept(log func(clock.Lane, clock.Timestamp, int) ([][]byte, error)) {
-	for _, m := range w.machine.world.machines {
-		lane, least, begun := m.watch.needed()
-		if !begun {
-			continue
-		}
-		if _, err := log(lane, least, 1); errors.Is(err, kv.ErrTooOld) && w.machine.world.least(lane) == least {
-			w.fail("log", fmt.Sprintf("a region has lane %s up to %s only: %v", lane, least, err))
-		}
-	}
-}
-
-// needed is the region's lane, and up to where every region has it that has a disk and data.
-func (w *watch) needed() (lane clock.Lane, least clock.Timestamp, begun bool) {
-	w.mu.Lock()
-	lane, begun = w.own, w.durable != nil
-	w.mu.Unlock()
-	return lane, w.machine.world.least(lane), begun
 }
 
 // logBytes is how much of a log one look reads.

@@ -105,19 +105,6 @@ func (w *world) machineOf(number clock.Region) *machine {
 	return w.byName[w.nameOf(number)]
 }
 
-// least is up to where every region has a lane on its disk; those without data do not count.
-func (w *world) least(lane clock.Lane) clock.Timestamp {
-	least := clock.MaxTimestamp
-	for _, m := range w.machines {
-		m.watch.mu.Lock()
-		if m.watch.durable != nil {
-			least = min(least, m.watch.durable[lane])
-		}
-		m.watch.mu.Unlock()
-	}
-	return least
-}
-
 // switchOn starts a machine.
 func (w *world) switchOn(name string) {
 	w.mu.Lock()
