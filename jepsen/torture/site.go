@@ -191,6 +191,9 @@ func (s *site) bury() {
 	if s.end != nil {
 		s.end()
 	}
+	if s.load != nil {
+		s.load.done.Wait() // a transaction of this run that goes on in the next is not found there, rightly
+	}
 	s.disk, s.run = r.after, nil
 }
 
