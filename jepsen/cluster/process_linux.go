@@ -1,8 +1,12 @@
 package cluster
 
 import (
+	"fmt"
+	"os"
 	"runtime"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // attributes put a node into a process group of its own, and have the kernel kill it when the thread
@@ -11,7 +15,39 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-func (p *process) pause() error { return p.signal(syscall.SIGSTOP) }
+// pauseTimeout bounds how long a process takes to stand still once it was told to.
+const pauseTimeout = 10 * time.Second
+
+// pause returns once the process stands still. On a busy machine its threads go on for a while, until
+// the one that takes the signal gets its turn.
+func (p *process) pause() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	late := time.NewTimer(pauseTimeout)
+	defer late.Stop()
+	for p.running() && !stopped(p.cmd.Process.Pid) {
+		select {
+		case <-again.C:
+		case <-late.C:
+			return fmt.Errorf("process %d goes on %v after SIGSTOP", p.cmd.Process.Pid, pauseTimeout)
+		}
+	}
+	return nil
+}
+
+// stopped reports whether the kernel says that a process is stopped.
+func stopped(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// PID (NAME) STATE ...; the name may hold anything.
+	state := strings.TrimLeft(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
+	return strings.HasPrefix(state, "T")
+}
 
 func (p *process) resume() error { return p.signal(syscall.SIGCONT) }
 
