@@ -13,10 +13,13 @@ import (
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
+// crashes are the faults that take back what is in memory.
+var crashes = checker.Losses{Crashing: []string{"crash"}}
+
 // judges are all checkers that say something of any history of causal level.
 func judges() []checker.Checker {
 	return []checker.Checker{
-		semantics.Checker{}, causal.Checker{}, whole.LostWrites(), whole.HalfTransactions(), whole.Convergence(), whole.Session(), whole.LongFork(),
+		semantics.Checker{Excused: crashes}, causal.Checker{}, whole.LostWrites(crashes), whole.HalfTransactions(), whole.Convergence(), whole.Session(), whole.LongFork(),
 	}
 }
 

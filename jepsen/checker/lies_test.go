@@ -417,7 +417,7 @@ func TestBoundsNeedNoStamps(t *testing.T) {
 					for i := range l.h.Txns {
 						report(&l.h.Txns[i], rng)
 					}
-					require.NotEmpty(t, found(l.h, semantics.Checker{}, whole.LostWrites(), whole.Convergence()), "%s not found: %s", name, what)
+					require.NotEmpty(t, found(l.h, semantics.Checker{}, whole.LostWrites(checker.Losses{}), whole.Convergence()), "%s not found: %s", name, what)
 				}
 			}
 		})

@@ -145,6 +145,9 @@ func listed() string {
 	return strings.Join(names, ", ")
 }
 
+// Crashing are the kinds in which nodes end without warning, or may: what they had not on disk is gone.
+func Crashing() []Kind { return []Kind{KillOne, KillSeveral, KillAll, RestartLoop, DiskFull} }
+
 // info is what is known of a kind; false if there is no such kind.
 func info(k Kind) (kindInfo, bool) {
 	i := slices.IndexFunc(kindTable, func(i kindInfo) bool { return i.kind == k })

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -151,6 +152,8 @@ func (w *world) disk(ctx context.Context, f fault, m *machine) {
 		}
 		if alone == nil {
 			kind, alone = diskCopied, []string{f.Region}
+		} else if !slices.Contains(alone, f.Region) { // of its own it had sent on all but what was in memory
+			defer w.fault(history.Fault{Kind: diskCopied, Targets: []string{f.Region}})()
 		}
 		defer w.fault(history.Fault{Kind: kind, Targets: alone})()
 		sleep(ctx, f.For)

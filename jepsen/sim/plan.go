@@ -57,9 +57,9 @@ type fault struct {
 // Kinds of faults beside those of package nemesis.
 const (
 	diskLost   = workload.DiskLost // a disk is empty; what only it held is gone
-	diskCopied = "disk-lost-copied"
+	diskCopied = workload.DiskCopied
 	slowDisk   = "slow-disk"
-	diskError  = "disk-error"
+	diskError  = workload.DiskError
 	badCalls   = "bad-calls" // requests and answers get lost, or are held up
 	drift      = "clock-drift"
 )

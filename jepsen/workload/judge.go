@@ -8,10 +8,24 @@ import (
 	"github.com/theriac-db/theriac/jepsen/checker/semantics"
 	"github.com/theriac-db/theriac/jepsen/checker/whole"
 	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
 
-// DiskLost is the kind of a fault that takes a region's disk away: what only that region held is gone.
-const DiskLost = "disk-lost"
+// Kinds of faults of disks beside those of package nemesis.
+const (
+	DiskLost   = "disk-lost"        // the disk is gone, with what nobody else held of the regions that it targets
+	DiskCopied = "disk-lost-copied" // the disk is gone, but others held all that was on it
+	DiskError  = "disk-error"       // the disk fails, and the node with it
+)
+
+// Excused are the faults after which acknowledged writes may be gone.
+func Excused() checker.Losses {
+	l := checker.Losses{Crashing: []string{DiskCopied, DiskError}, Destroying: []string{DiskLost}}
+	for _, kind := range nemesis.Crashing() {
+		l.Crashing = append(l.Crashing, string(kind))
+	}
+	return l
+}
 
 // Judge judges a history by the checkers of its header's workload. It needs the history alone.
 func Judge(h *history.History, o checker.Options) ([]checker.Result, error) {
@@ -34,7 +48,7 @@ func Checkers(h *history.Header) ([]checker.Checker, error) {
 		return nil, err
 	}
 	all := []checker.Checker{
-		causal.Checker{}, semantics.Checker{Destroying: []string{DiskLost}}, whole.LostWrites(DiskLost), whole.HalfTransactions(), whole.Session(),
+		causal.Checker{}, semantics.Checker{Excused: Excused()}, whole.LostWrites(Excused()), whole.HalfTransactions(), whole.Session(),
 		whole.LongFork(), whole.Convergence(),
 	}
 	all = append(all, w.own...)

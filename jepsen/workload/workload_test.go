@@ -18,6 +18,7 @@ import (
 	"github.com/theriac-db/theriac/client/embedded"
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
 	"github.com/theriac-db/theriac/jepsen/workload"
 )
 
@@ -205,7 +206,7 @@ func (d *disturber) disturb() {
 		d.c.Rejoin(a)
 		end()
 	case 4, 5:
-		end := d.run.Fault(history.Fault{Kind: "crash", Targets: []string{a}})
+		end := d.run.Fault(history.Fault{Kind: string(nemesis.KillOne), Targets: []string{a}})
 		d.c.Crash(a)
 		time.Sleep(hold)
 		d.restart(a)

@@ -72,9 +72,10 @@
 // may cover anything begun before it took effect, and a call of unknown outcome takes effect, if ever, at any
 // time after its start: its client may have given up long before.
 //
-// Writes with durability applied, in a run with faults, are treated so too: a crash may take them back,
-// after others saw them, so in such a run what one read shows says nothing of others. So are the writes of a
-// region that the loss of its disk (Checker.Destroying) may have taken with it.
+// Acknowledged writes that a fault may have taken back ([checker.Losses]) are treated so too: those of
+// durability applied in a region that crashed after they began, and all of a region that the loss of its disk
+// hit. Others may have seen them before, so in such a run what one read shows says nothing of others. Writes of
+// durability applied elsewhere, and before faults that crash no node, are as certain as any.
 //
 // # What it proves
 //

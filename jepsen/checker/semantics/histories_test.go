@@ -26,7 +26,7 @@ func TestHistoriesByHand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h, err := history.ReadFile(file)
 			require.NoError(t, err)
-			r := Checker{Destroying: []string{"disk-lost"}}.Check(h, checker.Options{})
+			r := Checker{Excused: checker.Losses{Crashing: []string{"crash"}, Destroying: []string{"disk-lost"}}}.Check(h, checker.Options{})
 			require.Equal(t, strings.HasPrefix(name, "ok-"), r.Verdict == checker.Valid, "%v %s", r.Anomalies, r.Note)
 			requireGolden(t, strings.TrimSuffix(file, ".jsonl")+".want", told(r))
 		})

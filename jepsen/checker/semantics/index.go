@@ -8,9 +8,6 @@ import (
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
-// applied is the durability that a crash may take back.
-const applied = "applied"
-
 // eventual is the level at which a token is not waited for.
 const eventual = "eventual"
 
@@ -115,7 +112,7 @@ func (r *run) take(i int) {
 	if t.Commit != nil {
 		x.origin, x.time = t.Commit.Region-1, t.Commit.Time
 	}
-	x.acked = t.Outcome == history.OK && t.Writes() && !r.mayBeLost(t)
+	x.acked = t.Outcome == history.OK && t.Writes() && !r.lost.Excuses(t)
 	switch {
 	case t.Outcome == history.Fail || !t.Writes():
 		return
@@ -127,30 +124,6 @@ func (r *run) take(i int) {
 	r.counts["commits that may be or not"]++
 	x.pending = r.newPending(i)
 	r.unsure = append(r.unsure, x.pending)
-}
-
-// mayBeLost reports whether a fault may have taken an acknowledged transaction back: a crash one that only
-// was applied, the loss of a disk any that its region had not sent on, which nobody promised.
-func (r *run) mayBeLost(t *history.Txn) bool {
-	until, lost := r.lost[t.Region]
-	return r.faulty && t.Durability == applied || lost && t.Start <= until
-}
-
-// destroyed is, for each region whose disk was taken away by faults of some kinds, when that was over for
-// the last time.
-func destroyed(h *history.History, kinds []string) map[string]int64 {
-	out := map[string]int64{}
-	for _, f := range h.Faults {
-		if !slices.Contains(kinds, f.Kind) {
-			continue
-		}
-		for _, region := range f.Targets {
-			if out[region] = max(out[region], f.End); f.End < 0 {
-				out[region] = math.MaxInt64
-			}
-		}
-	}
-	return out
 }
 
 func (r *run) newPending(i int) *pending {
@@ -256,7 +229,7 @@ func (r *run) boundPending() {
 				shown[x.origin] = max(shown[x.origin], x.time)
 			}
 		}
-		if _, lost := r.lost[r.region(p.origin)]; !lost { // else it may have forgotten what it had shown
+		if !r.lost.Disk(r.region(p.origin)) { // else it may have forgotten what it had shown
 			p.lo = max(p.lo, shown[p.origin])
 		}
 	}

@@ -15,9 +15,8 @@ const DefaultBudget = 2_000_000_000
 
 // Checker checks data type semantics.
 type Checker struct {
-	// Destroying names the kinds of faults that take a region's disk away: what a region that such a fault
-	// targets acknowledged before the fault's end may be lost. Default: none.
-	Destroying []string
+	// Excused names the faults after which acknowledged writes may be gone. Default: none.
+	Excused checker.Losses
 }
 
 var _ checker.Checker = Checker{}
@@ -35,7 +34,7 @@ func (Checker) Proves() string {
 
 // Check implements checker.Checker.
 func (c Checker) Check(h *history.History, o checker.Options) checker.Result {
-	run := newRun(h, c.Destroying, o)
+	run := newRun(h, c.Excused, o)
 	run.checkReports()
 	run.plant()
 	run.checkReads()
@@ -62,10 +61,9 @@ type run struct {
 	searched int      // sums of pending increments that were visited
 	mark     int      // numbers the overlays
 	scratch  cut      // of the read being judged
-	faulty   bool     // there were faults: a crash may have taken back what only was applied
-	fickle   bool     // so reads may have seen what a crash then took back
-
-	lost map[string]int64 // region to when its disk was last taken away
+	faulty   bool     // there were faults: vectors may name what a crash took back
+	fickle   bool     // reads may have seen what a fault then took back
+	lost     checker.Lost
 }
 
 // spot is one leaf of one read: no more than one anomaly is told of it.
@@ -80,13 +78,13 @@ type finding struct {
 	op int
 }
 
-func newRun(h *history.History, destroying []string, o checker.Options) *run {
+func newRun(h *history.History, excused checker.Losses, o checker.Options) *run {
 	r := &run{
 		h: h, txns: make([]txn, len(h.Txns)), roots: map[rootKey]*node{}, owed: map[debt]sum{}, budget: o.Budget, most: o.Most(),
 		counts: map[string]int{"transactions": len(h.Txns)}, told: map[spot]bool{}, faulty: len(h.Faults) > 0,
-		lost: destroyed(h, destroying),
+		lost: excused.In(h),
 	}
-	r.fickle = len(r.lost) > 0
+	r.fickle = r.lost.Disk("")
 	if r.budget <= 0 {
 		r.budget = DefaultBudget
 	}
@@ -96,7 +94,7 @@ func newRun(h *history.History, destroying []string, o checker.Options) *run {
 	}
 	r.scratch = cut{make(vec, r.regions), make(vec, r.regions)}
 	for i := range h.Txns {
-		r.fickle = r.fickle || r.faulty && h.Txns[i].Durability == applied
+		r.fickle = r.fickle || r.lost.Excuses(&h.Txns[i])
 	}
 	for i := range h.Txns {
 		r.take(i)

@@ -32,8 +32,9 @@
 //
 // # Lost writes
 //
-// [LostWrites]. A write is required if it was acknowledged as being on disk (any durability but
-// "applied"), in a region whose disk was not taken away since, before the first final read began.
+// [LostWrites]. A write is required if it was acknowledged before the first final read began, and no fault
+// of the header excuses its loss ([checker.Losses]): the loss of its region's disk since does, and, if it was
+// acknowledged in memory (durability "applied"), a crash there since. Where no node crashed, such a write stays.
 // Every final read must have it unless something may have covered it: a counter lies between the sum
 // of the required adds, with every add below zero that is only possible, and the same with those above
 // zero; an element with a required insert is there unless a removal may cover it (for set-rw: unless

@@ -2,7 +2,6 @@ package whole
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
@@ -11,11 +10,10 @@ import (
 
 // LostWrites checks that what was acknowledged is there in the end. See the package's documentation.
 //
-// destroying names the kinds of faults that take a region's disk away: what a region that such a
-// fault targets acknowledged before the fault's end may be lost, as no copy of it was promised.
-func LostWrites(destroying ...string) checker.Checker { return lostWrites{destroying} }
+// excused names the faults after which acknowledged writes may be gone.
+func LostWrites(excused checker.Losses) checker.Checker { return lostWrites{excused} }
 
-type lostWrites struct{ destroying []string }
+type lostWrites struct{ excused checker.Losses }
 
 func (lostWrites) Name() string { return "lost-writes" }
 
@@ -27,7 +25,7 @@ func (lostWrites) Proves() string {
 func (c lostWrites) Check(h *history.History, o checker.Options) checker.Result {
 	x := newIndex(h)
 	l := &losses{
-		x: x, finals: newFinals(x), destroyed: destroyed(h, c.destroying), counters: map[*place]*bounds{}, told: map[any]bool{},
+		x: x, finals: newFinals(x), lost: c.excused.In(h), counters: map[*place]*bounds{}, told: map[any]bool{},
 		r: newReport(h, "final reads", "acknowledged writes", "acknowledged writes that may be lost", "places"),
 	}
 	l.countWrites()
@@ -41,41 +39,22 @@ func (c lostWrites) Check(h *history.History, o checker.Options) checker.Result 
 
 // losses is one check for lost writes.
 type losses struct {
-	x         *index
-	finals    *finals
-	r         *report
-	destroyed map[string]int64 // region to when its disk was last taken away
-	over      map[*item]overwrite
-	counters  map[*place]*bounds
-	told      map[any]bool // places and items of which an anomaly was told: the first final read that shows it is enough
-}
-
-// destroyed is, for each region whose disk was taken away, when that was over for the last time.
-func destroyed(h *history.History, kinds []string) map[string]int64 {
-	out := map[string]int64{}
-	for _, f := range h.Faults {
-		if !slices.Contains(kinds, f.Kind) {
-			continue
-		}
-		for _, t := range f.Targets {
-			end := f.End
-			if end < 0 {
-				end = math.MaxInt64
-			}
-			out[t] = max(out[t], end)
-		}
-	}
-	return out
+	x        *index
+	finals   *finals
+	r        *report
+	lost     checker.Lost // what faults excuse
+	over     map[*item]overwrite
+	counters map[*place]*bounds
+	told     map[any]bool // places and items of which an anomaly was told: the first final read that shows it is enough
 }
 
 // required reports whether what t wrote must be there in the end unless something took it away: it
-// was acknowledged as being on disk, on one that was kept, before the final reads began.
+// was acknowledged before the final reads began, and no fault excuses its loss.
 func (l *losses) required(t *history.Txn) bool {
-	if t.Outcome != history.OK || t.Durability == "applied" || l.finals.any && t.End >= l.finals.since {
+	if t.Outcome != history.OK || l.finals.any && t.End >= l.finals.since {
 		return false
 	}
-	until, lost := l.destroyed[t.Region]
-	return !lost || t.Start > until
+	return !l.lost.Excuses(t)
 }
 
 func (l *losses) countWrites() {
