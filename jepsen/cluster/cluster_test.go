@@ -294,6 +294,24 @@ func fullDisk(t *testing.T, c *Cluster) {
 }
 
 // A node that ends though nobody asked it to is a failure.
+// A full disk excuses a node that ends, but none that panics.
+func TestANodeThatPanicsIsNotExcused(t *testing.T) {
+	path, err := binary()
+	require.NoError(t, err)
+	c, err := Start(t.Context(), Options{Binary: path, Dir: t.TempDir(), Regions: []string{"eu"}})
+	require.NoError(t, err)
+	defer c.Close()
+	n := c.nodes["eu"]
+	n.process.excused.Store(true)
+	require.NoError(t, n.process.signal(syscall.SIGABRT)) // the runtime then says what it does of a panic
+	<-n.process.ended
+	require.ErrorContains(t, c.Failed(), "region eu ended by itself: exit status 2")
+	require.ErrorContains(t, c.Failed(), "SIGABRT: abort")
+	require.False(t, panicked(n.process.err, "panic: write: no space left on device"))
+	require.False(t, panicked(n.process.err, "Error: unknown flag"), "the exit code alone says little")
+	require.False(t, panicked(nil, "panic: x"))
+}
+
 func TestANodeThatEndsByItselfIsAFailure(t *testing.T) {
 	path, err := binary()
 	require.NoError(t, err)

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/theriac-db/theriac/client"
@@ -129,10 +132,22 @@ func (c *Cluster) joins(n *node) string {
 
 // whenEnded notes a node that ended by itself.
 func (c *Cluster) whenEnded(n *node, p *process) {
-	if p.wanted.Load() || p.excused.Load() {
+	said := tail(n.logFile())
+	if (p.wanted.Load() || p.excused.Load()) && !panicked(p.err, said) {
 		return
 	}
-	c.fail(fmt.Errorf("cluster: region %s ended by itself: %w; its log, %s, ends with:\n%s", n.name, orNil(p.err, "exit code 0"), n.logFile(), tail(n.logFile())))
+	c.fail(fmt.Errorf("cluster: region %s ended by itself: %w; its log, %s, ends with:\n%s", n.name, orNil(p.err, "exit code 0"), n.logFile(), said))
+}
+
+// panicked reports whether a process ended as Go programs do that find themselves broken. Neither who stops it
+// nor a full disk is a reason for that, unless it says that the disk was.
+func panicked(err error, said string) bool {
+	const exitCode = 2
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitCode || strings.Contains(said, syscall.ENOSPC.Error()) {
+		return false
+	}
+	return slices.ContainsFunc(lastWords, func(words string) bool { return strings.HasPrefix(said, strings.TrimPrefix(words, "\n")) })
 }
 
 // close ends the node and what belongs to it.

@@ -31,7 +31,8 @@ type process struct {
 // readyLine is how the line begins that a node prints when it serves.
 const readyLine = "theriac ready "
 
-// startProcess starts a command whose log goes to a file. whenEnded is called when it has ended.
+// startProcess starts a command whose log goes to a file. whenEnded is called when it has
+// ended, before those who wait for that go on.
 func startProcess(args []string, logFile string, whenEnded func(*process)) (*process, error) {
 	p := &process{ready: make(chan struct{}), ended: make(chan struct{})}
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -74,8 +75,8 @@ func (p *process) follow(stdout io.Reader, whenEnded func(*process)) {
 	}
 	_, _ = io.Copy(io.Discard, lines)
 	p.err = p.cmd.Wait()
+	whenEnded(p) // before anybody who waits for the end can ask whether it was a failure
 	close(p.ended)
-	whenEnded(p)
 }
 
 // running reports whether the process has not ended.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/theriac-db/theriac/client"
@@ -23,7 +24,7 @@ const askTimeout = 10 * time.Second
 
 // Existing is the cluster behind connections, of which each reaches another region; they are closed
 // with it, or if this fails. All that a run writes goes into buckets of its own, named after bucket, so that neither the
-// data that is there nor that of an earlier run is mixed up with it.
+// data that is there nor that of an earlier run is mixed up with it; such buckets must not be there yet.
 func Existing(ctx context.Context, dbs []*client.DB, bucket string) (Cluster, error) {
 	e := &existing{dbs: map[string]*client.DB{}, owned: dbs}
 	var cluster kv.ClusterID
@@ -36,6 +37,8 @@ func Existing(ctx context.Context, dbs []*client.DB, bucket string) (Cluster, er
 			err = kv.Errorf(kv.KindInvalid, "address %d is of another cluster than the first", i+1)
 		case e.dbs[status.Region] != nil:
 			err = kv.Errorf(kv.KindInvalid, "two addresses reach region %s: give one for each region", status.Region)
+		default:
+			err = unused(ctx, db, status.Region, bucket)
 		}
 		if err != nil {
 			return nil, errors.Join(err, e.Close())
@@ -51,6 +54,21 @@ func ask(ctx context.Context, db *client.DB) (client.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return db.Status(ctx)
+}
+
+// unused makes sure that no earlier run has left its data where this one would take it for its own.
+func unused(ctx context.Context, db *client.DB, region, bucket string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for name, err := range db.Buckets(ctx) {
+		if err != nil {
+			return fmt.Errorf("asking region %s for its buckets: %w", region, err)
+		}
+		if name == bucket || strings.HasPrefix(name, bucket+"/") {
+			return kv.Errorf(kv.KindInvalid, "region %s has a bucket %s, of an earlier run: choose another seed", region, name)
+		}
+	}
+	return nil
 }
 
 func (e *existing) Regions() []string { return slices.Clone(e.names) }

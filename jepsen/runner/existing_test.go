@@ -10,6 +10,7 @@ import (
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/client/embedded"
 	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/workload"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -35,6 +36,7 @@ func TestAClusterThatRunsAlready(t *testing.T) {
 		out, err := Run(t.Context(), conf)
 		require.NoError(t, err)
 		require.Equal(t, checker.Valid, out.Verdict, anomalies(out))
+		require.Equal(t, map[string]int{workload.Unwatched: 1}, out.Faults, "nobody here would hear of a crash")
 	}
 	for object, err := range r.DB("eu").Bucket(string(kv.DefaultBucket)).Keys(t.Context(), "") {
 		t.Fatalf("it wrote %v, %v", object, err)
@@ -45,6 +47,9 @@ func TestAClusterThatRunsAlready(t *testing.T) {
 		found[bucket] = true
 	}
 	require.True(t, found["jepsen-1"] && found["jepsen-2"], "%v", found)
+	_, err := Existing(t.Context(), dbs(r, "us", "eu", "ap"), "jepsen-2")
+	require.ErrorContains(t, err, "region us has a bucket jepsen-2, of an earlier run: choose another seed")
+	require.Equal(t, kv.KindInvalid, kv.KindOf(err))
 }
 
 // TestBucketsAreMoved: what names no bucket, and what names one.

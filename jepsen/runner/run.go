@@ -106,6 +106,8 @@ func (p *planned) load(ctx context.Context, run *workload.Run, cluster Cluster, 
 			case <-loading.Done():
 			}
 		})
+	} else { // its nodes may crash, and nobody here hears of it
+		defer run.Fault(history.Fault{Kind: workload.Unwatched, Targets: p.regions()})()
 	}
 	beside.Go(func() {
 		disturbed = nemesis.Run(loading, p.schedule, cluster, func(f nemesis.Fault) func() {

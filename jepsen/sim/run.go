@@ -259,4 +259,7 @@ func (r *Report) replay() {
 			r.fail("replay", err.Error())
 		}
 	}
+	if r.Calls == 0 {
+		r.fail("exercised", "no step of any node was checked")
+	}
 }

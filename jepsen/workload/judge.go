@@ -11,6 +11,9 @@ import (
 	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
 
+// Unwatched is the kind of a fault that may have been any: nobody saw what befell the regions meanwhile.
+const Unwatched = "unwatched"
+
 // Kinds of faults of disks beside those of package nemesis.
 const (
 	DiskLost   = "disk-lost"        // the disk is gone, with what nobody else held of the regions that it targets
@@ -20,7 +23,7 @@ const (
 
 // Excused are the faults after which acknowledged writes may be gone.
 func Excused() checker.Losses {
-	l := checker.Losses{Crashing: []string{DiskCopied, DiskError}, Destroying: []string{DiskLost}}
+	l := checker.Losses{Crashing: []string{Unwatched, DiskCopied, DiskError}, Destroying: []string{DiskLost}}
 	for _, kind := range nemesis.Crashing() {
 		l.Crashing = append(l.Crashing, string(kind))
 	}

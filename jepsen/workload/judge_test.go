@@ -8,6 +8,7 @@ import (
 
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/history"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
 
 // TestWorkloadsAreFoundByName, and who asks for another one is told the names.
@@ -78,5 +79,29 @@ func TestCheckersAreListed(t *testing.T) {
 	for i, c := range list {
 		require.Equal(t, c.Name(), results[i].Checker)
 		require.NotEmpty(t, c.Proves())
+	}
+}
+
+// TestWhatExcusesALoss: the kinds in which nodes end excuse what was in memory in their region, and one whose
+// disk is gone for good everything there.
+func TestWhatExcusesALoss(t *testing.T) {
+	crashing := []string{
+		"kill-one", "kill-several", "kill-all", "restart-loop", "disk-full", DiskCopied, DiskError, DiskLost, Unwatched,
+	}
+	kinds := slices.Clone(crashing)
+	for _, e := range nemesis.List() {
+		kinds = append(kinds, e.Name)
+	}
+	for _, kind := range kinds {
+		h := &history.History{Faults: []history.Fault{{Kind: kind, Targets: []string{"eu"}, Start: 50, End: 60}}}
+		lost := Excused().In(h)
+		for _, at := range []history.Txn{
+			{Region: "eu", Start: 10, Durability: checker.InMemory}, {Region: "us", Start: 10, Durability: checker.InMemory},
+			{Region: "eu", Start: 70, Durability: checker.InMemory}, {Region: "eu", Start: 10, Durability: "local"},
+		} {
+			before := at.Region == "eu" && at.Start < 60
+			want := before && slices.Contains(crashing, kind) && (at.Durability == checker.InMemory || kind == DiskLost)
+			require.Equal(t, want, lost.Excuses(&at), "%s: %+v", kind, at)
+		}
 	}
 }

@@ -280,6 +280,9 @@ func TestAClusterThatRunsAlready(t *testing.T) {
 		require.Equal(t, "jepsen-4", bucket)
 	}
 	code, _, stderr = exec(t, Options{}, line)
+	require.Equal(t, cli.ExitUsage, code)
+	require.Contains(t, stderr, "region eu has a bucket jepsen-4, of an earlier run: choose another seed")
+	code, _, stderr = exec(t, Options{}, strings.Replace(line, "--seed 4", "--seed 5 --out jepsen-register-4", 1))
 	require.Equal(t, cli.ExitUsage, code, "its folder is there already")
 	require.Contains(t, stderr, "holds something")
 
