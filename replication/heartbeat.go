@@ -20,11 +20,13 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 		})
 	}
 	h.Reports = []*peerv1.RegionReport{r.ownReport()}
-	h.Hears = r.joiningFrom()
-	h.Stores, h.Standings = make([]uint64, len(h.Hears)), make([]uint64, len(h.Hears))
+	joining := r.joiningFrom()
 	h.Standing = r.standing()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	n := len(joining) + len(r.streams)
+	h.Hears = append(make([]uint32, 0, n), joining...)
+	h.Stores, h.Standings = make([]uint64, len(joining), n), make([]uint64, len(joining), n)
 	h.Members = r.counted
 	h.Echo, h.Ahead = s.echo, r.skewed[s.peer].beat > 0
 	now := r.c.Time.Monotonic()
@@ -89,9 +91,8 @@ func reportTo(c causal.Report) *peerv1.RegionReport {
 }
 
 func reportFrom(p *peerv1.RegionReport) (causal.Report, error) {
-	bad := kv.Errorf(kv.KindCorrupt, "malformed report of region %d", p.GetRegion())
 	if p.GetRegion() == 0 || p.GetRegion() > 0xffff {
-		return causal.Report{}, bad
+		return causal.Report{}, badReport(p)
 	}
 	c := causal.Report{Region: clock.Region(p.GetRegion()), Number: p.GetNumber(), Incarnation: p.GetIncarnation(),
 		Safe: clock.Timestamp(p.GetSafe()), Zero: clock.Timestamp(p.GetZero())}
@@ -100,9 +101,13 @@ func reportFrom(p *peerv1.RegionReport) (causal.Report, error) {
 	c.Durable, rest, err = clock.DecodeVector(p.GetDurable(), c.Safe)
 	c.Floor, rest2, err2 = clock.DecodeVector(p.GetFloor(), c.Safe)
 	if err != nil || err2 != nil || len(rest)+len(rest2) != 0 {
-		return causal.Report{}, bad
+		return causal.Report{}, badReport(p)
 	}
 	return c, nil
+}
+
+func badReport(p *peerv1.RegionReport) error {
+	return kv.Errorf(kv.KindCorrupt, "malformed report of region %d", p.GetRegion())
 }
 
 // heartbeat takes what the peer says of itself.
@@ -139,7 +144,11 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 // takeHears notes which regions the peer hears, and which store of each. The caller holds Replicator.mu.
 func (s *stream) takeHears(h *peerv1.Heartbeat) {
 	s.store.standing = h.GetStanding()
-	s.hears, s.stores = make(map[clock.Region]bool, len(h.GetHears())), make(map[clock.Region]claim, len(h.GetHears()))
+	if s.hears == nil {
+		s.hears, s.stores = map[clock.Region]bool{}, map[clock.Region]claim{}
+	}
+	clear(s.hears)
+	clear(s.stores)
 	for i, region := range h.GetHears() {
 		s.hears[clock.Region(region)] = true
 		if i < min(len(h.GetStores()), len(h.GetStandings())) && h.GetStores()[i] != 0 {

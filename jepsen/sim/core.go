@@ -140,7 +140,7 @@ func (c *core) RemoveRegion(lane clock.Lane) error {
 func (c *core) Report() causal.Report {
 	c.record.begin(callReport)
 	r := c.Core.Report()
-	c.after(r)
+	c.after(ownReport(r))
 	return r
 }
 

@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -85,6 +87,77 @@ func TestDisksAreSlowFailAndForget(t *testing.T) {
 		d.end()
 		require.NoError(t, f.SyncData(), "what is over disturbs nobody")
 	})
+}
+
+// A log is told to the file system in memory late. A crash must leave the same of it as if it had been told at once.
+func TestALogSurvivesACrashAsAnyFile(t *testing.T) {
+	for seed := range uint64(200) {
+		draw := rand.New(rand.NewPCG(seed, 7))
+		d, plain := newDisk(0, rand.New(rand.NewPCG(seed, 1)), newReached()), vfs.NewCrashableMem()
+		var files [2]vfs.File
+		again := func(what func(vfs.FS) (vfs.File, error)) {
+			for i, fs := range []vfs.FS{d, plain} {
+				f, err := what(fs)
+				require.NoError(t, err)
+				if files[i] != nil {
+					require.NoError(t, files[i].Close())
+				}
+				root, err := fs.OpenDir("")
+				require.NoError(t, err)
+				require.NoError(t, root.Sync())
+				files[i] = f
+			}
+		}
+		again(func(fs vfs.FS) (vfs.File, error) { return fs.Create("1.log", vfs.WriteCategoryUnspecified) })
+		name := "1.log"
+		for range draw.IntN(40) {
+			switch draw.IntN(12) {
+			case 0: // used again for the next log
+				before, after := name, fmt.Sprintf("%d.log", draw.IntN(1000)+2)
+				if before == after {
+					continue
+				}
+				again(func(fs vfs.FS) (vfs.File, error) {
+					return fs.ReuseForWrite(before, after, vfs.WriteCategoryUnspecified)
+				})
+				name = after
+			case 1:
+				sizes := [2]int64{}
+				for i, f := range files {
+					info, err := f.Stat()
+					require.NoError(t, err)
+					sizes[i] = info.Size()
+				}
+				require.Equal(t, sizes[1], sizes[0], "seed %d", seed)
+			case 2, 3, 4, 5:
+				for _, f := range files {
+					require.NoError(t, f.SyncData())
+				}
+			case 6:
+				require.Equal(t, content(t, plain, name), content(t, d, name), "seed %d", seed)
+			default:
+				text := bytes.Repeat([]byte{byte(draw.IntN(256))}, draw.IntN(9000))
+				for _, f := range files {
+					_, err := f.Write(text)
+					require.NoError(t, err)
+				}
+			}
+		}
+		same := rand.New(rand.NewPCG(seed, 1))
+		random := rand.New(rand.NewPCG(same.Uint64(), 1))
+		want := plain.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: same.IntN(101), RNG: random})
+		require.Equal(t, content(t, want, name), content(t, d.crash(), name), "seed %d", seed)
+	}
+}
+
+func content(t *testing.T, fs vfs.FS, name string) []byte {
+	t.Helper()
+	f, err := fs.Open(name)
+	require.NoError(t, err)
+	b, err := io.ReadAll(f)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	return b
 }
 
 // answering takes all requests.

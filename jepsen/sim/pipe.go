@@ -58,6 +58,7 @@ type pipe struct {
 	number  uint64 // in the order of their beginning
 
 	readable, writable chan struct{} // hold one: look again
+	arrives            *time.Timer   // when what the receiver waits for is there
 
 	mu     sync.Mutex
 	queue  []flight
@@ -81,8 +82,9 @@ func (n *network) newPipe(k link) *pipe {
 	n.made++
 	p := &pipe{
 		network: n, link: k, number: n.made,
-		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
+		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1), arrives: time.NewTimer(time.Hour),
 	}
+	p.arrives.Stop() // nothing is on its way
 	n.linkLocked(k).pipes[p] = struct{}{}
 	return p
 }
@@ -115,7 +117,7 @@ func (p *pipe) send(m *peerv1.Message) error {
 			return nil
 		case len(p.queue) < window:
 			if p.push(m, due); len(p.queue) <= 2 { // else the reader is about to look anyway
-				wake(p.readable)
+				p.arrives.Reset(time.Until(p.queue[0].due))
 			}
 			p.mu.Unlock()
 			return nil
@@ -157,20 +159,21 @@ func (p *pipe) recv() (*peerv1.Message, error) {
 	for {
 		cut := p.network.blocked(p.link)
 		p.mu.Lock()
-		wait := time.Duration(-1)
 		switch {
 		case p.gone, p.closed && len(p.queue) == 0 && !cut:
 			p.mu.Unlock()
 			return nil, errClosed
 		case len(p.queue) > 0 && !cut:
-			if wait = time.Until(p.queue[0].due); wait <= 0 {
+			wait := time.Until(p.queue[0].due)
+			if wait <= 0 {
 				m := p.pop()
 				p.mu.Unlock()
 				return m, nil
 			}
+			p.arrives.Reset(wait)
 		}
 		p.mu.Unlock()
-		p.pause(wait)
+		p.pause()
 	}
 }
 
@@ -186,16 +189,10 @@ func (p *pipe) pop() *peerv1.Message {
 	return m
 }
 
-// pause waits until there may be something to read; for wait, unless that is negative.
-func (p *pipe) pause(wait time.Duration) {
-	if wait < 0 {
-		<-p.readable
-		return
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
+// pause waits until there may be something to read.
+func (p *pipe) pause() {
 	select {
-	case <-t.C:
+	case <-p.arrives.C:
 	case <-p.readable:
 	}
 }

@@ -28,7 +28,15 @@ type recording struct {
 
 	exposed, applied clock.Vector // as last written
 	holds            map[*causal.Hold]uint64
+	received         map[clock.Region]told // of each region's reports, the vectors that were last written
+	made             told                  // of its own ones
 }
+
+// told are the vectors of a report. Most reports repeat those of the one before.
+type told struct{ durable, floor clock.Vector }
+
+// ownReport is a report that the machine made.
+type ownReport causal.Report
 
 // maxRecording bounds the bytes of a recording.
 const maxRecording = 64 << 20
@@ -61,7 +69,7 @@ const (
 )
 
 func newRecording(name string, start causal.Start) *recording {
-	return &recording{name: name, start: start, ref: clock.At(clock.Wall(start.Number)), holds: map[*causal.Hold]uint64{}}
+	return &recording{name: name, start: start, ref: clock.At(clock.Wall(start.Number)), holds: map[*causal.Hold]uint64{}, received: map[clock.Region]told{}}
 }
 
 // begin writes a call down.
@@ -135,7 +143,13 @@ func (r *recording) append(dst []byte, a any) []byte {
 	case kv.Header:
 		return a.Append(dst)
 	case causal.Report:
-		return r.appendReport(dst, a)
+		before := r.received[a.Region]
+		r.received[a.Region] = told{a.Durable, a.Floor}
+		return r.appendReport(dst, a, before)
+	case ownReport:
+		before := r.made
+		r.made = told{a.Durable, a.Floor}
+		return r.appendReport(dst, causal.Report(a), before)
 	case causal.Verdict:
 		dst = r.append(append(dst, byte(a.Action)), a.Held)
 		dst = r.append(r.append(dst, a.Missing.Region), a.Missing.Time)
@@ -144,10 +158,18 @@ func (r *recording) append(dst []byte, a any) []byte {
 	panic(fmt.Sprintf("sim: no way to record a %T", a))
 }
 
-func (r *recording) appendReport(dst []byte, p causal.Report) []byte {
-	dst = r.append(r.append(r.append(dst, p.Region), p.Number), p.Incarnation)
-	dst = r.append(r.append(dst, p.Durable), p.Floor)
-	return r.append(r.append(dst, p.Safe), p.Zero)
+func (r *recording) appendReport(dst []byte, p causal.Report, before told) []byte {
+	dst = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(dst, uint64(p.Region)), p.Number), p.Incarnation)
+	dst = r.appendChanged(r.appendChanged(dst, p.Durable, before.durable), p.Floor, before.floor)
+	return binary.AppendVarint(binary.AppendVarint(dst, int64(r.ref-p.Safe)), int64(r.ref-p.Zero))
+}
+
+// appendChanged writes a vector, or that it is the one before.
+func (r *recording) appendChanged(dst []byte, v, before clock.Vector) []byte {
+	if v.Equal(before) {
+		return append(dst, 0)
+	}
+	return v.Append(append(dst, 1), r.ref)
 }
 
 // savedStart is the first line of a saved recording, in JSON. The calls are behind it.

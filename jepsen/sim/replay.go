@@ -25,13 +25,14 @@ func (r *recording) replay() error {
 	c.ended.Store(true) // it has been judged
 	p := &player{core: c, in: r.bytes, ref: r.ref, snapshots: map[uint64]causal.Snapshot{}, holds: map[uint64]*causal.Hold{}}
 	for call := 1; len(p.in) > 0; call++ {
-		before := len(again.bytes)
+		begun := len(r.bytes) - len(p.in)
+		again.bytes = again.bytes[:0]
 		p.one()
 		if p.err != nil {
 			return fmt.Errorf("call %d: %w", call, p.err)
 		}
-		if want := r.bytes[before : len(r.bytes)-len(p.in)]; !bytes.Equal(again.bytes[before:], want) {
-			return fmt.Errorf("call %d of %s, kind %d: recorded %x, replayed %x", call, r.name, want[0], want, again.bytes[before:])
+		if want := r.bytes[begun : len(r.bytes)-len(p.in)]; !bytes.Equal(again.bytes, want) {
+			return fmt.Errorf("call %d of %s, kind %d: recorded %x, replayed %x", call, r.name, want[0], want, again.bytes)
 		}
 	}
 	return nil
@@ -192,6 +193,14 @@ func (p *player) vector() clock.Vector {
 	return v
 }
 
+// changed reads a vector, or that it is the one before.
+func (p *player) changed(before clock.Vector) clock.Vector {
+	if p.byte() == 0 {
+		return before
+	}
+	return p.vector()
+}
+
 func (p *player) header() kv.Header {
 	h, rest, err := kv.SplitRecord(p.in)
 	if err != nil {
@@ -204,7 +213,8 @@ func (p *player) header() kv.Header {
 
 func (p *player) report() (r causal.Report) {
 	r.Region, r.Number, r.Incarnation = clock.Region(p.uint()), p.uint(), p.uint()
-	r.Durable, r.Floor = p.vector(), p.vector()
+	before := p.core.record.received[r.Region]
+	r.Durable, r.Floor = p.changed(before.durable), p.changed(before.floor)
 	r.Safe, r.Zero = p.time(), p.time()
 	return r
 }
