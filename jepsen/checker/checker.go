@@ -87,12 +87,15 @@ func (r *Result) Exercised(least map[string]int) {
 		if have := r.Counts[name]; have < least[name] {
 			r.Verdict = Invalid
 			r.Anomalies = append(r.Anomalies, Anomaly{
-				Name: "not exercised",
+				Name: NotExercised,
 				Text: fmt.Sprintf("%d %s, at least %d are needed for a verdict that means something", have, name, least[name]),
 			})
 		}
 	}
 }
+
+// NotExercised is the name of the anomaly that too little of something took place.
+const NotExercised = "not exercised"
 
 // NothingJudged is the note of a valid verdict over a history in which there was nothing to look at.
 const NothingJudged = "there was nothing to judge, so this proves nothing"

@@ -53,7 +53,7 @@ func (p *planned) conclude(ctx context.Context, d *driven) (*Outcome, error) {
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, kv.Errorf(kv.KindDeadline, "interrupted: what was recorded until then is in %s", filepath.Join(p.Out, HistoryFile))
+		return nil, kv.Errorf(kv.KindDeadline, "interrupted: what was recorded until then is in %s, for theriac jepsen check", filepath.Join(p.Out, HistoryFile))
 	}
 	began := time.Now()
 	results, proves, err := Judge(ctx, h, nil)

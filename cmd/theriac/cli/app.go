@@ -251,6 +251,9 @@ func flagError(_ *cobra.Command, err error) error {
 		return kv.Errorf(kv.KindInvalid, "--%s %s: want a unit, as in %ss", value.GetFlag().Name, value.GetValue(), value.GetValue())
 	}
 	if want, ok := config.Wanted(err); ok && errors.As(err, &value) {
+		if strings.HasPrefix(value.GetValue(), maskByte) { // no flag takes a negative number
+			want += ", 0 or more"
+		}
 		return kv.Errorf(kv.KindInvalid, "--%s %s: %s", value.GetFlag().Name, value.GetValue(), want)
 	}
 	return err

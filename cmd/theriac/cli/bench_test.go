@@ -165,6 +165,7 @@ func TestBenchRefusesBadSettings(t *testing.T) {
 		{"--concurrency 99999999999999999999", "--concurrency 99999999999999999999: out of range"},
 		{"--concurrency 10000 --value-size 1048576", "at most 1073741824 bytes together"},
 		{"--rate fast", "--rate fast: want a number"},
+		{"--rate -1", "-1: want a number, 0 or more"},
 		{"--insecure=perhaps", "--insecure perhaps: want true or false"},
 		{"--rate=-1", "rate -1: want 0"},
 		{"--duration 0s", "want positive ones"},

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +46,12 @@ history: results.json of the run has them.`,
 
 func (c *commands) check(ctx context.Context, name string, f *checkFlags) error {
 	h, err := history.ReadFile(name)
+	if info, wrong := os.Stat(name); wrong == nil && info.IsDir() {
+		return kv.Errorf(kv.KindInvalid, "%s is a folder: name the history in it, such as %s", name, filepath.Join(name, runner.HistoryFile))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return kv.Errorf(kv.KindInvalid, "%w", err)
+	}
 	if err != nil {
 		return kv.Errorf(kv.KindInvalid, "%w (docs/formats/history.md describes histories)", err)
 	}

@@ -59,14 +59,14 @@ func allCheckers() ([]entry, error) {
 			}
 		}
 	}
-	return out, nil
+	return append(out, entry{"nodes", "no node ended by itself; of a run, not of a history"}), nil
 }
 
 func firstSentence(text string) string {
 	if i := strings.Index(text, ". "); i >= 0 {
 		text = text[:i]
 	}
-	return strings.TrimSuffix(text, ".")
+	return strings.ToLower(text[:1]) + strings.TrimSuffix(text, ".")[1:]
 }
 
 func section(title string, entries []entry) string {

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/theriac-db/theriac/cmd/theriac/config"
 	"github.com/theriac-db/theriac/jepsen/nemesis"
 	"github.com/theriac-db/theriac/jepsen/runner"
+	"github.com/theriac-db/theriac/jepsen/workload"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -33,7 +35,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.IntVar(&f.regions, "regions", runner.DefaultRegions, fmt.Sprintf("how many regions, a process each, 1 to %d", runner.MaxRegions))
 	fs.Float64Var(&f.rate, "rate", runner.DefaultRate, "transactions a second of all callers together; 0: as many as answers allow")
-	fs.IntVar(&f.workers, "workers", 0, "callers at a time (default 9)")
+	fs.IntVar(&f.workers, "workers", workload.DefaultWorkers, "callers at a time, 1 or more")
 	fs.BoolVar(&f.namespaces, "namespaces", false, "each region in a network namespace of its own, with nftables on its links, instead of proxies: Linux, as root, with the commands ip and nft")
 }
 
@@ -66,7 +68,12 @@ checker gave up. An interrupt stops the nodes and keeps the history.`,
 		Example: "  theriac jepsen test --workload bank --nemesis partition --time-limit 60s\n" +
 			"  theriac jepsen test --workload causal --nemesis kill-one,slow --regions 5 --rate 300 --seed 7\n" +
 			"  theriac jepsen test --workload session --cluster localhost:6700,localhost:6710",
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.test(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(cmd.Flags()); err != nil {
+				return err
+			}
+			return c.test(cmd.Context(), f)
+		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.workload, "workload", "", "`NAME` of the workload; theriac jepsen list has them (required)")
@@ -86,24 +93,40 @@ checker gave up. An interrupt stops the nodes and keeps the history.`,
 }
 
 // check finds what no package below would say in terms of the flags.
-func (f *testFlags) check() error {
+func (f *testFlags) check(fs *pflag.FlagSet) error {
 	if f.workload == "" {
 		return kv.Errorf(kv.KindInvalid, "--workload: name one; theriac jepsen list has them")
+	}
+	if err := f.together(fs); err != nil {
+		return err
 	}
 	if len(f.cluster) > 0 && !slices.Equal(f.nemeses, []string{nemesis.None}) {
 		return kv.Errorf(kv.KindInvalid, "--nemesis %s: nodes that --cluster names can't be disturbed from here; leave --nemesis out, and cut their links or kill them yourself while the run lasts",
 			strings.Join(f.nemeses, ","))
 	}
-	if len(f.cluster) > 0 && f.namespaces {
-		return kv.Errorf(kv.KindInvalid, "--namespaces is for nodes that this command starts, --cluster for others: choose one")
+	return nil
+}
+
+// together refuses flags that would have no effect. An empty --cluster is a variable of a script that is not set.
+func (f *testFlags) together(fs *pflag.FlagSet) error {
+	cluster := fs.Changed("cluster")
+	if cluster && len(f.cluster) == 0 {
+		return kv.Errorf(kv.KindInvalid, "--cluster: name an address for each region, or leave the flag out to have nodes started")
+	}
+	for _, name := range []string{"regions", "keep", "namespaces"} {
+		if cluster && fs.Changed(name) {
+			return kv.Errorf(kv.KindInvalid, "--%s is for nodes that this command starts, --cluster for others: choose one", name)
+		}
+	}
+	for _, name := range []string{"insecure", "tls-ca", "tls-cert", "tls-key"} {
+		if !cluster && fs.Changed(name) {
+			return kv.Errorf(kv.KindInvalid, "--%s is for nodes that --cluster names, and none are named", name)
+		}
 	}
 	return nil
 }
 
 func (c *commands) test(ctx context.Context, f *testFlags) error {
-	if err := f.check(); err != nil {
-		return err
-	}
 	if f.seed == 0 {
 		f.seed = 1 + rand.Uint64N(1<<32)
 	}
@@ -135,6 +158,9 @@ func (c *commands) test(ctx context.Context, f *testFlags) error {
 func (c *commands) config(f *runFlags, workload string, nemeses []string, limit time.Duration) (runner.Config, error) {
 	if f.regions < 1 || f.regions > runner.MaxRegions {
 		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--regions %d: want 1 to %d", f.regions, runner.MaxRegions)
+	}
+	if f.workers < 1 {
+		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--workers %d: want 1 or more", f.workers)
 	}
 	if err := c.able(nemeses); err != nil {
 		return runner.Config{}, err
@@ -171,17 +197,31 @@ var regionNames = []string{"eu", "us", "ap", "sa", "af", "me", "au", "ca", "jp",
 func (f *testFlags) command() string {
 	args := []string{"theriac jepsen test --workload", f.workload, "--nemesis", strings.Join(f.nemeses, ","), "--time-limit", f.timeLimit.String(),
 		"--rate", fmt.Sprint(f.rate), "--seed", fmt.Sprint(f.seed)}
-	if f.workers > 0 {
+	if f.workers != workload.DefaultWorkers {
 		args = append(args, "--workers", fmt.Sprint(f.workers))
 	}
 	if len(f.cluster) > 0 {
-		return strings.Join(append(args, "--cluster", strings.Join(f.cluster, ",")), " ")
+		return strings.Join(append(args, f.reach()...), " ")
 	}
 	args = append(args, "--regions", fmt.Sprint(f.regions))
 	if f.namespaces {
 		args = append(args, "--namespaces")
 	}
 	return strings.Join(args, " ")
+}
+
+// reach is how nodes that run already are reached.
+func (f *testFlags) reach() []string {
+	args := []string{"--cluster", strings.Join(f.cluster, ",")}
+	if f.insecure {
+		args = append(args, "--insecure")
+	}
+	for _, file := range []struct{ flag, name string }{{"--tls-ca", f.tls.CA}, {"--tls-cert", f.tls.Cert}, {"--tls-key", f.tls.Key}} {
+		if file.name != "" {
+			args = append(args, file.flag, file.name)
+		}
+	}
+	return args
 }
 
 // onExisting has the run work on nodes that run already.

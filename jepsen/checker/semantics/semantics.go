@@ -26,10 +26,10 @@ func (Checker) Name() string { return "semantics" }
 
 // Proves implements checker.Checker.
 func (Checker) Proves() string {
-	return "every value read is what its data type specifies for the writes that the reported snapshot names, " +
+	return "Every value read is what its data type specifies for the writes that the reported snapshot names, " +
 		"stamps, snapshots and tokens agree with one another and with the times of the calls, and values stay within " +
 		"what was attempted and acknowledged, whatever is reported; which of several writes of unknown outcome a read " +
-		"saw is judged read by read and pair by pair, not for all reads together"
+		"saw is judged read by read and pair by pair, not for all reads together."
 }
 
 // Check implements checker.Checker.

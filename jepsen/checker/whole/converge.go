@@ -84,7 +84,7 @@ func (c convergence) coverage(r *report, order []*answer, in map[string]int) {
 	for _, region := range r.h.Header.Regions {
 		r.counts["final transactions in "+region] = in[region]
 		if in[region] == 0 {
-			r.anomaly("not exercised", fmt.Sprintf("no final read in %s: whether it converged is not known", region))
+			r.anomaly(checker.NotExercised, fmt.Sprintf("no final read in %s: whether it converged is not known", region))
 			continue
 		}
 		var missing []string
@@ -94,7 +94,7 @@ func (c convergence) coverage(r *report, order []*answer, in map[string]int) {
 			}
 		}
 		if n := len(missing); n > 0 {
-			r.anomaly("not exercised", fmt.Sprintf("of what was read in the end elsewhere, %d not in %s: %s", n, region, strings.Join(missing[:min(n, 5)], ", ")))
+			r.anomaly(checker.NotExercised, fmt.Sprintf("of what was read in the end elsewhere, %d not in %s: %s", n, region, strings.Join(missing[:min(n, 5)], ", ")))
 		}
 	}
 }
