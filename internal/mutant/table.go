@@ -48,6 +48,7 @@ const (
 	half      = "half-transactions"
 	converge  = "convergence"
 	session   = "session"
+	swaps     = "compare-and-set"
 	liveness  = "liveness"
 
 	// Of the simulation's invariants.
@@ -116,7 +117,7 @@ var table = []Mutant{
 	{RetryWrittenAgain, Protocol, "A retry is written without asking whether its first try was.",
 		"txn.Committer.admit", []string{once, lost, semantics}, "", 10},
 	{ComparedWithinGroup, Protocol, "Two compare-and-sets of one register may be of one group, and both succeed.",
-		"txn.commit.conflicts", []string{semantics}, "register", 10},
+		"txn.commit.conflicts", []string{swaps, semantics}, "register", 10},
 	{ReadsNewestInTransaction, Protocol, "An interactive transaction reads what is newest, not its snapshot.",
 		"txn.Coordinator.Execute", []string{half, semantics, causal}, "mixed", 10},
 

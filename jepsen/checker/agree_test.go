@@ -19,7 +19,7 @@ var crashes = checker.Losses{Crashing: []string{"crash"}}
 // judges are all checkers that say something of any history of causal level.
 func judges() []checker.Checker {
 	return []checker.Checker{
-		semantics.Checker{Excused: crashes}, causal.Checker{}, whole.LostWrites(crashes), whole.HalfTransactions(), whole.Convergence(), whole.Session(), whole.LongFork(),
+		semantics.Checker{Excused: crashes}, causal.Checker{}, whole.LostWrites(crashes), whole.HalfTransactions(), whole.Convergence(), whole.Session(), whole.LongFork(), whole.Swaps(crashes),
 	}
 }
 

@@ -52,7 +52,7 @@ func Checkers(h *history.Header) ([]checker.Checker, error) {
 	}
 	all := []checker.Checker{
 		causal.Checker{}, semantics.Checker{Excused: Excused()}, whole.LostWrites(Excused()), whole.HalfTransactions(), whole.Session(),
-		whole.LongFork(), whole.Convergence(),
+		whole.LongFork(), whole.Convergence(), whole.Swaps(Excused()),
 	}
 	all = append(all, w.own...)
 	least := w.minimum(h)

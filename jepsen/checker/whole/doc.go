@@ -103,6 +103,12 @@
 // nothing. Anomalies: non-monotonic read, own write not read. Reads at level eventual are not judged.
 // Not found: what counters that go both ways, flags, and maps that are read whole would show.
 //
+// # Compare-and-set
+//
+// [Swaps]. A compare-and-set is atomic among the transactions of one region, and what it replaced does not come
+// back. So of those that a region acknowledged no two replaced the same value, which one transaction wrote.
+// Anomaly: lost update. Not judged: those that expected nothing, and those whose effect a fault excuses.
+//
 // # Exercised
 //
 // [Exercised]. The names of its counts, in which words in capitals stand for names of the history:

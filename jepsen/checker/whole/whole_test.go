@@ -17,7 +17,7 @@ import (
 
 // checkers are those that the histories in testdata, one folder each, are for.
 var checkers = []checker.Checker{
-	LostWrites(checker.Losses{Crashing: []string{"crash"}, Destroying: []string{"disk-lost"}}), HalfTransactions(), Convergence(), Bank(), CausalPair(), LongFork("strong"), Session(),
+	LostWrites(checker.Losses{Crashing: []string{"crash"}, Destroying: []string{"disk-lost"}}), HalfTransactions(), Convergence(), Bank(), CausalPair(), LongFork("strong"), Session(), Swaps(checker.Losses{Crashing: []string{"crash"}}),
 }
 
 var rewrite = flag.Bool("rewrite", false, "write what the checkers say into the histories in testdata; read the difference before you keep it")
