@@ -58,6 +58,7 @@ const (
 	early   = "invariant:early"        // nothing is shown or sent that is not on disk
 	settled = "invariant:settled"      // what is settled is exposed everywhere
 	once    = "invariant:exactly-once" // an operation id is written once
+	log     = "invariant:log"          // logs hold what some region has never had
 )
 
 var table = []Mutant{
@@ -124,7 +125,7 @@ var table = []Mutant{
 	{ForgetsBelowHorizon, Protocol, "Dots are forgotten below the horizon, not below what is settled.",
 		"node.run.moveCuts", []string{semantics, converge, lost}, "", 10},
 	{LogDroppedEarly, Protocol, "Old records are dropped from the log although a region lacks them.",
-		"node.run.TruncateLog", []string{converge, lost}, "", 10},
+		"node.run.TruncateLog", []string{log, converge, lost}, "", 10},
 
 	{SessionForgets, Protocol, "A session's token does not grow.",
 		"client.Session.saw", []string{session, causal, semantics}, "session", 5},

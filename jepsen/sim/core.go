@@ -47,6 +47,13 @@ func (c *core) after(answer ...any) {
 	c.record.end(e, c.Core.Applied(), answer...)
 }
 
+// shows is what is exposed, or was when the run ended.
+func (c *core) shows() clock.Vector {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.exposed
+}
+
 func (c *core) fail(check, text string) {
 	if !c.ended.Load() {
 		c.watch.fail(check, text)

@@ -34,7 +34,14 @@
 //   - what is settled in one region is exposed in all others.
 //
 // Beside that all logs are read (Node.Records): a dot names one record everywhere, an operation id is
-// written once, each record of a lane names the one before it.
+// written once, each record of a lane names the one before it. They are read up to what is exposed, and
+// after a crash again from what was on the disk on: what a crash takes back may be written again. So may
+// what was on one disk only, which is lost.
+//
+// A log is cut only up to what every region has had on a disk; where logs are limited, up to what most
+// have had. Two things are no fault. A region that took its data from another has no log below that
+// cut. And one that has lost its disk may come back with less than others have dropped, on the word of
+// its former disk: then it takes their data.
 //
 // # What replays
 //

@@ -2,7 +2,10 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/theriac-db/theriac/clock"
@@ -84,6 +87,27 @@ func seenEverywhere(settled, exposed clock.Vector) string {
 	return fmt.Sprintf("%s is settled elsewhere, but only %s is exposed", settled, exposed)
 }
 
+// mayEnd is up to where a lane's log may be cut: all regions have had it on a disk, or, where logs are
+// limited, most of them have. What a region has told stays true for who has not heard of the loss of its disk.
+func mayEnd(had []clock.Timestamp, limited bool) clock.Timestamp {
+	had = slices.Sorted(slices.Values(had))
+	switch {
+	case len(had) == 0:
+		return 0
+	case limited:
+		return had[(len(had)-1)/2]
+	}
+	return had[0]
+}
+
+// kept: a lane's log holds what some region may ask for, all behind needed.
+func kept(lane clock.Lane, needed clock.Timestamp, log logReader) string {
+	if _, err := log(lane, needed, 1); errors.Is(err, kv.ErrTooOld) {
+		return fmt.Sprintf("some region has had lane %s up to %s only: %v", lane, needed, err)
+	}
+	return ""
+}
+
 // registry is what all nodes together have written down: every record once, whoever has it.
 type registry struct {
 	mu      sync.Mutex
@@ -132,6 +156,15 @@ func (r *registry) add(encoded []byte) (kv.Header, string) {
 		r.ids[id] = at
 	}
 	return record.Header, ""
+}
+
+// forget forgets a lane's records above a time: they are lost.
+func (r *registry) forget(lane clock.Lane, after clock.Timestamp) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost := func(at clock.Stamp) bool { return at.Region == lane.Region && at.Time > after }
+	maps.DeleteFunc(r.records, func(at clock.Stamp, _ *written) bool { return lost(at) })
+	maps.DeleteFunc(r.ids, func(_ kv.OpID, at clock.Stamp) bool { return lost(at) })
 }
 
 // closed: a cut holds what everything in it depends on. It is not known while the registry lacks

@@ -96,6 +96,9 @@ func TestAnOperationThatIsWrittenTwiceIsNoticed(t *testing.T) {
 	require.Empty(t, wrong)
 	_, wrong = r.add(log(2, 192, 256, nil, kv.OpID{1}, 1))
 	require.Contains(t, wrong, "written twice")
+	r.forget(clock.Lane{Region: 1}, 0) // lost with the only disk that had it
+	_, wrong = r.add(log(2, 256, 320, nil, kv.OpID{1}, 1))
+	require.Empty(t, wrong)
 }
 
 func TestACutThatIsNotClosedIsNoticed(t *testing.T) {
@@ -213,10 +216,61 @@ func TestWhatAStartHasLostIsNoticed(t *testing.T) {
 func TestAGapInALogIsNoticed(t *testing.T) {
 	c, w := watched(t, &lying{})
 	records := [][]byte{log(2, 0, 64, nil, kv.OpID{}, 1), log(2, 128, 192, nil, kv.OpID{}, 1)}
-	up, err := c.watch.readLog(clock.Lane{Region: 2}, 0, func(clock.Lane, clock.Timestamp, int) ([][]byte, error) { return records, nil })
+	reader := func(clock.Lane, clock.Timestamp, int) ([][]byte, error) { return records, nil }
+	up, err := c.watch.readLog(clock.Lane{Region: 2}, 0, 191, reader)
+	require.NoError(t, err)
+	require.Equal(t, clock.Timestamp(64), up, "what is not exposed may be taken back")
+	require.Empty(t, w.checks())
+	require.Equal(t, 1, w.registry.size())
+	up, err = c.watch.readLog(clock.Lane{Region: 2}, 0, 192, reader)
 	require.NoError(t, err)
 	require.Equal(t, clock.Timestamp(192), up)
 	require.Equal(t, []string{"invariant:dense"}, w.checks())
+}
+
+func TestWhatACrashHasTakenBackIsReadAgain(t *testing.T) {
+	l := &lying{}
+	c, w := watched(t, l)
+	lane := clock.Lane{Region: 2}
+	c.watch.read[lane] = 192 // applied, and not on disk
+	start := c.record.start
+	start.Lanes = []causal.Position{start.Lanes[0], {Lane: lane, Held: 64, Durable: 64}}
+	c.watch.begin(&life{}, start, l.Machine)
+	require.Equal(t, clock.Timestamp(64), c.watch.read[lane])
+	require.Empty(t, w.checks())
+}
+
+func TestALogThatIsCutTooFarIsNoticed(t *testing.T) {
+	require.Zero(t, mayEnd(nil, false))
+	require.Equal(t, clock.Timestamp(3), mayEnd([]clock.Timestamp{5, 3, 4}, false))
+	require.Equal(t, clock.Timestamp(4), mayEnd([]clock.Timestamp{5, 3, 4}, true), "most have had it")
+	require.Equal(t, clock.Timestamp(3), mayEnd([]clock.Timestamp{5, 3, 4, 2}, true), "two of four are not most")
+
+	l := &lying{}
+	c, w := watched(t, l)
+	w.plan.LogLimit = 0
+	lane := clock.Lane{Region: 2}
+	log := func(_ clock.Lane, after clock.Timestamp, _ int) ([][]byte, error) {
+		if after < 128 {
+			return nil, kv.Errorf(kv.KindTooOld, "the log reaches back to 128")
+		}
+		return nil, nil
+	}
+	w.machines[1].watch.ever = map[clock.Lane]clock.Timestamp{lane: 128}
+	c.watch.onDisk(lane, 192)
+	c.watch.keeps(lane, 192, log)
+	require.Empty(t, w.checks(), "both have had what is gone")
+	w.machines[1].watch.ever[lane] = 64
+	c.watch.keeps(lane, 192, log)
+	c.watch.keeps(lane, 192, log)
+	require.Equal(t, []string{"invariant:log"}, w.checks())
+
+	w.failures = nil
+	start := c.record.start
+	start.Lanes = []causal.Position{start.Lanes[0], {Lane: lane, Held: 192, Durable: 192}}
+	c.watch.begin(&life{}, start, l.Machine)
+	c.watch.keeps(lane, 192, log)
+	require.Empty(t, w.checks(), "its data came from another region: there never was more of a log")
 }
 
 func TestASettledWriteThatARegionLacksIsNoticed(t *testing.T) {

@@ -18,8 +18,10 @@ type watch struct {
 
 	mu      sync.Mutex
 	durable map[clock.Lane]clock.Timestamp // what its disk had; a crash takes none of it back
+	looks   int                            // one goroutine looks
 	own     clock.Lane
-	ever    clock.Timestamp                // what some disk of this region had of its own lane
+	ever    map[clock.Lane]clock.Timestamp // what some disk of this region has had
+	cut     map[clock.Lane]clock.Timestamp // where its logs began when its data last came from another region
 	current *core                          // of the run at hand, or the last one
 	read    map[clock.Lane]clock.Timestamp // up to where its logs went into the registry
 	cores   []*recording                   // of all runs
@@ -29,21 +31,12 @@ type watch struct {
 func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replication.Core {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.durable == nil {
-		w.durable, w.read = map[clock.Lane]clock.Timestamp{}, map[clock.Lane]clock.Timestamp{}
-	}
 	w.own = start.Self
 	held := map[clock.Lane]clock.Timestamp{}
 	for _, p := range start.Lanes {
 		held[p.Lane] = p.Held
 	}
-	w.ever = max(w.ever, held[w.own])
-	for lane, t := range w.durable {
-		if held[lane] < t {
-			w.fail("durable", fmt.Sprintf("starts with lane %s up to %s, but %s was on its disk", lane, held[lane], t))
-		}
-	}
-	maps.Copy(w.durable, held)
+	w.holds(held)
 	c := &core{Core: m, watch: w, reach: w.machine.world.reach, open: map[uint64]clock.Vector{}, record: newRecording(w.machine.name, start)}
 	c.exposed, c.recovering = m.Exposed(), start.Recovering
 	c.own, c.onDisk = start.Self, held[start.Self]
@@ -52,6 +45,29 @@ func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replicatio
 	w.machine.world.named(start.Self.Region, w.machine.name)
 	l.core.Store(c)
 	return c
+}
+
+// holds notes what a store holds with which a run begins. The caller holds mu.
+func (w *watch) holds(held map[clock.Lane]clock.Timestamp) {
+	if w.ever == nil {
+		w.ever = map[clock.Lane]clock.Timestamp{}
+	}
+	if w.durable == nil {
+		w.durable, w.read, w.cut = map[clock.Lane]clock.Timestamp{}, map[clock.Lane]clock.Timestamp{}, held
+	}
+	for lane, t := range w.durable {
+		if held[lane] < t {
+			w.fail("durable", fmt.Sprintf("starts with lane %s up to %s, but %s was on its disk", lane, held[lane], t))
+		}
+	}
+	for lane, t := range held {
+		if w.current != nil && t > w.current.shows().At(lane.Region) {
+			w.cut = held // more than the run before had: it comes from another region
+		}
+		w.ever[lane] = max(w.ever[lane], t)
+		w.read[lane] = min(w.read[lane], t) // what a crash has taken back is read again
+	}
+	maps.Copy(w.durable, held)
 }
 
 func (w *watch) fail(check, text string) {
@@ -65,17 +81,15 @@ func (w *watch) synced(lane clock.Lane, t clock.Timestamp) {
 	w.durable[lane] = max(w.durable[lane], t)
 }
 
-// onDisk notes what a disk of this region has had of its own lane, also one that a crash has put away since:
-// it may have been sent before that.
+// onDisk notes what a disk of this region has had, also one that a crash has put away since: it may have
+// been sent, or told of, before that.
 func (w *watch) onDisk(lane clock.Lane, t clock.Timestamp) {
 	if w == nil { // a replay
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if lane == w.own {
-		w.ever = max(w.ever, t)
-	}
+	w.ever[lane] = max(w.ever[lane], t)
 }
 
 // onItsDisk is what a disk of a lane's region has ever had of it.
@@ -84,9 +98,15 @@ func (w *watch) onItsDisk(lane clock.Lane) clock.Timestamp {
 	if m == nil {
 		return 0
 	}
-	m.watch.mu.Lock()
-	defer m.watch.mu.Unlock()
-	return m.watch.ever
+	t, _ := m.watch.had(lane)
+	return t
+}
+
+// had is what some disk of the region has had of a lane; false: it has never begun.
+func (w *watch) had(lane clock.Lane) (clock.Timestamp, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ever[lane], w.ever != nil
 }
 
 // crashed ends what a life may still claim: what its goroutines do from here on nobody hears of.
@@ -103,7 +123,8 @@ func (w *watch) lost() {
 	w.durable, w.read = nil, nil
 }
 
-// alone lists the regions of whose writes this region's disk has some that no other disk has.
+// alone lists the regions of whose writes this region's disk has some that no other disk has. The registry
+// forgets them: they go with the disk, and their operations may be written again.
 func (w *watch) alone() (out []string) {
 	w.mu.Lock()
 	durable := maps.Clone(w.durable)
@@ -120,6 +141,7 @@ func (w *watch) alone() (out []string) {
 		}
 		if durable[lane] > elsewhere {
 			out = append(out, m.name)
+			w.machine.world.registry.forget(lane, elsewhere)
 		}
 	}
 	return out
@@ -162,7 +184,7 @@ func (w *watch) look() {
 		if read[lane] >= e.Time {
 			continue
 		}
-		up, err := w.readLog(lane, read[lane], n.Records)
+		up, err := w.readLog(lane, read[lane], e.Time, n.Records)
 		if errors.Is(err, kv.ErrTooOld) {
 			w.machine.world.reach.count("log read too late")
 			up, err = e.Time, nil
@@ -178,13 +200,47 @@ func (w *watch) look() {
 		w.mu.Unlock()
 	}
 	w.closed(exposed)
+	if w.looks++; w.looks%looksPerLog == 0 {
+		for _, e := range exposed {
+			w.keeps(clock.Lane{Region: e.Region}, e.Time, n.Records)
+		}
+	}
+}
+
+// looksPerLog is how many looks there are for one at how far back the logs reach.
+const looksPerLog = 4
+
+// keeps checks that a lane's log still reaches back to what some region may ask for.
+func (w *watch) keeps(lane clock.Lane, exposed clock.Timestamp, log logReader) {
+	needed := w.needed(lane)
+	wrong := kept(lane, needed, log)
+	if wrong == "" || w.needed(lane) != needed { // the node may have gone on since the question
+		return
+	}
+	w.fail("log", wrong)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut[lane] = exposed // that it lacks this is told once
+}
+
+// needed is from where on a lane's log here must reach.
+func (w *watch) needed(lane clock.Lane) clock.Timestamp {
+	had := w.machine.world.had(lane)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(w.cut[lane], mayEnd(had, w.machine.world.plan.LogLimit > 0))
 }
 
 // logBytes is how much of a log one look reads.
 const logBytes = 1 << 20
 
-// readLog takes a lane's records above a time into the registry: each names the one before it.
-func (w *watch) readLog(lane clock.Lane, after clock.Timestamp, log func(clock.Lane, clock.Timestamp, int) ([][]byte, error)) (clock.Timestamp, error) {
+// logReader is Node.Records.
+type logReader func(lane clock.Lane, after clock.Timestamp, maxBytes int) ([][]byte, error)
+
+// readLog takes a lane's records above a time, up to what is exposed, into the registry: each names the
+// one before it. What is not exposed may not be on any disk yet, and a crash may take it back for good:
+// then its operations may be written again.
+func (w *watch) readLog(lane clock.Lane, after, exposed clock.Timestamp, log logReader) (clock.Timestamp, error) {
 	records, err := log(lane, after, logBytes)
 	if err != nil {
 		if errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrReadOnly) {
@@ -193,6 +249,9 @@ func (w *watch) readLog(lane clock.Lane, after clock.Timestamp, log func(clock.L
 		return after, fmt.Errorf("reading the log of lane %s: %w", lane, err)
 	}
 	for i, encoded := range records {
+		if h, err := kv.DecodeHeader(encoded); err == nil && h.Time > exposed {
+			break
+		}
 		h, wrong := w.machine.world.registry.add(encoded)
 		if wrong != "" {
 			w.fail("exactly-once", wrong)

@@ -105,6 +105,16 @@ func (w *world) machineOf(number clock.Region) *machine {
 	return w.byName[w.nameOf(number)]
 }
 
+// had is up to where some disk of each region has had a lane, of those regions that have begun.
+func (w *world) had(lane clock.Lane) (out []clock.Timestamp) {
+	for _, m := range w.machines {
+		if t, begun := m.watch.had(lane); begun {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // switchOn starts a machine.
 func (w *world) switchOn(name string) {
 	w.mu.Lock()
