@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strings"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -63,15 +63,16 @@ func TestNothingIsLeft(t *testing.T) {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), helperEnv+"="+dir, helperHow+"="+how, "JEPSEN_CLUSTER_TEST_BINARY="+path)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			var said strings.Builder
-			cmd.Stderr = &said
+			said, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+			require.NoError(t, err)
+			cmd.Stderr = said
 			stdin, err := cmd.StdinPipe()
 			require.NoError(t, err)
 			stdout, err := cmd.StdoutPipe()
 			require.NoError(t, err)
 			require.NoError(t, cmd.Start())
 			line, err := bufio.NewReader(stdout).ReadString('\n')
-			require.NoError(t, err, said.String())
+			require.NoError(t, err, contents(said))
 			require.Equal(t, "started\n", line)
 			require.Len(t, processesOf(t, dir), 2)
 			require.NoError(t, end(cmd, func() { _ = stdin.Close() }))
@@ -80,9 +81,15 @@ func TestNothingIsLeft(t *testing.T) {
 			if how == "killed" || how == "panic" {
 				require.True(t, errors.As(err, &exit), "%v", err)
 			} else {
-				require.NoError(t, err, said.String())
+				require.NoError(t, err, contents(said))
 			}
 			eventually(t, "no process is left", func() bool { return len(processesOf(t, dir)) == 0 })
 		})
 	}
+}
+
+// contents is what a file holds by now.
+func contents(f *os.File) string {
+	text, _ := os.ReadFile(f.Name())
+	return string(text)
 }
