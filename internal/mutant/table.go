@@ -59,34 +59,36 @@ const (
 	settled = "invariant:settled"      // what is settled is exposed everywhere
 	once    = "invariant:exactly-once" // an operation id is written once
 	log     = "invariant:log"          // logs hold what some region has never had
+	depends = "invariant:depends"      // a group depends on all that its transactions have seen
+	told    = "invariant:told"         // what was shown and a crash took back is voided
 )
 
 var table = []Mutant{
 	{TimestampIgnoresSnapshot, Protocol, "A group's timestamp need not be above what its transactions have seen.",
 		"clock.Hybrid.Peek", []string{converge, semantics, causal}, "", 10},
 	{SeesOffByOne, Arithmetic, "A snapshot does not see the newest group that it names.",
-		"clock.Vector.Sees", []string{semantics, lost, session, causal}, "", 2},
+		"clock.Vector.Sees", []string{semantics, lost, session, causal}, "", 10},
 
 	{OverrideCoversConcurrent, Arithmetic, "A reset, removal or assignment covers what is older by timestamp, whether or not its transaction has seen it.",
-		"crdt.coverAt", []string{semantics, lost}, "", 5},
+		"crdt.coverAt", []string{semantics, lost}, "", 10},
 	{LastWriterByWall, Arithmetic, "Of two assignments of one microsecond the one that comes first among the items wins.",
 		"crdt.later", []string{converge, semantics, causal}, "register", 10},
 	{DisableLosesToEnable, Arithmetic, "A set-rw's removal loses to a concurrent add.",
-		"crdt.foldFlagDW", []string{semantics}, "set-rw", 5},
+		"crdt.foldFlagDW", []string{semantics}, "set-rw", 10},
 
 	{AddAppliedTwice, Arithmetic, "Of several adds of one group to one counter the last counts twice.",
-		"storage.Batch.add", []string{semantics, lost}, "", 5},
+		"storage.Batch.add", []string{semantics, lost}, "", 10},
 	{HalfGroupVisible, Protocol, "Only the first effect of each transaction becomes visible with its group, the rest with the next one.",
-		"storage.Batch.applyTxns", []string{half, semantics, causal}, "", 3},
+		"storage.Batch.applyTxns", []string{half, semantics, causal}, "", 10},
 	{CacheKeepsValue, Arithmetic, "The cache of leaves goes on serving a value that a later group has changed.",
-		"storage.cached.unchanged", []string{semantics, session, causal}, "", 3},
+		"storage.cached.unchanged", []string{semantics, session, causal}, "", 10},
 	{LogSkipsFirst, Protocol, "Who asks for a lane's log from a record on is sent it without the record that follows.",
-		"storage.Store.Log", []string{converge, liveness}, "", 5},
+		"storage.Store.Log", []string{converge, liveness}, "", 10},
 	{RemovalStopsShort, Arithmetic, "The removal of a large collection ends with the first batch of its leaves.",
 		"storage.Batch.remove", []string{semantics, converge}, "map", 10},
 
 	{DependencyLeftOut, Protocol, "A record is applied before what it depends on.",
-		"causal.Machine.dependencies, Ready", []string{closed, causal, semantics}, "", 5},
+		"causal.Machine.dependencies, Ready", []string{closed, causal, semantics}, "", 10},
 	{ExposedBeforeDurable, Protocol, "Readers see a group of their own region before it is on disk.",
 		"causal.Machine.LocalApplied", []string{early, causal, semantics, lost}, "", 10},
 	{HorizonAboveSnapshots, Protocol, "The horizon does not wait for open snapshots.",
@@ -94,27 +96,27 @@ var table = []Mutant{
 	{StableWithoutReports, Protocol, "A cut is called stable although other regions may still send what has not seen it.",
 		"causal.Machine.Advance", []string{settled, semantics, converge, lost}, "", 10},
 	{SnapshotOneBehind, Protocol, "A read gets the snapshot before the newest.",
-		"causal.Machine.Open", []string{newest, session, causal, semantics}, "", 5},
+		"causal.Machine.Open", []string{newest, session, causal, semantics}, "", 10},
 
 	{TokenWaitsForOneRegion, Protocol, "Of a token only the first region's entry is waited for.",
-		"replication.Exposure.wait", []string{session, causal, semantics}, "session", 5},
+		"replication.Exposure.wait", []string{session, causal, semantics}, "session", 10},
 	{CutClaimsTooMuch, Protocol, "The cut that a newcomer is sent lacks some of what it says that it includes.",
 		"replication.Replicator.sendCut", []string{converge, lost, semantics}, "", 10},
 
 	{AnsweredBeforeSync, Protocol, "A write is answered before it is on disk.",
 		"txn.group.show", []string{lost, semantics}, "", 10},
 	{SentBeforeSync, Protocol, "A record leaves for other regions before it is on disk.",
-		"txn.group.show", []string{early, converge, lost, semantics}, "", 5},
+		"txn.group.show", []string{early, converge, lost, semantics}, "", 10},
 	{VoidLeftOut, Protocol, "After a crash a session is not told that a write of durability applied is lost.",
-		"txn.Committer.Start", []string{session, causal, semantics}, "", 20},
+		"txn.Committer.Start", []string{told, session, causal, semantics}, "", 10},
 	{GroupDependsOnFirst, Protocol, "A group depends on what its first transaction has seen, not on what all have.",
-		"txn.group.join", []string{causal, semantics}, "mixed", 20},
+		"txn.group.join", []string{depends, causal, semantics}, "mixed", 10},
 	{OwnWritesNotRead, Arithmetic, "An interactive transaction does not see its own writes.",
-		"txn.view.overlay", []string{semantics, causal}, "", 3},
+		"txn.view.overlay", []string{semantics, causal}, "", 10},
 	{CommitNotInToken, Protocol, "The token of a write's answer does not name the write.",
-		"txn.Coordinator.write", []string{session, causal, semantics}, "session", 5},
+		"txn.Coordinator.write", []string{session, causal, semantics}, "session", 10},
 	{TokenNotWaitedFor, Protocol, "A session's token is taken and not waited for.",
-		"txn.Coordinator.await", []string{session, causal, semantics}, "session", 5},
+		"txn.Coordinator.await", []string{session, causal, semantics}, "session", 10},
 	{RetryWrittenAgain, Protocol, "A retry is written without asking whether its first try was.",
 		"txn.Committer.admit", []string{once, lost, semantics}, "", 10},
 	{ComparedWithinGroup, Protocol, "Two compare-and-sets of one register may be of one group, and both succeed.",
@@ -128,5 +130,5 @@ var table = []Mutant{
 		"node.run.TruncateLog", []string{log, converge, lost}, "", 10},
 
 	{SessionForgets, Protocol, "A session's token does not grow.",
-		"client.Session.saw", []string{session, causal, semantics}, "session", 5},
+		"client.Session.saw", []string{session, causal, semantics}, "session", 10},
 }

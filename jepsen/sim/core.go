@@ -108,6 +108,9 @@ func (c *core) Synced(lane clock.Lane, t clock.Timestamp) {
 
 // LocalApplied implements replication.Core.
 func (c *core) LocalApplied(t clock.Timestamp, meet clock.Vector) {
+	if !c.ended.Load() {
+		c.watch.shows(t)
+	}
 	c.record.begin(callLocalApplied, t, meet)
 	c.Core.LocalApplied(t, meet)
 	c.after()

@@ -21,7 +21,8 @@
 //     fail; a disk may be gone.
 //   - The way of callers (caller.go): requests and answers get lost, and requests arrive after their
 //     caller has given up.
-//   - Crashes are one moment for callers, peers and the disk.
+//   - Crashes are one moment for callers, peers and the disk. Some wait for the moment at which a group was
+//     shown that is not on disk yet.
 //
 // # What must hold at every step
 //
@@ -31,10 +32,12 @@
 //     all that it depends on;
 //   - they never fall while a node runs, and what was on a disk is there when the node starts again;
 //   - settled <= horizon <= exposed, and the horizon is below every snapshot that is open;
-//   - what is settled in one region is exposed in all others.
+//   - what is settled in one region is exposed in all others;
+//   - what a region showed and a crash took back, the next record of its lane voids.
 //
 // Beside that all logs are read (Node.Records): a dot names one record everywhere, an operation id is
-// written once, each record of a lane names the one before it. They are read up to what is exposed, and
+// written once, each record of a lane names the one before it, and depends on all that its
+// transactions had seen, by their histories. Logs are read up to what is exposed, and
 // after a crash again from what was on the disk on: what a crash takes back may be written again. So may
 // what was on one disk only, which is lost.
 //

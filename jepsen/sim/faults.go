@@ -63,8 +63,20 @@ func (w *world) Reset(_ context.Context, l nemesis.Link) error {
 	return nil
 }
 
-// Kill implements nemesis.Killer: as a power cut does.
-func (w *world) Kill(_ context.Context, region string) error {
+// aimTime is how long a kill may wait for its moment.
+const aimTime = time.Second
+
+// Kill implements nemesis.Killer: as a power cut does. Some come right when a group was shown, which is then
+// not on disk yet.
+func (w *world) Kill(ctx context.Context, region string) error {
+	if w.network.chance(0.3) {
+		limited, cancel := context.WithTimeout(ctx, aimTime)
+		select {
+		case <-w.byName[region].watch.nextShown():
+		case <-limited.Done():
+		}
+		cancel()
+	}
 	if w.byName[region].crash() {
 		w.reach.count("crash")
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -108,6 +109,25 @@ func kept(lane clock.Lane, needed clock.Timestamp, log logReader) string {
 	return ""
 }
 
+// untold: the first record behind what a crash left of a lane voids what it took back of it.
+func untold(r *kv.Record, lacks kv.Interval) string {
+	if r.Kind == kv.RecordVoid && r.Void.From <= lacks.From && r.Void.To >= lacks.To {
+		return ""
+	}
+	return fmt.Sprintf("a crash took back what was shown up to %s, but record %s, behind %s, does not say so", lacks.To, r.Stamp(), lacks.From)
+}
+
+// depends: a record depends on all that its transactions have seen of other regions.
+func depends(at clock.Stamp, deps clock.Vector, t *history.Txn) string {
+	for region, time := range t.Snapshot {
+		seen := clock.Stamp{Region: clock.Region(region), Time: clock.Timestamp(time)}
+		if seen.Region != at.Region && deps.At(seen.Region) < seen.Time {
+			return fmt.Sprintf("record %s depends on %s, but its transaction T%d has seen %s", at, deps, t.ID, seen)
+		}
+	}
+	return ""
+}
+
 // registry is what all nodes together have written down: every record once, whoever has it.
 type registry struct {
 	mu      sync.Mutex
@@ -130,19 +150,19 @@ func newRegistry() *registry {
 
 // add takes a record from a node's log: dots are unique, all regions have the same bytes under
 // them, and an operation id is written once.
-func (r *registry) add(encoded []byte) (kv.Header, string) {
+func (r *registry) add(encoded []byte) (*kv.Record, string) {
 	record, err := kv.DecodeRecord(encoded)
 	if err != nil {
-		return kv.Header{}, fmt.Sprintf("a log holds what is no record: %v", err)
+		return &kv.Record{}, fmt.Sprintf("a log holds what is no record: %v", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at := record.Stamp()
 	if w := r.records[at]; w != nil {
 		if !bytes.Equal(w.encoded, encoded) {
-			return record.Header, fmt.Sprintf("there are two records %s, of %d and %d bytes", at, len(w.encoded), len(encoded))
+			return record, fmt.Sprintf("there are two records %s, of %d and %d bytes", at, len(w.encoded), len(encoded))
 		}
-		return record.Header, ""
+		return record, ""
 	}
 	r.records[at] = &written{encoded: bytes.Clone(encoded), prev: record.Prev, deps: record.Deps}
 	for i := range record.Txns {
@@ -151,11 +171,11 @@ func (r *registry) add(encoded []byte) (kv.Header, string) {
 			continue
 		}
 		if before, ok := r.ids[id]; ok {
-			return record.Header, fmt.Sprintf("operation %s was written twice, by %s and by %s", id, before, at)
+			return record, fmt.Sprintf("operation %s was written twice, by %s and by %s", id, before, at)
 		}
 		r.ids[id] = at
 	}
-	return record.Header, ""
+	return record, ""
 }
 
 // forget forgets a lane's records above a time: they are lost.
@@ -213,6 +233,25 @@ func (r *registry) close(at clock.Stamp) (w *written, missing clock.Stamp) {
 		return path[0], clock.Stamp{}
 	}
 	return r.records[at], clock.Stamp{}
+}
+
+// depend checks the records of a history's transactions.
+func (r *registry) depend(h *history.History) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range h.Txns {
+		t := &h.Txns[i]
+		if t.Commit == nil || t.Outcome != history.OK {
+			continue
+		}
+		at := clock.Stamp{Region: clock.Region(t.Commit.Region), Time: clock.Timestamp(t.Commit.Time)}
+		if w := r.records[at]; w != nil {
+			if wrong := depends(at, w.deps, t); wrong != "" {
+				return wrong
+			}
+		}
+	}
+	return ""
 }
 
 // size is how many records there are.

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication/causal"
 )
@@ -63,6 +64,48 @@ func TestCutsOutOfOrderAreNoticed(t *testing.T) {
 func TestWhatIsSettledAndNotEverywhereIsNoticed(t *testing.T) {
 	require.Empty(t, seenEverywhere(at(3, 3), at(3, 4)))
 	require.Contains(t, seenEverywhere(at(3, 3), at(4, 2)), "settled elsewhere")
+}
+
+func TestWhatACrashTookBackAndNobodyIsToldIsNoticed(t *testing.T) {
+	lacks := kv.Interval{From: 64, To: 192}
+	void := &kv.Record{Header: kv.Header{Lane: clock.Lane{Region: 1}, Time: 256, Prev: 64, Kind: kv.RecordVoid}, Void: kv.Interval{From: 64, To: 192}}
+	require.Empty(t, untold(void, lacks))
+	void.Void.To = 128
+	require.Contains(t, untold(void, lacks), "does not say so")
+	require.Contains(t, untold(&kv.Record{Header: kv.Header{Lane: clock.Lane{Region: 1}, Time: 256, Prev: 64, Kind: kv.RecordGroup}}, lacks), "does not say so")
+}
+
+func TestACrashThatTookBackWhatWasShownIsKnown(t *testing.T) {
+	w := &watch{machine: &machine{world: &world{reach: newReached()}}}
+	aim := w.nextShown()
+	require.Equal(t, aim, w.nextShown())
+	w.shows(192)
+	<-aim
+	w.tookBack(192, false)
+	require.Zero(t, w.lacks, "all of it is there")
+	w.shows(256)
+	w.tookBack(192, true)
+	require.Zero(t, w.lacks, "others may have it")
+	w.shows(256)
+	w.tookBack(192, false)
+	require.Equal(t, kv.Interval{From: 192, To: 256}, w.lacks)
+	w.told(&kv.Record{Header: kv.Header{Lane: clock.Lane{Region: 2}, Prev: 192, Kind: kv.RecordGroup}})
+	require.NotZero(t, w.lacks, "that is another lane")
+	w.told(&kv.Record{Header: kv.Header{Time: 320, Prev: 192, Kind: kv.RecordVoid}, Void: kv.Interval{From: 192, To: 256}})
+	require.Zero(t, w.lacks)
+}
+
+func TestARecordThatDependsOnTooLittleIsNoticed(t *testing.T) {
+	r := newRegistry()
+	_, wrong := r.add(log(2, 0, 128, at(64), kv.OpID{}, 1))
+	require.Empty(t, wrong)
+	txn := func(snapshot history.Vector, time uint64) *history.History {
+		return &history.History{Txns: []history.Txn{{ID: 1, Outcome: history.OK, Snapshot: snapshot, Commit: &history.Stamp{Region: 2, Time: time}}}}
+	}
+	require.Empty(t, r.depend(txn(history.Vector{1: 64, 2: 100}, 128)))
+	require.Empty(t, r.depend(txn(history.Vector{1: 65}, 192)), "a record that nobody knows")
+	require.Contains(t, r.depend(txn(history.Vector{1: 65}, 128)), "T1 has seen")
+	require.Contains(t, r.depend(txn(history.Vector{3: 1}, 128)), "T1 has seen")
 }
 
 // log encodes a record with one transaction.

@@ -110,6 +110,10 @@ func (w *world) run(out *Report) {
 	w.look()
 	if out.History, err = w.load.History(); err != nil {
 		w.fail("history", err.Error())
+		return
+	}
+	if wrong := w.registry.depend(out.History); wrong != "" {
+		w.fail("invariant:depends", wrong)
 	}
 }
 

@@ -24,6 +24,9 @@ type watch struct {
 	cut     map[clock.Lane]clock.Timestamp // where its logs began when its data last came from another region
 	current *core                          // of the run at hand, or the last one
 	read    map[clock.Lane]clock.Timestamp // up to where its logs went into the registry
+	newest  clock.Timestamp                // the newest group of its own lane that callers may have met
+	lacks   kv.Interval                    // what they may have met and a crash took back; To 0: nothing, or it was seen to be told
+	aim     chan struct{}                  // closed when a group is shown next; nil: nobody waits for that
 	cores   []*recording                   // of all runs
 }
 
@@ -37,6 +40,7 @@ func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replicatio
 		held[p.Lane] = p.Held
 	}
 	w.holds(held)
+	w.tookBack(held[w.own], start.Recovering)
 	c := &core{Core: m, watch: w, reach: w.machine.world.reach, open: map[uint64]clock.Vector{}, record: newRecording(w.machine.name, start)}
 	c.exposed, c.recovering = m.Exposed(), start.Recovering
 	c.own, c.onDisk = start.Self, held[start.Self]
@@ -81,6 +85,54 @@ func (w *watch) synced(lane clock.Lane, t clock.Timestamp) {
 	w.durable[lane] = max(w.durable[lane], t)
 }
 
+// tookBack notes what was shown of the own lane and is not there when a node starts.
+func (w *watch) tookBack(held clock.Timestamp, recovering bool) {
+	if w.newest > held && !recovering {
+		w.lacks = kv.Interval{From: held, To: w.newest}
+		w.machine.world.reach.count("shown and taken back")
+	}
+	w.newest = held
+}
+
+// shows notes that callers may meet a group of the own lane from now on, which is not on disk yet.
+func (w *watch) shows(t clock.Timestamp) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.newest = max(w.newest, t)
+	if w.aim != nil {
+		close(w.aim)
+		w.aim = nil
+	}
+}
+
+// nextShown is closed when the region shows its next group.
+func (w *watch) nextShown() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.aim == nil {
+		w.aim = make(chan struct{})
+	}
+	return w.aim
+}
+
+// told checks a record of the own lane that follows what a crash left of it.
+func (w *watch) told(record *kv.Record) {
+	w.mu.Lock()
+	lacks, own := w.lacks, w.own
+	w.mu.Unlock()
+	if lacks.To == 0 || record.Lane != own || record.Prev != lacks.From {
+		return
+	}
+	if wrong := untold(record, lacks); wrong != "" {
+		w.fail("told", wrong)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lacks == lacks {
+		w.lacks = kv.Interval{}
+	}
+}
+
 // onDisk notes what a disk of this region has had, also one that a crash has put away since: it may have
 // been sent, or told of, before that.
 func (w *watch) onDisk(lane clock.Lane, t clock.Timestamp) {
@@ -120,7 +172,7 @@ func (w *watch) crashed(l *life) {
 func (w *watch) lost() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.durable, w.read = nil, nil
+	w.durable, w.read, w.newest, w.lacks = nil, nil, 0, kv.Interval{}
 }
 
 // alone lists the regions of whose writes this region's disk has some that no other disk has. The registry
@@ -256,6 +308,7 @@ func (w *watch) readLog(lane clock.Lane, after, exposed clock.Timestamp, log log
 		if wrong != "" {
 			w.fail("exactly-once", wrong)
 		}
+		w.told(h)
 		if (i > 0 || after > 0) && h.Prev != after {
 			w.fail("dense", fmt.Sprintf("in the log record %s follows %s, but comes behind %s", h.Stamp(), h.Prev, after))
 		}

@@ -32,6 +32,7 @@ type Config struct {
 	Rate float64
 	// Beat has transactions begin at multiples of it only, so that several meet in one moment, and in one
 	// group of a region: where a call takes no time, as in a simulation, they hardly ever do by themselves.
+	// Who thinks within a transaction goes on at one, too.
 	// Default 0: each begins when its time has come.
 	Beat time.Duration
 	// Txns ends the load after that many transactions. Default 0: the context alone ends it.

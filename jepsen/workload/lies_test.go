@@ -60,6 +60,7 @@ var lies = map[string][]lie{
 		{"a write comes out of nothing", "causal", takeOutAWrite},
 		{"a register is empty in the end", "lost-writes", lieInTheEnd("register-lww", nothing)},
 		{"half a transaction is seen", "half-transactions", halve},
+		{"two compare-and-sets replace one value", "compare-and-set", swapTwice},
 	},
 	"register-mv": {
 		{"a value is missing", "semantics", lieOfReads("register-mv", func(v *history.Value) { v.List = v.List[1:] })},
@@ -211,6 +212,25 @@ func takeOutAWrite(h *history.History) bool {
 				return true
 			}
 		}
+	}
+	return false
+}
+
+// swapTwice has another compare-and-set of the same region replace what one has replaced.
+func swapTwice(h *history.History) bool {
+	for i := range h.Txns {
+		t := &h.Txns[i]
+		o := &t.Ops[0]
+		if t.Outcome != history.OK || t.Durability == "applied" || len(t.Ops) > 1 || o.Expect == nil || o.Expect.Absent {
+			continue
+		}
+		again := *t
+		again.ID, again.Process, again.OpID, again.Session = len(h.Txns)+1, 1<<20, "", 0
+		swap := *o
+		swap.Arg = &history.Value{Text: "another"}
+		again.Ops = []history.Op{swap}
+		h.Txns = append(h.Txns, again)
+		return true
 	}
 	return false
 }

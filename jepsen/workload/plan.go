@@ -25,7 +25,8 @@ type plan struct {
 	applied     bool          // with durability applied
 	// then, of an interactive one, says how it goes on from what was answered so far. It is asked again
 	// when the transaction is run again, so it must change nothing.
-	then func(done []history.Op) []history.Op
+	thinks func(time.Duration) time.Duration // such a wait, made to end at a beat
+	then   func(done []history.Op) []history.Op
 }
 
 // errGivenUp ends a transaction that its caller takes back.
@@ -76,7 +77,7 @@ func rank(o *history.Op) int {
 func (p *plan) steps(ctx context.Context, done *[]history.Op, ops []history.Op, tx *client.Tx) error {
 	for len(ops) > 0 {
 		if len(*done) > 0 && p.think > 0 {
-			pause(ctx, p.think)
+			pause(ctx, p.thinks(p.think))
 		}
 		n := 1
 		for n < len(ops) && rank(&ops[n-1]) >= rank(&ops[n]) && !p.pages(&ops[n-1]) && !p.pages(&ops[n]) { // writes, then reads

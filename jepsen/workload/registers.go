@@ -1,6 +1,11 @@
 package workload
 
-import "github.com/theriac-db/theriac/jepsen/history"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/theriac-db/theriac/jepsen/history"
+)
 
 // registerLoad assigns to registers whose last write wins, several in one transaction, some if they
 // still hold what was read.
@@ -16,12 +21,16 @@ func registerLoad() Workload {
 }
 
 type registers struct {
-	w    *worker
-	last memory
+	w     *worker
+	last  memory
+	fresh string // the duel's key of which the worker has just met the value; empty: none
 }
 
 func (r *registers) next() plan {
 	w := r.w
+	if w.chance(3) {
+		return r.duel()
+	}
 	var ops []history.Op
 	for range 1 + w.random.IntN(4) {
 		key := w.key("register", 5)
@@ -41,7 +50,24 @@ func (r *registers) next() plan {
 	return p
 }
 
-func (r *registers) ended(t *history.Txn) { r.last.see(t) }
+// duel is over a register that is written to by compare-and-set in one region alone: of those who met the
+// same value there, one may replace it. Who has lost looks again before the next try.
+func (r *registers) duel() plan {
+	key := fmt.Sprintf("duel/%s/%d", r.w.region, r.w.era())
+	if r.fresh != key {
+		return plan{ops: []history.Op{read("register-lww", key)}}
+	}
+	return plan{ops: []history.Op{r.last.swap(key)}}
+}
+
+func (r *registers) ended(t *history.Txn) {
+	r.last.see(t)
+	if o := &t.Ops[0]; strings.HasPrefix(o.Key, "duel/") {
+		if r.fresh = ""; t.Outcome == history.OK {
+			r.fresh = o.Key
+		}
+	}
+}
 
 // once keeps one write for each object: a second one would hide the first.
 func once(ops []history.Op) []history.Op {

@@ -39,7 +39,7 @@ func (w *worker) vary(ops ...history.Op) plan {
 	if p.interactive = w.chance(4); p.interactive {
 		p.paged, p.giveUp = w.chance(3), w.chance(12)
 		if w.chance(3) {
-			p.think = time.Duration(w.random.Int64N(int64(maxThink)))
+			p.think, p.thinks = time.Duration(w.random.Int64N(int64(maxThink))), w.run.toBeat
 		}
 	}
 	p.alone, p.handed = w.chance(6), w.chance(10)

@@ -145,6 +145,16 @@ func (r *Run) pace(w *worker) *pace {
 	return p
 }
 
+// toBeat is how long to wait until the first beat after a while.
+func (r *Run) toBeat(while time.Duration) time.Duration {
+	beat := r.config.Beat
+	if beat <= 0 {
+		return while
+	}
+	now := r.config.Now()
+	return (now + while).Truncate(beat) + beat - now
+}
+
 // wait waits for the time of the next transaction, and reports false once ctx has ended.
 func (p *pace) wait(ctx context.Context) bool {
 	now := p.w.run.config.Now()
