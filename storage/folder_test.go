@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -148,8 +149,11 @@ func TestPowerCutWhileOpeningLeavesAStoreWhateverEntriesOfFoldersSurvive(t *test
 		rng := rand.New(rand.NewPCG(seed, 0))
 		for stop := 1; ; stop++ {
 			fs, clone, n := vfs.NewCrashableMem(), (*vfs.MemFS)(nil), 0
+			var mu sync.Mutex // Pebble removes old files on a goroutine of its own
 			for range 3 {
 				s, err := Open(Config{FS: &countingFS{FS: fs, at: func() {
+					mu.Lock()
+					defer mu.Unlock()
 					if n++; n == stop {
 						clone = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng})
 					}
