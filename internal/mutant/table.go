@@ -52,15 +52,16 @@ const (
 	liveness  = "liveness"
 
 	// Of the simulation's invariants.
-	closed  = "invariant:closed"       // a record is exposed behind all that it depends on
-	cuts    = "invariant:cuts"         // the horizon is below open snapshots
-	newest  = "invariant:snapshots"    // a snapshot is opened at what is newest
-	early   = "invariant:early"        // nothing is shown or sent that is not on disk
-	settled = "invariant:settled"      // what is settled is exposed everywhere
-	once    = "invariant:exactly-once" // an operation id is written once
-	log     = "invariant:log"          // logs hold what some region has never had
-	depends = "invariant:depends"      // a group depends on all that its transactions have seen
-	told    = "invariant:told"         // what was shown and a crash took back is voided
+	closed   = "invariant:closed"       // a record is exposed behind all that it depends on
+	cuts     = "invariant:cuts"         // the horizon is below open snapshots
+	newest   = "invariant:snapshots"    // a snapshot is opened at what is newest
+	early    = "invariant:early"        // nothing is shown or sent that is not on disk
+	answered = "invariant:answered"     // what was acknowledged as on disk is there
+	settled  = "invariant:settled"      // what is settled is exposed everywhere
+	once     = "invariant:exactly-once" // an operation id is written once
+	log      = "invariant:log"          // logs hold what some region has never had
+	depends  = "invariant:depends"      // a group depends on all that its transactions have seen
+	told     = "invariant:told"         // what was shown and a crash took back is voided
 )
 
 var table = []Mutant{
@@ -104,7 +105,7 @@ var table = []Mutant{
 		"replication.Replicator.sendCut", []string{converge, lost, semantics}, "", 10},
 
 	{AnsweredBeforeSync, Protocol, "A write is answered before it is on disk.",
-		"txn.group.show", []string{lost, semantics}, "", 10},
+		"txn.group.show", []string{answered, lost, semantics}, "", 10},
 	{SentBeforeSync, Protocol, "A record leaves for other regions before it is on disk.",
 		"txn.group.show", []string{early, converge, lost, semantics}, "", 10},
 	{VoidLeftOut, Protocol, "After a crash a session is not told that a write of durability applied is lost.",

@@ -20,6 +20,8 @@ type callers struct {
 	reach  *reached
 	late   *sync.WaitGroup // requests that are held up
 	ctx    context.Context // of the run
+	// answered is told of each write that the region acknowledged, whether or not that reaches its caller.
+	answered func(kv.Durability, kv.Receipt)
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -65,14 +67,27 @@ func (c *callers) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 		return resp, err
 	}
 	c.retried(req.Options)
+	write := func(ctx context.Context) (kv.Response, error) {
+		resp, err := call(ctx)
+		if err == nil {
+			c.answered(req.Options.Durability, resp.Receipt)
+		}
+		return resp, err
+	}
 	req.Ops, req.Queries = slices.Clone(req.Ops), slices.Clone(req.Queries) // one that is held up outlives the call
-	return through(ctx, c, call)
+	return through(ctx, c, write)
 }
 
 // Commit implements kv.Service.
 func (c *callers) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
 	c.retried(o)
-	return through(ctx, c, func(ctx context.Context) (kv.Receipt, error) { return c.Service.Commit(ctx, id, o) })
+	return through(ctx, c, func(ctx context.Context) (kv.Receipt, error) {
+		r, err := c.Service.Commit(ctx, id, o)
+		if err == nil {
+			c.answered(o.Durability, r)
+		}
+		return r, err
+	})
 }
 
 // Begin implements kv.Service.

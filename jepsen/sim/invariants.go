@@ -53,6 +53,14 @@ func sentEarly(h kv.Header, onDisk clock.Timestamp) string {
 	return ""
 }
 
+// answeredEarly: a write that was acknowledged as on disk is there.
+func answeredEarly(r kv.Receipt, durability kv.Durability, onDisk clock.Timestamp) string {
+	if durability != kv.DurabilityLocal || r.Commit.Time <= onDisk {
+		return ""
+	}
+	return fmt.Sprintf("write %s was acknowledged as %s, but only %s is on disk", r.Commit, durability, onDisk)
+}
+
 // newest: a snapshot that is opened is what is exposed, or, if that was asked for, what is applied.
 func newest(at, exposed, applied clock.Vector, wantsApplied bool) string {
 	if wantsApplied {

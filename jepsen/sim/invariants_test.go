@@ -46,6 +46,14 @@ func TestWhatIsShownOrSentBeforeItIsOnDiskIsNoticed(t *testing.T) {
 	require.Contains(t, sentEarly(h, 8), "disk had only")
 }
 
+func TestAWriteAnsweredBeforeItIsOnDiskIsNoticed(t *testing.T) {
+	r := kv.Receipt{Commit: clock.Stamp{Region: 2, Time: 9}}
+	require.Empty(t, answeredEarly(r, kv.DurabilityLocal, 9))
+	require.Empty(t, answeredEarly(r, kv.DurabilityApplied, 8))
+	require.Empty(t, answeredEarly(kv.Receipt{}, kv.DurabilityLocal, 0)) // nothing was written
+	require.Contains(t, answeredEarly(r, kv.DurabilityLocal, 8), "only")
+}
+
 func TestAnOldSnapshotIsNoticed(t *testing.T) {
 	require.Empty(t, newest(at(3, 4), at(3, 4), at(3, 5), false))
 	require.Empty(t, newest(at(3, 5), at(3, 4), at(3, 5), true))

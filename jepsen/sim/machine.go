@@ -57,7 +57,7 @@ func (w *world) newMachine(name string, p machinePlan) *machine {
 	m.random = locked(rand.New(rand.NewPCG(p.Seed, 2)).Uint64)
 	m.calls = &callers{
 		Service: m.door, region: name, reach: w.reach, late: &w.late, ctx: w.ctx, random: rand.New(rand.NewPCG(p.Seed, 3)),
-		bad: w.plan.BadCalls,
+		bad: w.plan.BadCalls, answered: m.watch.answered,
 	}
 	m.db = client.New(m.calls)
 	m.disk = newDisk(p.Sync, rand.New(rand.NewPCG(p.Seed, 4)), w.reach)

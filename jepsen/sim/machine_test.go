@@ -180,7 +180,9 @@ func TestCallsGetLostAndArriveLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var late sync.WaitGroup
 		a := &answering{}
-		c := &callers{Service: a, region: "eu", reach: newReached(), late: &late, ctx: t.Context(), random: rand.New(rand.NewPCG(1, 1))}
+		acknowledged := 0
+		told := func(kv.Durability, kv.Receipt) { acknowledged++ }
+		c := &callers{Service: a, answered: told, region: "eu", reach: newReached(), late: &late, ctx: t.Context(), random: rand.New(rand.NewPCG(1, 1))}
 		write := kv.Request{Ops: make([]kv.Op, 1)}
 		write.Options.Attempt.Retry = true
 		_, err := c.Do(t.Context(), write)
@@ -204,5 +206,6 @@ func TestCallsGetLostAndArriveLate(t *testing.T) {
 		require.Equal(t, counts["request held up"], counts["late request taken"])
 		require.Equal(t, 2+counts["answer lost"]+counts["request held up"], a.taken)
 		require.Equal(t, 151, counts["write tried again"])
+		require.Equal(t, a.taken-1, acknowledged, "all but the read")
 	})
 }

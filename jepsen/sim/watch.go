@@ -144,6 +144,14 @@ func (w *watch) onDisk(lane clock.Lane, t clock.Timestamp) {
 	w.ever[lane] = max(w.ever[lane], t)
 }
 
+// answered checks a write that the region has acknowledged.
+func (w *watch) answered(durability kv.Durability, r kv.Receipt) {
+	onDisk, _ := w.had(r.Lane)
+	if wrong := answeredEarly(r, durability, onDisk); wrong != "" {
+		w.fail("answered", wrong)
+	}
+}
+
 // onItsDisk is what a disk of a lane's region has ever had of it.
 func (w *watch) onItsDisk(lane clock.Lane) clock.Timestamp {
 	m := w.machine.world.machineOf(lane.Region)
