@@ -11,6 +11,8 @@
 //     connections and packets may make memberlist take (transport.go, head.go). What comes in and is
 //     malformed, or of another cluster, is dropped.
 //  2. Everything keeps working without gossip: addresses once known are kept on disk by replication.
+//  3. A node that ends waits leaveTimeout for the others, and no longer: the connections that it has made or is
+//     making end with Run's context.
 //
 // # Layout of a node's metadata
 //

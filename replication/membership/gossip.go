@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -29,7 +30,8 @@ type Config struct {
 	// Keys encrypt gossip (AES: 16, 24 or 32 bytes); the first one is used for what is sent, all are
 	// tried on what comes, so that keys can be changed. None: plaintext.
 	Keys [][]byte
-	// Known lists gossip addresses to contact, asked again every 10 s; it may block briefly.
+	// Known lists gossip addresses to contact, each an IP and a port, asked again every 10 s; it may block
+	// briefly.
 	Known func() []string
 	// Found is told what is learned of another node of the cluster. It is called from memberlist's
 	// goroutines, one call at a time, and must not block.
@@ -124,10 +126,13 @@ func (g *Gossip) Address() string {
 func (g *Gossip) Members() int { return g.list.NumMembers() }
 
 // Run contacts the known nodes, again and again, until ctx ends; tick says when, e.g. a ticker of
-// RejoinEvery.
+// RejoinEvery. Connections that it has made or is making then end, whether the others answer or not, and no
+// more are made.
 func (g *Gossip) Run(ctx context.Context, tick <-chan time.Time) {
+	release := context.AfterFunc(ctx, g.transport.hangUp)
+	defer release()
 	for {
-		g.contact()
+		g.contact(ctx)
 		select {
 		case <-tick:
 		case <-ctx.Done():
@@ -139,8 +144,9 @@ func (g *Gossip) Run(ctx context.Context, tick <-chan time.Time) {
 // RejoinEvery is how often Run should contact the known nodes.
 const RejoinEvery = rejoinEvery
 
-// contact exchanges state with the known nodes that do not gossip with this one.
-func (g *Gossip) contact() {
+// contact exchanges state with the known nodes that do not gossip with this one, one after the other. Host
+// names, which nobody gossips at, are passed over: memberlist would look them up for as long as that takes.
+func (g *Gossip) contact(ctx context.Context) {
 	here := map[string]bool{g.Address(): true}
 	for _, n := range g.list.Members() {
 		here[n.Address()] = true
@@ -149,7 +155,10 @@ func (g *Gossip) contact() {
 		}
 	}
 	for _, address := range g.config.Known() {
-		if address != "" && !here[address] {
+		if ctx.Err() != nil {
+			return
+		}
+		if _, err := netip.ParseAddrPort(address); err == nil && !here[address] {
 			// Failure is what the next round is for; the streams dial by themselves meanwhile.
 			_, _ = g.list.Join([]string{address})
 		}

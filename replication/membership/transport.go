@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -29,7 +30,9 @@ const (
 type guarded struct {
 	*memberlist.NetTransport
 	dialer  net.Dialer
-	sealed  bool // gossip is encrypted: what has no key is dropped by memberlist, before it is decoded
+	life    context.Context // of the connections that this node makes
+	hangUp  func()          // ends life
+	sealed  bool            // gossip is encrypted: what has no key is dropped by memberlist, before it is decoded
 	refused func(format string, args ...any)
 
 	packets chan *memberlist.Packet
@@ -64,6 +67,7 @@ func listen(m *memberlist.Config, sealed bool) (*guarded, error) {
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), slots: make(chan struct{}, maxStreams),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
+	g.life, g.hangUp = context.WithCancel(context.Background())
 	g.shutdown = sync.OnceValue(g.stop)
 	g.pumps.Go(g.pumpPackets)
 	g.pumps.Go(g.pumpStreams)
@@ -92,15 +96,17 @@ func (g *guarded) DialTimeout(address string, timeout time.Duration) (net.Conn, 
 }
 
 // DialAddressTimeout implements memberlist.NodeAwareTransport. Who answers is held to the same bounds as who
-// calls.
+// calls. A node that ends waits for no answer: over a link that loses everything each took maxStreamTime.
 func (g *guarded) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	dialer := g.dialer
-	dialer.Timeout = timeout
-	c, err := dialer.Dial("tcp", a.Addr)
+	ctx, cancel := context.WithTimeout(g.life, timeout)
+	defer cancel()
+	c, err := g.dialer.DialContext(ctx, "tcp", a.Addr)
 	if err != nil {
 		return nil, err
 	}
-	return newStream(c, func() {}), nil
+	// A deadline would not do: memberlist sets its own.
+	release := context.AfterFunc(g.life, func() { _ = c.Close() })
+	return newStream(c, func() { release() }), nil
 }
 
 // Shutdown implements memberlist.Transport. Only the first call does something.
@@ -108,6 +114,7 @@ func (g *guarded) Shutdown() error { return g.shutdown() }
 
 // stop closes the sockets while the pumps still take what comes, since what listens waits for them.
 func (g *guarded) stop() error {
+	g.hangUp()
 	close(g.closing)
 	err := g.NetTransport.Shutdown()
 	close(g.closed)

@@ -2,11 +2,13 @@ package membership
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -246,4 +248,45 @@ func TestGossipIsDialledFromWhereTheNodeListens(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.Nil(t, local("0.0.0.0"))
 	require.Nil(t, local("::"))
+}
+
+// A node that ends waits for none of those whom it contacts: over a link that loses everything each would take
+// maxStreamTime, one after the other.
+func TestEndingWaitsForNoConnectionToBeMade(t *testing.T) {
+	g, err := Start(Config{Self: node(1, 1), Bind: "127.0.0.1:0", Known: func() []string {
+		return []string{"no-address.invalid:1", "", "127.0.0.2:1", "127.0.0.3:1", "127.0.0.4:1"}
+	}})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	var dials []string
+	var why error
+	g.transport.dialer.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
+		dials = append(dials, address)
+		stop()
+		<-ctx.Done()
+		why = context.Cause(ctx)
+		return why
+	}
+	g.Run(ctx, nil)
+	require.NoError(t, g.Close())
+	require.ErrorIs(t, why, context.Canceled, "rather than that its time is over")
+	require.Equal(t, []string{"127.0.0.2:1"}, dials)
+	_, err = g.transport.DialTimeout("127.0.0.2:1", maxStreamTime)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// Nor does it wait for the answers of those that it is connected to.
+func TestEndingWaitsForNoAnswer(t *testing.T) {
+	deaf, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes connections, and nobody reads
+	require.NoError(t, err)
+	defer func() { require.NoError(t, deaf.Close()) }()
+	g, err := Start(Config{Self: node(1, 1), Bind: "127.0.0.1:0"})
+	require.NoError(t, err)
+	c, err := g.transport.DialTimeout(deaf.Addr().String(), maxStreamTime)
+	require.NoError(t, err)
+	failed := make(chan error, 1)
+	go func() { _, err := c.Read(make([]byte, 1)); failed <- err }()
+	require.NoError(t, g.Close())
+	require.ErrorIs(t, <-failed, net.ErrClosed, "rather than that its time is over")
+	require.ErrorIs(t, c.Close(), net.ErrClosed)
 }

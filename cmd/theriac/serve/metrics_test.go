@@ -51,12 +51,17 @@ func settings(t *testing.T, flags ...string) (c config.Serve) {
 // startWith runs a node with these flags alone.
 func startWith(t *testing.T, flags ...string) *running {
 	t.Helper()
-	c := settings(t, flags...)
+	return startOf(t, newServer(settings(t, flags...), io.Discard))
+}
+
+// startOf runs a node and waits until it serves.
+func startOf(t *testing.T, s *server) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	r := &running{t: t, addresses: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	stdout, ready := io.Pipe()
 	go func() {
-		err := Run(ctx, c, ready, io.Discard)
+		err := s.run(ctx, ready)
 		ready.CloseWithError(fmt.Errorf("it ended: %w", err))
 		r.ended <- err
 	}()

@@ -18,13 +18,21 @@ import (
 	"github.com/theriac-db/theriac/server/grpcapi"
 )
 
-// stopTimeout bounds an orderly stop; what is then not done is left to recovery.
-const stopTimeout = 30 * time.Second
+// How long an orderly stop takes at most, whatever the network does, while the disk works.
+// docs/reference/limits.md lists them.
+const (
+	// stopTimeout bounds all of it; what is then not done is left to recovery.
+	stopTimeout = 30 * time.Second
+	// callsTimeout is what of it calls under way get. A client that does not take its answer, or can't be
+	// reached, must not keep the node from ending its lane, which is what makes a stop orderly.
+	callsTimeout = 10 * time.Second
+)
 
 // server is one node with its doors.
 type server struct {
-	config config.Serve
-	log    io.Writer
+	config       config.Serve
+	log          io.Writer
+	callsTimeout time.Duration
 
 	clients, peers, gossip, admins net.Listener
 	addresses                      kv.Addresses
@@ -42,7 +50,14 @@ type server struct {
 // Run runs a node until ctx ends or the node fails. It prints the ready line on stdout and log lines
 // on log.
 func Run(ctx context.Context, c config.Serve, stdout, log io.Writer) error {
-	s := &server{config: c, log: log, broken: make(chan error, 1)}
+	return newServer(c, log).run(ctx, stdout)
+}
+
+func newServer(c config.Serve, log io.Writer) *server {
+	return &server{config: c, log: log, callsTimeout: callsTimeout, broken: make(chan error, 1)}
+}
+
+func (s *server) run(ctx context.Context, stdout io.Writer) error {
 	defer s.stop()
 	for _, step := range []func(context.Context) error{s.listen, s.makeTransport, s.startNode, s.openDoors} {
 		if err := step(ctx); err != nil {
@@ -197,14 +212,7 @@ func (s *server) serve(what string, run func() error) {
 func (s *server) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if s.door != nil {
-		s.door.SetServing(false)
-		s.door.Stop(ctx)
-	}
-	var err error
-	if s.operators != nil {
-		err = s.operators.Shutdown(ctx)
-	}
+	err := s.closeDoors(ctx)
 	if s.node != nil {
 		err = errors.Join(err, s.node.Close(ctx))
 	}
@@ -219,4 +227,18 @@ func (s *server) stop() {
 	if err != nil {
 		fmt.Fprintf(s.log, "stopping: %v\n", err)
 	}
+}
+
+// closeDoors takes no more calls, and cuts off those that don't end in time.
+func (s *server) closeDoors(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.callsTimeout)
+	defer cancel()
+	if s.door != nil {
+		s.door.SetServing(false)
+		s.door.Stop(ctx)
+	}
+	if s.operators != nil {
+		return s.operators.Shutdown(ctx)
+	}
+	return nil
 }
