@@ -18,7 +18,7 @@ type core struct {
 	watch  *watch
 	reach  *reached
 	record *recording
-	ended  atomic.Bool // the process was ended
+	ended  *atomic.Bool // of the process
 
 	open   map[uint64]clock.Vector // snapshots
 	own    clock.Lane

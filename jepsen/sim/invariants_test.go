@@ -251,6 +251,21 @@ func TestEachStepIsChecked(t *testing.T) {
 	}
 }
 
+// What a process does that was ended while it opened its store is on no disk that anybody will see again.
+func TestAProcessThatEndsWhileItStartsClaimsNothing(t *testing.T) {
+	l := &lying{}
+	c, w := watched(t, l)
+	again, ended := c.record.start, &life{}
+	again.Lanes = []causal.Position{{Lane: again.Self, Held: 64}, {Lane: clock.Lane{Region: 2}}}
+	c.watch.crashed(ended)
+	require.Same(t, l.Machine, c.watch.begin(ended, again, l.Machine))
+	c.watch.begin(&life{}, c.record.start, l.Machine)
+	require.Empty(t, w.checks())
+	c.watch.begin(&life{}, again, l.Machine)
+	c.watch.begin(&life{}, c.record.start, l.Machine)
+	require.Equal(t, []string{"invariant:durable"}, w.checks(), "of a process that lives it is remembered")
+}
+
 func TestWhatAStartHasLostIsNoticed(t *testing.T) {
 	l := &lying{}
 	c, w := watched(t, l)

@@ -45,10 +45,11 @@ type life struct {
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when nothing is being started any more
 
+	ended atomic.Bool // what its goroutines do from here on nobody hears of
+
 	mu   sync.Mutex
 	over bool
 	node *node.Node // nil: it is still starting
-	core atomic.Pointer[core]
 }
 
 func (w *world) newMachine(name string, p machinePlan) *machine {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -21,7 +22,7 @@ func (r *recording) replay() error {
 		return fmt.Errorf("sim: the machine of the recording: %w", err)
 	}
 	again := newRecording(r.name, r.start)
-	c := &core{Core: m, reach: newReached(), open: map[uint64]clock.Vector{}, record: again}
+	c := &core{Core: m, reach: newReached(), open: map[uint64]clock.Vector{}, record: again, ended: new(atomic.Bool)}
 	c.ended.Store(true) // it has been judged
 	p := &player{core: c, in: r.bytes, ref: r.ref, snapshots: map[uint64]causal.Snapshot{}, holds: map[uint64]*causal.Hold{}}
 	for call := 1; len(p.in) > 0; call++ {

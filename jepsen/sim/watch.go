@@ -30,10 +30,15 @@ type watch struct {
 	cores   []*recording                   // of all runs
 }
 
-// begin stands between a node that has opened its store and its machine.
+// begin stands between a node that has opened its store and its machine. A process may have been ended while
+// it opened its store: what it does then is of no disk that anybody will see again.
 func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replication.Core {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if l.ended.Load() {
+		w.machine.world.reach.count("ended while it started")
+		return m
+	}
 	w.own = start.Self
 	held := map[clock.Lane]clock.Timestamp{}
 	for _, p := range start.Lanes {
@@ -41,13 +46,12 @@ func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replicatio
 	}
 	w.holds(held)
 	w.tookBack(held[w.own], start.Recovering)
-	c := &core{Core: m, watch: w, reach: w.machine.world.reach, open: map[uint64]clock.Vector{}, record: newRecording(w.machine.name, start)}
+	c := &core{Core: m, watch: w, reach: w.machine.world.reach, open: map[uint64]clock.Vector{}, record: newRecording(w.machine.name, start), ended: &l.ended}
 	c.exposed, c.recovering = m.Exposed(), start.Recovering
 	c.own, c.onDisk = start.Self, held[start.Self]
 	w.cores = append(w.cores, c.record)
 	w.current = c
 	w.machine.world.named(start.Self.Region, w.machine.name)
-	l.core.Store(c)
 	return c
 }
 
@@ -169,11 +173,11 @@ func (w *watch) had(lane clock.Lane) (clock.Timestamp, bool) {
 	return w.ever[lane], w.ever != nil
 }
 
-// crashed ends what a life may still claim: what its goroutines do from here on nobody hears of.
+// crashed ends what a life may still claim.
 func (w *watch) crashed(l *life) {
-	if c := l.core.Load(); c != nil {
-		c.ended.Store(true)
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.ended.Store(true)
 }
 
 // lost forgets what the disk had.
