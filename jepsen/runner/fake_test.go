@@ -99,7 +99,7 @@ func start(t *testing.T) *regions {
 // config is a short run on a cluster.
 func config(t *testing.T, c Cluster) Config {
 	return Config{
-		Workload: "counter", Regions: []string{"eu", "us", "ap"}, Rate: 300, TimeLimit: 3 * time.Second, Seed: 7,
+		Workload: "counter", Regions: []string{"eu", "us", "ap"}, Rate: 100, TimeLimit: 3 * time.Second, Seed: 7,
 		Out: t.TempDir(), Started: time.Unix(0, 0), Command: "theriac jepsen test",
 		Open: func(context.Context, string) (Cluster, error) { return c, nil },
 	}

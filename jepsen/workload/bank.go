@@ -30,11 +30,11 @@ func bankLoad() Workload {
 		notes:  map[string]string{whole.NoteAccounts: strings.Join(names, ","), whole.NoteTotal: strconv.Itoa(bankTotal), whole.NoteBucket: ""},
 		source: func(w *worker) source { return &bank{w: w, open: w.number == 0} },
 		own:    []checker.Checker{whole.Bank()},
-		least: func(asked int) minimums {
-			return minimums{
-				exercised: {"add counter": share(asked, 20), "get counter": share(asked, 10)},
-				"bank":    {"snapshots": share(asked, 20), "transfers": share(asked, 20)},
-			}
+		usual: usual{
+			exercised:     {"add counter": 0.95, "get counter": 4.4, othersRead: 4.3},
+			"bank":        {"snapshots": 0.74, "transfers": 0.47},
+			semanticsName: ofValues(4.4),
+			lostName:      {acknowledgedWrites: 0.45},
 		},
 	}
 }

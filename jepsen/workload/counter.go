@@ -9,8 +9,11 @@ func counterLoad() Workload {
 		Name:   "counter",
 		About:  "increments and decrements of shared counters, beside reads of one and of several",
 		source: func(w *worker) source { return counters{w} },
-		least: func(asked int) minimums {
-			return minimums{exercised: {"add counter": share(asked, 20), "get counter": share(asked, 20)}}
+		usual: usual{
+			exercised:     {"add counter": 1, "get counter": 1, othersRead: 0.95},
+			semanticsName: ofValues(1),
+			sessionName:   {"reads compared": 0.3},
+			lostName:      {acknowledgedWrites: 0.65},
 		},
 	}
 }

@@ -8,12 +8,13 @@ func flagLoad() Workload {
 		Name:   "flags",
 		About:  "flags of both kinds, enabled and disabled by all, beside reads",
 		source: func(w *worker) source { return flags{w} },
-		least: func(asked int) minimums {
-			least := map[string]int{}
-			for _, kind := range []string{"flag-ew", "flag-dw"} {
-				least["enable "+kind], least["disable "+kind], least["get "+kind] = share(asked, 50), share(asked, 50), share(asked, 20)
-			}
-			return minimums{exercised: least}
+		usual: usual{
+			exercised: {
+				"enable flag-ew": 0.24, "disable flag-ew": 0.24, "get flag-ew": 0.5,
+				"enable flag-dw": 0.22, "disable flag-dw": 0.23, "get flag-dw": 0.48, othersRead: 0.95,
+			},
+			semanticsName: ofValues(1),
+			lostName:      {acknowledgedWrites: 0.65},
 		},
 	}
 }

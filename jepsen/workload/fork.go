@@ -3,6 +3,7 @@ package workload
 import (
 	"fmt"
 
+	"github.com/theriac-db/theriac/jepsen/checker/causal"
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
@@ -21,11 +22,12 @@ func forkLoad() Workload {
 		Name:   "long-fork",
 		About:  "registers that are each written once, read by groups: do all readers see the writes in one order? Causal level allows that they don't, and it is counted",
 		source: func(w *worker) source { return &forks{w: w} },
-		least: func(asked int) minimums {
-			return minimums{
-				exercised:   {"assign register-lww": share(asked, 50), "get register-lww": share(asked, 5)},
-				"long-fork": {"readers of several": share(asked, 10)},
-			}
+		usual: usual{
+			exercised:     {"assign register-lww": 0.1, "get register-lww": 6.5, othersRead: 1.2},
+			"long-fork":   {"readers of several": 0.75},
+			semanticsName: ofValues(3),
+			causalName:    map[string]float64{causal.CountPlaced: 2},
+			lostName:      {acknowledgedWrites: 0.1},
 		},
 	}
 }

@@ -1,8 +1,6 @@
 package workload
 
 import (
-	"strconv"
-
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/checker/causal"
 	"github.com/theriac-db/theriac/jepsen/checker/semantics"
@@ -55,55 +53,9 @@ func Checkers(h *history.Header) ([]checker.Checker, error) {
 		whole.LongFork(), whole.Convergence(), whole.Swaps(Excused()),
 	}
 	all = append(all, w.own...)
-	least := w.minimum(h)
+	all = append(all, whole.Exercised(nil))
 	for i, c := range all {
-		all[i] = atLeast{c, least[c.Name()]}
+		all[i] = atLeast{c, &w}
 	}
-	return append(all, whole.Exercised(least[exercised])), nil
-}
-
-// atLeast is a checker whose own counts must reach a minimum as well.
-type atLeast struct {
-	checker.Checker
-	least map[string]int
-}
-
-// Check implements checker.Checker.
-func (a atLeast) Check(h *history.History, o checker.Options) checker.Result {
-	r := a.Checker.Check(h, o)
-	r.Exercised(a.least)
-	return r
-}
-
-// exercised is the name of the checker of what a run did at all.
-const exercised = "exercised"
-
-// minimums say for checkers, by name, what their counts must come to.
-type minimums map[string]map[string]int
-
-// leastTxns is how many transactions any run must have.
-const leastTxns = 20
-
-// minimum is what a run must have done for its verdicts to mean anything.
-func (w *Workload) minimum(h *history.Header) minimums {
-	n := asked(h)
-	out := w.least(n)
-	least := out[exercised]
-	least["transactions"] = max(share(n, 10), leastTxns)
-	least["outcome "+string(history.OK)] = max(share(n, 20), leastTxns/2)
-	least["acknowledged in every region"] = 1
-	least["final reads in every region"] = 1
-	if len(h.Regions) > 1 {
-		least["reads of others' writes"] = share(n, 20)
-	}
-	return out
-}
-
-// asked is how many transactions a run was asked for; 0 where its history does not say.
-func asked(h *history.Header) int {
-	n, err := strconv.Atoi(h.Notes[NoteAsked])
-	if err != nil {
-		return 0
-	}
-	return max(n, 0)
+	return all, nil
 }

@@ -1,7 +1,9 @@
 package workload
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,7 +34,8 @@ func TestWorkloadsAreFoundByName(t *testing.T) {
 	require.ErrorContains(t, err, `no workload "chaos"`)
 }
 
-// TestARunThatDidNothingIsInvalid, whatever it was asked for, and whoever wrote its history.
+// TestARunThatDidNothingIsInvalid, whatever it was asked for, and whoever wrote its history: each minimum is told, by
+// the checker whose it is.
 func TestARunThatDidNothingIsInvalid(t *testing.T) {
 	for _, w := range All() {
 		for _, asked := range []string{"0", "100000", "many", "-5"} {
@@ -42,15 +45,38 @@ func TestARunThatDidNothingIsInvalid(t *testing.T) {
 			results, err := Judge(h, checker.Options{Anomalies: 100})
 			require.NoError(t, err)
 			require.Equal(t, checker.Invalid, checker.Worst(results))
-			did := results[len(results)-1]
-			require.Equal(t, exercised, did.Checker)
-			var missing []string
-			for _, a := range did.Anomalies {
-				missing = append(missing, a.Text)
+			require.Equal(t, exercised, results[len(results)-1].Checker)
+			told := map[string]bool{}
+			for _, r := range results {
+				for _, a := range r.Anomalies {
+					require.Equal(t, checker.NotExercised, a.Name)
+					told[r.Checker+": "+a.Text] = true
+				}
 			}
-			require.Contains(t, missing, "0 reads of others' writes, at least "+map[bool]string{true: "5000", false: "1"}[asked == "100000"]+" are needed for a verdict that means something")
+			for name, least := range w.minimum(h) {
+				for count, n := range least {
+					requireTold(t, told, fmt.Sprintf("%s: 0 %s, at least %d are needed", name, count, n))
+				}
+			}
+			if asked == "100000" {
+				requireTold(t, told, "exercised: 0 transactions, at least 30000 are needed")
+				requireTold(t, told, "(100000 transactions were asked for; if the machine can't make so many, ask for fewer a second with --rate)")
+			} else {
+				requireTold(t, told, "exercised: 0 transactions, at least 50 are needed")
+			}
 		}
 	}
+}
+
+// requireTold: one of the texts contains another.
+func requireTold(t *testing.T, told map[string]bool, text string) {
+	t.Helper()
+	for have := range told {
+		if strings.Contains(have, text) {
+			return
+		}
+	}
+	t.Errorf("nothing tells %q of %v", text, told)
 }
 
 // TestTheOwnCheckersHaveMinimums: what a workload is for must have been looked at.

@@ -12,11 +12,13 @@ func mapLoad() Workload {
 		Name:   "map",
 		About:  "fields of every type in maps within maps, written, removed with all below, and read alone and together",
 		source: func(w *worker) source { return fields{w} },
-		least: func(asked int) minimums {
-			return minimums{exercised: {
-				"get map": share(asked, 20), "reset map": share(asked, 100), "add counter": share(asked, 50), "get counter": share(asked, 100),
-				"assign register-lww": share(asked, 100), "insert set-aw": share(asked, 100),
-			}}
+		usual: usual{
+			exercised: {
+				"get map": 0.47, "reset map": 0.12, "add counter": 0.083, "get counter": 0.07, "assign register-lww": 0.07,
+				"insert set-aw": 0.056, othersRead: 1,
+			},
+			semanticsName: ofValues(10),
+			lostName:      {acknowledgedWrites: 0.6},
 		},
 	}
 }

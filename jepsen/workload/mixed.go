@@ -12,21 +12,30 @@ func mixedLoad() Workload {
 		Name:   "mixed",
 		About:  "random transactions over several objects of all types, interactive and in one round trip, with removals and compare-and-set",
 		source: func(w *worker) source { return &mixed{w: w, last: newMemory(w)} },
-		least: func(asked int) minimums {
-			least := map[string]int{
-				"add counter": share(asked, 50), "assign register-lww": share(asked, 50), "assign register-mv": share(asked, 100),
-				"get map": share(asked, 100), "get map-go": share(asked, 200), "reset map": share(asked, 300),
-				"level eventual": share(asked, 50),
-			}
-			for _, kind := range []string{"flag-ew", "flag-dw"} {
-				least["enable "+kind], least["disable "+kind] = share(asked, 200), share(asked, 200)
-			}
-			for _, kind := range []string{"set-aw", "set-rw", "set-go"} {
-				least["insert "+kind], least["contains "+kind], least["get "+kind] = share(asked, 100), share(asked, 200), share(asked, 200)
-			}
-			return minimums{exercised: least}
+		usual: usual{
+			exercised:     usualOfMixed(),
+			semanticsName: ofValues(6),
+			sessionName:   {"reads compared": 0.2},
+			halfName:      {"marks compared": 0.11},
+			causalName:    ofRegisters(0.08, 0.023),
+			lostName:      {acknowledgedWrites: 0.75},
 		},
 	}
+}
+
+// usualOfMixed is how many operations of each sort it makes.
+func usualOfMixed() map[string]float64 {
+	out := map[string]float64{
+		"add counter": 0.16, "assign register-lww": 0.13, "assign register-mv": 0.16, "get map": 0.22, "get map-go": 0.088,
+		"reset map": 0.046, "level eventual": 0.11, othersRead: 1.3,
+	}
+	for _, kind := range []string{"flag-ew", "flag-dw"} {
+		out["enable "+kind], out["disable "+kind] = 0.066, 0.052
+	}
+	for _, kind := range []string{"set-aw", "set-rw", "set-go"} {
+		out["insert "+kind], out["contains "+kind], out["get "+kind] = 0.11, 0.039, 0.06
+	}
+	return out
 }
 
 type mixed struct {

@@ -24,11 +24,13 @@ func causalLoad() Workload {
 		notes:  map[string]string{whole.NotePrescription: prescriptionKey + "*", whole.NotePointer: pointerKey + "*", whole.NoteBucket: ""},
 		source: func(w *worker) source { return &pharmacy{w: w} },
 		own:    []checker.Checker{whole.CausalPair()},
-		least: func(asked int) minimums {
-			return minimums{
-				exercised:     {"assign register-lww": share(asked, 10), "get register-lww": share(asked, 10)},
-				"causal-pair": {"pairs": share(asked, 30), "pairs read": share(asked, 50)},
-			}
+		usual: usual{
+			exercised:     {"assign register-lww": 0.47, "get register-lww": 1.75, othersRead: 0.38},
+			"causal-pair": {"pairs": 0.12, "pairs read": 0.068},
+			semanticsName: ofValues(1.75),
+			sessionName:   {"reads compared": 0.12},
+			causalName:    ofRegisters(1.6, 0.037),
+			lostName:      {acknowledgedWrites: 0.45},
 		},
 	}
 }

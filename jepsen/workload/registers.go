@@ -14,8 +14,11 @@ func registerLoad() Workload {
 		Name:   "register",
 		About:  "assignments and compare-and-set of shared registers whose last write wins, beside reads",
 		source: func(w *worker) source { return &registers{w: w, last: newMemory(w)} },
-		least: func(asked int) minimums {
-			return minimums{exercised: {"assign register-lww": share(asked, 10), "get register-lww": share(asked, 10)}}
+		usual: usual{
+			exercised:     {"assign register-lww": 0.8, "get register-lww": 0.8, othersRead: 0.5},
+			semanticsName: ofValues(0.8),
+			causalName:    ofRegisters(0.5, 0.1),
+			lostName:      {acknowledgedWrites: 0.5},
 		},
 	}
 }
@@ -143,8 +146,12 @@ func valuesLoad() Workload {
 		Name:   "register-mv",
 		About:  "assignments to shared registers that keep concurrent values, beside reads",
 		source: func(w *worker) source { return values{w} },
-		least: func(asked int) minimums {
-			return minimums{exercised: {"assign register-mv": share(asked, 10), "get register-mv": share(asked, 10)}}
+		usual: usual{
+			exercised:     {"assign register-mv": 0.88, "get register-mv": 1, othersRead: 0.95},
+			semanticsName: ofValues(1),
+			sessionName:   {"reads compared": 0.65},
+			halfName:      {"marks compared": 0.08},
+			lostName:      {acknowledgedWrites: 0.67},
 		},
 	}
 }

@@ -28,7 +28,7 @@ type Run struct {
 	record   recorder
 	shared
 	left   atomic.Int64 // transactions that may still begin
-	loaded atomic.Int64 // nanoseconds that Load took
+	loaded atomic.Int64 // nanoseconds in which transactions began
 	last   atomic.Int64 // reading of now
 
 	known   sync.Mutex
@@ -58,13 +58,16 @@ func (r *Run) Load(ctx context.Context) error {
 		return err
 	}
 	begun := r.config.Now()
+	var ended atomic.Int64 // when no transaction began any more; calls go on after it
+	stop := context.AfterFunc(ctx, func() { ended.Store(int64(r.config.Now())) })
+	defer stop()
 	var workers sync.WaitGroup
 	for i := range r.config.Workers {
 		w := r.newWorker(i)
 		workers.Go(func() { w.work(ctx) })
 	}
 	workers.Wait()
-	r.loaded.Add(int64(r.config.Now() - begun))
+	r.loaded.Add(cmp.Or(ended.Load(), int64(r.config.Now())) - int64(begun))
 	return nil
 }
 
@@ -152,10 +155,17 @@ func (r *Run) header() history.Header {
 	}
 }
 
-// asked is how many transactions were asked for: as many as were named, or as the rate makes in the
-// time that there was. Without both it is one a second for each worker.
+// What is asked for where no rate is named: workers think for 33 ms on average, so on a machine that is not busy each
+// makes 33 transactions a second. All of them together the machine bounds, not what they wait for.
+const (
+	unpaced     = 20.0  // transactions a second of one worker
+	mostUnpaced = 400.0 // of all
+)
+
+// asked is how many transactions were asked for: as many as were named, or as the rate makes in the time that
+// there was.
 func (r *Run) asked() int {
-	rate := cmp.Or(r.config.Rate, float64(r.config.Workers))
+	rate := cmp.Or(r.config.Rate, min(unpaced*float64(r.config.Workers), mostUnpaced))
 	n := int(rate * time.Duration(r.loaded.Load()).Seconds())
 	if most := r.config.Txns; most > 0 {
 		return most

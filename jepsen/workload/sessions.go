@@ -11,14 +11,14 @@ func sessionLoad() Workload {
 		Name:   "session",
 		About:  "sessions that go from region to region with their token, and look there for what they have written and seen",
 		source: func(w *worker) source { return &traveller{w: w} },
-		least: func(asked int) minimums {
-			return minimums{
-				exercised: {
-					"add counter": share(asked, 50), "assign register-lww": share(asked, 50), "insert set-aw": share(asked, 50),
-					"hops": share(asked, 20),
-				},
-				"session": {"reads compared after a hop": share(asked, 20)},
-			}
+		usual: usual{
+			exercised: {
+				"add counter": 0.18, "assign register-lww": 0.2, "insert set-aw": 0.18, "hops": 0.32, othersRead: 0.95,
+			},
+			sessionName:   {"reads compared": 0.85, "reads compared after a hop": 0.8},
+			semanticsName: ofValues(5),
+			causalName:    ofRegisters(0.19, 0.12),
+			lostName:      {acknowledgedWrites: 0.6},
 		},
 	}
 }

@@ -13,11 +13,12 @@ func setLoad(kind, about string) Workload {
 		Name:   kind,
 		About:  about,
 		source: func(w *worker) source { return sets{w, kind} },
-		least: func(asked int) minimums {
-			return minimums{exercised: {
-				"insert " + kind: share(asked, 20), "remove " + kind: share(asked, 50),
-				"get " + kind: share(asked, 50), "contains " + kind: share(asked, 50),
-			}}
+		usual: usual{
+			exercised:     {"insert " + kind: 0.8, "remove " + kind: 0.38, "get " + kind: 0.42, "contains " + kind: 0.36, othersRead: 0.75},
+			semanticsName: ofValues(10),
+			sessionName:   {"reads compared": 0.5},
+			halfName:      {"marks compared": 0.5},
+			lostName:      {acknowledgedWrites: 0.67},
 		},
 	}
 }

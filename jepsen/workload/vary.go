@@ -7,9 +7,6 @@ import (
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
-// share is one n-th of what was asked for, and at least 1.
-func share(asked, n int) int { return max(asked/n, 1) }
-
 // rotation is how many transactions all workers together make before their objects are replaced by new
 // ones: what one object is used for stays bounded, however long a run is and however many work.
 const rotation = 900

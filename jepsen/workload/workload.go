@@ -14,10 +14,10 @@ type Workload struct {
 	Name  string
 	About string // a sentence for lists
 
-	notes  map[string]string        // of the header, for the checkers
-	source func(w *worker) source   // what one worker does
-	own    []checker.Checker        // beside the checkers of every workload
-	least  func(asked int) minimums // of a run that was asked for so many transactions
+	notes  map[string]string      // of the header, for the checkers
+	source func(w *worker) source // what one worker does
+	own    []checker.Checker      // beside the checkers of every workload
+	usual  usual                  // what its runs make, from which minimums follow
 }
 
 // source makes one worker's transactions. It is used by that worker alone.

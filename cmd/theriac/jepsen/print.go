@@ -52,8 +52,8 @@ func tellResult(b *strings.Builder, r *checker.Result, width int) {
 		more = found(r.Anomalies)
 	case r.Verdict == checker.Unknown:
 		more = "gave up: " + r.Note
-	case r.Note == checker.NothingJudged:
-		more = r.Note
+	default:
+		more = r.Note // what was left out, or judged less strictly
 	}
 	fmt.Fprintln(b, strings.TrimRight(fmt.Sprintf("%-8s %-*s  %s", r.Verdict, width, r.Checker, more), " "))
 	for _, a := range r.Anomalies {

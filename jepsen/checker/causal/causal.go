@@ -113,8 +113,11 @@ func (r *run) result(name string, o checker.Options) checker.Result {
 	return out
 }
 
-// note says what was left out.
+// note says what was left out; or that nothing is in.
 func (r *run) note() string {
+	if r.counts[countReads] == 0 && len(r.kept) == 0 {
+		return checker.NothingJudged
+	}
 	var parts []string
 	add := func(count, why string) {
 		if n := r.counts[count]; n > 0 {

@@ -84,7 +84,7 @@ func (r *run) order() {
 			}
 		}
 	}
-	r.counts[countInferred] = len(r.inferred)
+	r.counts[CountInferred] = len(r.inferred)
 }
 
 // step: of what t directly follows all has been through here, but in a loop.

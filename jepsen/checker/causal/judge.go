@@ -187,6 +187,7 @@ func (r *run) keepRead(n, op int32) {
 	from := int32(initial)
 	if r.source[at] >= 0 {
 		from = r.origins[r.source[at]].node
+		r.counts[CountPlaced]++
 	} else {
 		r.counts[countInitial]++
 	}

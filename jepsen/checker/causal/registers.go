@@ -22,7 +22,14 @@ const (
 	countWrites     = "writes"
 	countIgnored    = "operations ignored"
 	countConditions = "conditions ignored"
-	countInferred   = "orders inferred"
+)
+
+// Counts that say how much a verdict stands on.
+const (
+	// CountPlaced is that of reads of what another transaction wrote: each puts that one before the reader.
+	CountPlaced = "reads placed"
+	// CountInferred is that of orders of two writes of a register that follow from what was read.
+	CountInferred = "orders inferred"
 )
 
 // object is what a reset takes away.

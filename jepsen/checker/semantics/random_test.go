@@ -148,8 +148,16 @@ func TestCountsTellWhatWasLookedAt(t *testing.T) {
 	r := Checker{}.Check(h, checker.Options{})
 	require.Equal(t, map[string]int{
 		"transactions": 4, "commits that may be or not": 1, "snapshots": 3, "reads": 3, "values": 3, "bounds": 3,
-		"values beside unknown outcomes": 3, "anomalies": 0,
+		CountBeside: 3, CountJudged: 3, "anomalies": 0,
 	}, r.Counts)
+	require.Equal(t, "of the values read, judged 100.0% beside unknown outcomes", r.Note)
+	for i := range h.Txns {
+		h.Txns[i].Snapshot = nil
+	}
+	r = Checker{}.Check(h, checker.Options{})
+	require.Zero(t, r.Counts[CountJudged])
+	require.Equal(t, 3, r.Counts[CountUnseen])
+	require.Equal(t, "of the values read, judged 100.0% by bounds alone", r.Note)
 	empty := Checker{}.Check(&history.History{Header: history.Header{Regions: []string{"eu"}}}, checker.Options{})
 	require.Equal(t, checker.Valid, empty.Verdict)
 	require.Equal(t, checker.NothingJudged, empty.Note)

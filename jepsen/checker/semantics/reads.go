@@ -156,7 +156,7 @@ func empty(kind string, v *history.Value) bool {
 
 // visitLeaf judges what a read said of one leaf.
 func (r *run) visitLeaf(w *overlay, l *leaf, at spot, x want) {
-	r.counts["values"]++
+	r.counts[CountValues]++
 	at.at = l
 	d := &read{spot: at, want: x, snap: r.txns[at.txn].snap}
 	own, all := w.on(l)
@@ -167,13 +167,29 @@ func (r *run) visitLeaf(w *overlay, l *leaf, at spot, x want) {
 	r.checkBounds(d)
 	switch {
 	case d.snap == nil:
-		r.counts["values without a snapshot"]++
+		r.counts[CountUnseen]++
 	case !d.settled() && r.unsureFor(d):
-		r.counts["values beside unknown outcomes"]++
+		r.counts[CountBeside]++
 		l.reads = append(l.reads, *d)
 	default:
 		r.judge(d)
+		if d.touched() {
+			r.counts[CountInFull]++
+		}
 	}
+}
+
+// touched reports whether anything was ever written to the leaf, as far as the read's snapshot or its own transaction
+// shows: that nothing is where nobody wrote says little.
+func (d *read) touched() bool {
+	for class := range d.at.items {
+		for o, list := range d.at.items[class].of {
+			if len(list) > 0 && list[0].time <= d.snap[o] {
+				return true
+			}
+		}
+	}
+	return d.mine
 }
 
 // unsureFor reports whether a transaction of unknown outcome may matter to a read.

@@ -13,6 +13,17 @@ import (
 // DefaultBudget is how many steps the search over unknown outcomes may take for one leaf.
 const DefaultBudget = 2_000_000_000
 
+// Names of counts of values: each field, element, flag or whole of what a read returned is one, and so is each element
+// and field that anybody ever put there.
+const (
+	CountValues = "values"
+	CountInFull = "values judged in full" // against what the specification allows, where something was written before
+	CountBeside = "values beside unknown outcomes"
+	CountBounds = "values that only bounds judge"       // of those beside unknown outcomes
+	CountUnseen = "values without a snapshot"           // only bounds judge these as well
+	CountJudged = "values judged by what they could be" // in full, or beside unknown outcomes but not by bounds alone
+)
+
 // Checker checks data type semantics.
 type Checker struct {
 	// Excused names the faults after which acknowledged writes may be gone. Default: none.
@@ -143,7 +154,8 @@ func (r *run) result(name string) checker.Result {
 			strings.Compare(a.Name, b.Name), strings.Compare(a.Text, b.Text))
 	})
 	r.counts["anomalies"] = len(r.found)
-	out := checker.Result{Checker: name, Verdict: checker.Valid, Counts: r.counts}
+	r.counts[CountJudged] = r.counts[CountInFull] + r.counts[CountBeside] - r.counts[CountBounds]
+	out := checker.Result{Checker: name, Verdict: checker.Valid, Counts: r.counts, Note: r.weaker()}
 	for _, f := range r.found[:min(len(r.found), r.most)] {
 		out.Anomalies = append(out.Anomalies, f.Anomaly)
 	}
@@ -153,12 +165,32 @@ func (r *run) result(name string) checker.Result {
 	case len(r.gaveUp) > 0:
 		out.Verdict = checker.Unknown
 	}
-	out.Idle("values", "snapshots")
+	out.Idle(CountValues, "snapshots")
 	if n := len(r.gaveUp); n > 0 {
 		out.Note = fmt.Sprintf("gave up on %d objects, beginning with %s: too many combinations of writes of unknown outcome for a budget of %d steps",
 			n, r.gaveUp[0], r.budget)
 	}
 	return out
+}
+
+// weaker says how many values were judged less strictly than by the specification alone; nothing if none were.
+func (r *run) weaker() string {
+	var parts []string
+	for _, by := range []struct {
+		n   int
+		how string
+	}{
+		{r.counts[CountBeside] - r.counts[CountBounds], "beside unknown outcomes"},
+		{r.counts[CountBounds] + r.counts[CountUnseen], "by bounds alone"},
+	} {
+		if by.n > 0 {
+			parts = append(parts, fmt.Sprintf("%.1f%% %s", 100*float64(by.n)/float64(r.counts[CountValues]), by.how))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "of the values read, judged " + strings.Join(parts, ", ")
 }
 
 // describe tells a transaction by its position.

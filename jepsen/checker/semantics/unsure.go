@@ -412,7 +412,7 @@ func (s *solver) reachableSum(d *read, sizes []int64, rest int64) bool {
 func (s *solver) onlyBounds(d *read) {
 	if !d.bounded {
 		d.bounded = true
-		s.counts["values that only bounds judge"]++
+		s.counts[CountBounds]++
 	}
 }
 
