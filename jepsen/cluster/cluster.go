@@ -35,6 +35,8 @@ type network interface {
 	nemesis.Staller
 	nemesis.Resetter
 	nemesis.GossipDropper
+	// effects are what was done to links so far.
+	effects(links []nemesis.Link) (nemesis.Effects, error)
 	// place makes a region's place. Start calls it for all regions before it starts any.
 	place(region string) (place, error)
 	// options are the clients'.

@@ -15,7 +15,7 @@
 // With Options.Namespaces, as root on Linux, each region is in a network namespace of its own, and
 // nftables drops what must not arrive. There packets are lost, TCP's own too, so a link that is cut one way
 // soon carries nothing the other way either but datagrams; and a slow link is one of little
-// throughput, since nftables can't delay.
+// throughput that loses some packets, since nftables can't delay.
 //
 // # Processes
 //
@@ -26,7 +26,9 @@
 // # Invariants
 //
 //  1. After Start has failed, and after Close, no process, socket, mount or namespace of the cluster is left.
-//  2. A node that ends by itself is a failure (Failed), but for one whose disk was filled.
+//  2. A node that ends by itself is a failure (Failed), but for one whose disk is full, or was until a moment ago.
 //  3. A region's addresses and its DB stay the same over all of its restarts.
 //  4. What is disturbed stays so over a restart: links, clock and disk.
+//  5. An effect is counted where it was seen, never because it was asked for: by the proxies and nftables, by
+//     how a process ended or stands, by a node's own clock, log and answers.
 package cluster

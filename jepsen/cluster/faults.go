@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
@@ -91,7 +92,13 @@ func (c *Cluster) onNode(what, region string, do func(n *node) error) error {
 
 // Kill implements nemesis.Killer: kill -9.
 func (c *Cluster) Kill(_ context.Context, region string) error {
-	return c.onNode("kill", region, func(n *node) error { return n.process.kill() })
+	return c.onNode("kill", region, func(n *node) error {
+		killed, err := n.process.kill()
+		if killed {
+			n.tally.add(nemesis.NodesKilled, 1)
+		}
+		return err
+	})
 }
 
 // Stop ends a region's node in order; Restart starts it again.
@@ -113,7 +120,11 @@ func (c *Cluster) Restart(ctx context.Context, region string) error {
 func (c *Cluster) Pause(_ context.Context, region string) error {
 	return c.onNode("pause", region, func(n *node) error {
 		n.paused = n.process.running()
-		return n.process.pause()
+		stands, err := n.process.pause()
+		if stands {
+			n.tally.add(nemesis.NodesPaused, 1)
+		}
+		return err
 	})
 }
 
@@ -124,7 +135,10 @@ func (c *Cluster) Resume(ctx context.Context, region string) error {
 			return err
 		}
 		n.paused = false
-		return c.disturb(ctx, n)
+		if err := c.disturb(ctx, n); err != nil || n.full.Load() || !n.process.excused.Load() {
+			return err
+		}
+		return c.mend(ctx, n) // its disk was freed meanwhile
 	})
 }
 
@@ -139,9 +153,33 @@ func (c *Cluster) Add(ctx context.Context, region string) error {
 // Await implements nemesis.Grower.
 func (c *Cluster) Await(ctx context.Context, region string) error {
 	return c.onNode("await", region, func(n *node) error {
+		join := c.serving
 		if !n.process.running() { // it may have been killed while it joined
-			return c.start(ctx, n, true)
+			join = func(ctx context.Context, n *node) error { return c.start(ctx, n, true) }
 		}
-		return c.serving(ctx, n)
+		if err := join(ctx, n); err != nil {
+			return err
+		}
+		return c.greet(ctx, n)
 	})
+}
+
+// greetTimeout bounds how long a region that was added takes to answer: it may be paused by now.
+const greetTimeout = 10 * time.Second
+
+// greet counts a region that was added and answers.
+func (c *Cluster) greet(ctx context.Context, n *node) error {
+	if n.full.Load() || n.paused {
+		return nil // it can't answer, which is another fault's doing
+	}
+	ctx, cancel := context.WithTimeout(ctx, greetTimeout)
+	defer cancel()
+	status, err := n.db.Load().Status(ctx)
+	if err != nil {
+		return fmt.Errorf("it joined, and does not answer: %w", err)
+	}
+	if status.Region == n.name {
+		n.tally.add(nemesis.RegionsAdded, 1)
+	}
+	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
 
 // adminTimeout bounds a call of a node's admin port.
@@ -28,8 +30,21 @@ func (c *Cluster) SetClock(ctx context.Context, region string, offset time.Durat
 			return errNoFaults
 		}
 		n.offset = offset
-		return c.tell(ctx, n, "/test/clock", "offset", offset.String())
+		return c.turn(ctx, n)
 	})
+}
+
+// turn sets a node's clock, and counts by how much that moved it as the node reads it. The caller holds mu.
+func (c *Cluster) turn(ctx context.Context, n *node) error {
+	before := time.Now()
+	said, err := c.tell(ctx, n, "/test/clock", "offset", n.offset.String())
+	if err != nil {
+		return err
+	}
+	if by := moved(said, before, time.Now(), n.offset); by > 0 {
+		n.tally.add(nemesis.ClockMoved, int(by/time.Millisecond))
+	}
+	return nil
 }
 
 var errNoFaults = errors.New("the nodes were not started for it: Options.TestFaults")
@@ -45,7 +60,7 @@ func (c *Cluster) FillDisk(ctx context.Context, region string) error {
 		if c.options.DiskBytes > 0 {
 			return fill(n.filler())
 		}
-		return c.tell(ctx, n, "/test/disk", "room", "0")
+		return c.setRoom(ctx, n)
 	})
 }
 
@@ -59,14 +74,39 @@ func (c *Cluster) FreeDisk(ctx context.Context, region string) error {
 			if err := os.Remove(n.filler()); err != nil {
 				return err
 			}
-		} else if err := c.tell(ctx, n, "/test/disk", "room", "-1"); err != nil {
+		} else if err := c.setRoom(ctx, n); err != nil {
 			return err
 		}
-		if n.paused || c.sound(ctx, n) {
-			return ctx.Err()
+		if n.paused {
+			return nil // Resume looks after it
 		}
-		return c.start(ctx, n, true)
+		return c.mend(ctx, n)
 	})
+}
+
+// setRoom tells a node whether its disk is full, where it takes a quota. The caller holds mu.
+func (c *Cluster) setRoom(ctx context.Context, n *node) error {
+	room := "-1"
+	if n.full.Load() {
+		room = "0"
+	}
+	_, err := c.tell(ctx, n, "/test/disk", "room", room)
+	return err
+}
+
+// mend sees a node through whose disk has room again. It may end yet of what it could not write, and is started
+// then, unless it was killed; once it is sound it has no excuse any more. The caller holds mu.
+func (c *Cluster) mend(ctx context.Context, n *node) error {
+	sound := c.sound(ctx, n)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case sound:
+		n.process.excused.Store(false)
+	case !n.process.wanted.Load():
+		return c.start(ctx, n, true)
+	}
+	return nil
 }
 
 // sound waits until a node is found alive for a while, or has ended. The caller holds mu.
@@ -89,9 +129,9 @@ func (c *Cluster) sound(ctx context.Context, n *node) bool {
 // filler is the file that takes what room there is, beside the data.
 func (n *node) filler() string { return filepath.Join(n.disk(), "filler") }
 
-// fill writes a file until the disk is full.
+// fill adds to a file until the disk is full.
 func fill(name string) error {
-	f, err := os.Create(name)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -110,32 +150,36 @@ func fill(name string) error {
 // disturb gives a node that serves, or goes on after a pause, what was set meanwhile. The caller holds mu.
 func (c *Cluster) disturb(ctx context.Context, n *node) error {
 	if n.offset != 0 || n.process.clockSet {
-		if err := c.tell(ctx, n, "/test/clock", "offset", n.offset.String()); err != nil {
+		if err := c.turn(ctx, n); err != nil {
 			return err
 		}
 	}
-	if !n.full.Load() || c.options.DiskBytes > 0 {
+	if c.options.DiskBytes > 0 || !n.full.Load() && !n.process.roomSet {
 		return nil
 	}
-	n.process.excused.Store(true)
-	return c.tell(ctx, n, "/test/disk", "room", "0")
+	if n.full.Load() {
+		n.process.excused.Store(true)
+	}
+	return c.setRoom(ctx, n)
 }
 
-// tell sets something in a node. One that is down or paused is told when it is back. The caller holds mu.
-func (c *Cluster) tell(ctx context.Context, n *node, path, key, value string) error {
+// tell sets something in a node, and returns what it answers. One that is down or paused answers nothing, and is told
+// when it is back. The caller holds mu.
+func (c *Cluster) tell(ctx context.Context, n *node, path, key, value string) (string, error) {
 	if !n.process.running() || n.paused {
-		return nil
+		return "", nil
 	}
 	n.process.clockSet = n.process.clockSet || key == "offset"
-	_, err := c.ask(ctx, n, http.MethodPost, path, url.Values{key: {value}})
+	n.process.roomSet = n.process.roomSet || key == "room"
+	said, err := c.ask(ctx, n, http.MethodPost, path, url.Values{key: {value}})
 	if err != nil && n.process.excused.Load() {
 		select { // a node whose disk is full may have ended just now
 		case <-n.process.ended:
-			return nil
+			return "", nil
 		case <-time.After(adminTimeout):
 		}
 	}
-	return err
+	return said, err
 }
 
 // maxAnswer bounds what is read of an answer of the admin port, in bytes.

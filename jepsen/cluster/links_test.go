@@ -63,10 +63,18 @@ func disturbLinks(t *testing.T, c *Cluster) {
 		kept := n // the last look may end after this has
 		require.Never(t, func() bool { return value(t, c, "us", "n") == kept }, 300*time.Millisecond, 50*time.Millisecond)
 	}
+	shows := func(k nemesis.Kind, links ...nemesis.Link) {
+		t.Helper()
+		did(t, c, nemesis.Fault{Kind: k, Links: links})
+	}
 	there, back := nemesis.Link{From: "eu", To: "us"}, nemesis.Link{From: "us", To: "eu"}
 	arrives()
+	for _, k := range []nemesis.Kind{nemesis.PartitionOneway, nemesis.Slow, nemesis.Reset, nemesis.Gossip} {
+		require.False(t, counts(t, c, nemesis.Fault{Kind: k, Links: []nemesis.Link{there, back}}).Bit(k), "%s did nothing yet", k)
+	}
 	require.NoError(t, c.Cut(ctx, there))
 	keeps()
+	shows(nemesis.PartitionOneway, there)
 	if !c.options.Namespaces { // where it is packets that are lost, TCP's acknowledgements too
 		add(t, c, "us", "other", 1)
 		sees(t, c, "other", 1, "eu") // the other way is open
@@ -87,11 +95,17 @@ func disturbLinks(t *testing.T, c *Cluster) {
 	if took := arrives(); !c.options.Namespaces { // where a delay is a rate
 		require.Greater(t, took, 400*time.Millisecond)
 	}
+	eventually(t, "the slow link shows", func() bool {
+		arrives()
+		return counts(t, c, nemesis.Fault{Links: []nemesis.Link{there}}).Bit(nemesis.Slow)
+	})
 	require.NoError(t, c.Slow(ctx, there, nemesis.Weather{}))
 	require.NoError(t, c.Reset(ctx, there))
+	shows(nemesis.Reset, there)
 	arrives()
 	require.NoError(t, c.DropGossip(ctx, there))
 	require.NoError(t, c.DropGossip(ctx, back))
+	shows(nemesis.Gossip, there, back)
 	arrives()
 	require.NoError(t, c.PassGossip(ctx, there))
 	require.NoError(t, c.PassGossip(ctx, back))

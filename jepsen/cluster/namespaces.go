@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -176,8 +177,15 @@ func exists(link string) bool {
 
 // filter replaces what the namespace of a region drops.
 func (n *namespaces) filter(number int, rules string) error {
-	script := "add table inet jepsen\nadd chain inet jepsen in { type filter hook input priority 0; }\nflush chain inet jepsen in\n" + rules
-	return feed(script, "ip", "netns", "exec", n.namespace(number), "nft", "-f", "-")
+	var script strings.Builder
+	script.WriteString("add table inet jepsen\nadd chain inet jepsen in { type filter hook input priority 0; }\n")
+	for from := range n.regions {
+		for name := range counters { // those that are there keep their counts
+			fmt.Fprintf(&script, "add counter inet jepsen %s%d\n", name, from+1)
+		}
+	}
+	script.WriteString("flush chain inet jepsen in\n" + rules)
+	return feed(script.String(), "ip", "netns", "exec", n.namespace(number), "nft", "-f", "-")
 }
 
 // change changes a link and has the receiver's namespace act on it.
@@ -191,7 +199,7 @@ func (n *namespaces) change(l nemesis.Link, do func(r *rules)) error {
 	var text strings.Builder
 	for i, from := range n.regions {
 		if r := n.bad[nemesis.Link{From: from, To: l.To}]; r != nil {
-			r.write(&text, n.address(i+1))
+			r.write(&text, i+1, n.address(i+1))
 		}
 	}
 	return n.filter(slices.Index(n.regions, l.To)+1, text.String())
@@ -200,26 +208,94 @@ func (n *namespaces) change(l nemesis.Link, do func(r *rules)) error {
 // window is what a connection has under way on a slow link, in bytes: by it a delay becomes a rate.
 const window = 64 << 10
 
-// write writes the rules for what comes from an address.
-func (r *rules) write(to *strings.Builder, from string) {
-	rule := func(format string, args ...any) {
-		fmt.Fprintf(to, "add rule inet jepsen in ip saddr %s %s\n", from, fmt.Sprintf(format, args...))
+// The counters of a link are named after what they count, and the number of the region that it comes from.
+const (
+	dropCounter   = "drop"
+	resetCounter  = "reset"
+	gossipCounter = "gossip"
+	loseCounter   = "lose"
+)
+
+// counters are the names of counters, and of the effects that they count.
+var counters = map[string]string{
+	dropCounter: nemesis.PacketsDropped, resetCounter: nemesis.PacketsReset, gossipCounter: nemesis.GossipDropped, loseCounter: nemesis.PacketsLost,
+}
+
+// leastLoss is the share of packets that a slow link loses at least, in thousandths: what nodes send may be less
+// than what it lets through.
+const leastLoss = 10
+
+// write writes the rules for what comes from a region.
+func (r *rules) write(to *strings.Builder, number int, address string) {
+	rule := func(what, counter, verdict string) {
+		fmt.Fprintf(to, "add rule inet jepsen in ip saddr %s %s counter name %s%d %s\n", address, what, counter, number, verdict)
 	}
 	if r.cut || r.stalled {
-		rule("drop")
+		rule("meta l4proto tcp", dropCounter, "drop")
+		rule("", gossipCounter, "drop")
 	}
 	if r.reset {
-		rule("meta l4proto tcp reject with tcp reset")
+		rule("meta l4proto tcp", resetCounter, "reject with tcp reset")
 	}
 	if r.mute {
-		rule("meta l4proto { tcp, udp } th dport %s drop", gossipPort)
+		rule("meta l4proto { tcp, udp } th dport "+gossipPort, gossipCounter, "drop")
 	}
-	if loss := int(r.weather.Loss * 1000); loss > 0 {
-		rule("numgen random mod 1000 < %d drop", loss)
+	if r.weather != (nemesis.Weather{}) {
+		rule(fmt.Sprintf("numgen random mod 1000 < %d", max(leastLoss, int(r.weather.Loss*1000))), loseCounter, "drop")
 	}
 	if rate := rateOf(r.weather); rate > 0 {
-		rule("limit rate over %d bytes/second burst %d bytes drop", rate, window)
+		rule(fmt.Sprintf("limit rate over %d bytes/second burst %d bytes", rate, window), loseCounter, "drop")
 	}
+}
+
+// effects implements network.
+func (n *namespaces) effects(links []nemesis.Link) (nemesis.Effects, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sum := nemesis.Effects{}
+	read := map[string]map[string]int{} // by receiver
+	for _, l := range links {
+		if read[l.To] == nil {
+			var err error
+			if read[l.To], err = n.counted(slices.Index(n.regions, l.To) + 1); err != nil {
+				return nil, err
+			}
+		}
+		from := strconv.Itoa(slices.Index(n.regions, l.From) + 1)
+		for name, effect := range counters {
+			sum[effect] += read[l.To][name+from]
+		}
+	}
+	return sum, nil
+}
+
+// counted are the packets that each counter of a region's namespace has seen.
+func (n *namespaces) counted(number int) (map[string]int, error) {
+	listed, err := output("", "ip", "netns", "exec", n.namespace(number), "nft", "-j", "list", "counters", "table", "inet", "jepsen")
+	if err != nil {
+		return nil, err
+	}
+	return readCounters(listed)
+}
+
+// readCounters reads what nft lists.
+func readCounters(listed []byte) (map[string]int, error) {
+	var list struct {
+		Objects []struct {
+			Counter struct {
+				Name    string
+				Packets int
+			}
+		} `json:"nftables"`
+	}
+	if err := json.Unmarshal(listed, &list); err != nil {
+		return nil, fmt.Errorf("cluster: the counters that nft lists: %w", err)
+	}
+	packets := map[string]int{}
+	for _, o := range list.Objects {
+		packets[o.Counter.Name] = o.Counter.Packets
+	}
+	return packets, nil
 }
 
 // rateOf is the rate of a slow link: nftables drops and can't delay, so a delay is the rate that it would leave
@@ -315,10 +391,17 @@ func run(command ...string) error { return feed("", command...) }
 
 // feed runs a command with an input; its error says what it printed.
 func feed(input string, command ...string) error {
+	_, err := output(input, command...)
+	return err
+}
+
+// output is feed, and returns what the command printed.
+func output(input string, command ...string) ([]byte, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin = strings.NewReader(input)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cluster: %s: %w: %s", strings.Join(command, " "), err, bytes.TrimSpace(out))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %s: %w: %s", strings.Join(command, " "), err, bytes.TrimSpace(out))
 	}
-	return nil
+	return out, nil
 }

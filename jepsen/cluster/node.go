@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
 
 // place is where a region's node is: how it is started, and reached.
@@ -40,6 +41,8 @@ type node struct {
 	full    atomic.Bool   // the disk is full
 	mounted bool          // the disk is its own
 	opened  bool          // db is of the node; before that it only says that there is none
+
+	tally tally
 }
 
 // disk is the folder of the data folder.
@@ -133,6 +136,9 @@ func (c *Cluster) joins(n *node) string {
 // whenEnded notes a node that ended by itself.
 func (c *Cluster) whenEnded(n *node, p *process) {
 	said := tail(n.logFile())
+	if p.excused.Load() && !p.wanted.Load() {
+		n.tally.add(nemesis.NodesEnded, 1)
+	}
 	if (p.wanted.Load() || p.excused.Load()) && !panicked(p.err, said) {
 		return
 	}

@@ -53,7 +53,9 @@ const DefaultDisk = 512 << 20
 // Prepare settles what the nodes must be started with, for nemeses as a user names them: disks of their own to
 // be filled where this process may mount them, and otherwise a hand inside the node. It fails where this process
 // lacks a right.
-func (o *Options) Prepare(nemeses []string) error {
+func (o *Options) Prepare(nemeses []string) error { return o.prepare(nemeses, mayMount) }
+
+func (o *Options) prepare(nemeses []string, mayMount func(bytes int64) error) error {
 	kinds, err := nemesis.Expand(nemeses)
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ type process struct {
 	// excused says that it may end by itself: its disk was filled.
 	excused  atomic.Bool
 	clockSet bool // it was told an offset; changed with the node's mu held
+	roomSet  bool // it was told a room; likewise
 }
 
 // readyLine is how the line begins that a node prints when it serves.
@@ -121,21 +122,27 @@ func (p *process) signal(s syscall.Signal) error {
 	return err
 }
 
-// kill ends the process without warning, also one that is paused, and waits.
-func (p *process) kill() error {
+// kill ends the process without warning, also one that is paused, and waits. It reports whether the process ran,
+// and ended by that.
+func (p *process) kill() (killed bool, err error) {
+	if !p.running() {
+		return false, nil
+	}
 	p.wanted.Store(true)
 	if err := p.signal(syscall.SIGKILL); err != nil {
-		return err
+		return false, err
 	}
 	<-p.ended
-	return nil
+	status, known := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return known && status.Signaled() && status.Signal() == syscall.SIGKILL, nil
 }
 
 // stop ends the process in order, or kills it when that takes too long.
 func (p *process) stop() error {
 	p.wanted.Store(true)
 	if err := errors.Join(p.resume(), p.signal(syscall.SIGTERM)); err != nil {
-		return errors.Join(err, p.kill())
+		_, failed := p.kill()
+		return errors.Join(err, failed)
 	}
 	timer := time.NewTimer(StopTimeout)
 	defer timer.Stop()
@@ -143,7 +150,8 @@ func (p *process) stop() error {
 	case <-p.ended:
 		return p.err
 	case <-timer.C:
-		return errors.Join(fmt.Errorf("it did not stop within %v and was killed", StopTimeout), p.kill())
+		_, err := p.kill()
+		return errors.Join(fmt.Errorf("it did not stop within %v and was killed", StopTimeout), err)
 	}
 }
 

@@ -18,24 +18,27 @@ func attributes() *syscall.SysProcAttr {
 // pauseTimeout bounds how long a process takes to stand still once it was told to.
 const pauseTimeout = 10 * time.Second
 
-// pause returns once the process stands still. On a busy machine its threads go on for a while, until
-// the one that takes the signal gets its turn.
-func (p *process) pause() error {
+// pause returns once the process stands still, which one that has ended does not. On a busy machine its
+// threads go on for a while, until the one that takes the signal gets its turn.
+func (p *process) pause() (stands bool, err error) {
 	if err := p.signal(syscall.SIGSTOP); err != nil {
-		return err
+		return false, err
 	}
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	late := time.NewTimer(pauseTimeout)
 	defer late.Stop()
-	for p.running() && !stopped(p.cmd.Process.Pid) {
+	for p.running() {
+		if stopped(p.cmd.Process.Pid) {
+			return true, nil
+		}
 		select {
 		case <-again.C:
 		case <-late.C:
-			return fmt.Errorf("process %d goes on %v after SIGSTOP", p.cmd.Process.Pid, pauseTimeout)
+			return false, fmt.Errorf("process %d goes on %v after SIGSTOP", p.cmd.Process.Pid, pauseTimeout)
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // stopped reports whether the kernel says that a process is stopped.

@@ -9,8 +9,8 @@ import (
 
 func attributes() *syscall.SysProcAttr { return nil }
 
-func (*process) pause() error {
-	return errors.New("processes can't be paused on this system")
+func (*process) pause() (stands bool, err error) {
+	return false, errors.New("processes can't be paused on this system")
 }
 
 func (*process) resume() error { return nil } // none is paused

@@ -99,6 +99,22 @@ func (p *proxies) close() error {
 	return nil
 }
 
+// effects implements network.
+func (p *proxies) effects(links []nemesis.Link) (nemesis.Effects, error) {
+	sum := nemesis.Effects{}
+	for _, l := range links {
+		c := p.net.Counts(l.From, l.To)
+		sum[nemesis.BytesHeld] += c.BytesHeld
+		sum[nemesis.EndsHeld] += c.EndsHeld
+		sum[nemesis.BytesDelayed] += c.BytesDelayed
+		sum[nemesis.ConnsReset] += c.Reset
+		sum[nemesis.GossipDropped] += c.DatagramsDropped
+		sum[nemesis.GossipDelayed] += c.DatagramsDelayed
+		sum[nemesis.GossipReset] += c.GossipReset
+	}
+	return sum, nil
+}
+
 // Cut implements nemesis.Cutter.
 func (p *proxies) Cut(_ context.Context, l nemesis.Link) error {
 	p.net.Cut(l.From, l.To)

@@ -28,6 +28,11 @@ func (h *History) checkFault(f *Fault) error {
 	case f.Start < 0 || f.End != -1 && f.End < f.Start:
 		return fmt.Errorf("fault %s from %d to %d: times go forward from 0; an end of -1 says that it was not ended", f.Kind, f.Start, f.End)
 	}
+	for name, n := range f.Effects {
+		if name == "" || n < 1 {
+			return fmt.Errorf("fault %s with %d times effect %q: an effect has a name, and a count from 1", f.Kind, n, name)
+		}
+	}
 	return nil
 }
 

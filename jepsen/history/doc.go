@@ -18,7 +18,7 @@
 //
 //	{"history":1,"workload":"bank","regions":["eu","us","ap"],"seed":7}
 //	{"txn":{"id":1,"process":3,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","ops":[...]}}
-//	{"fault":{"kind":"partition","targets":["eu"],"start":15,"end":40}}
+//	{"fault":{"kind":"partition","targets":["eu"],"start":15,"end":40,"effects":{"bytes held":812}}}
 //
 // docs/formats/history.md describes each field.
 //

@@ -153,4 +153,7 @@ type Fault struct {
 	Targets []string `json:"targets,omitempty"` // regions or links that it hit
 	Start   int64    `json:"start"`
 	End     int64    `json:"end"` // -1: it was not ended
+	// Effects are counts of what it did, by names of whoever brought it about; what it did not do is not in it.
+	// Nil: nobody looked, or nothing was seen.
+	Effects map[string]int `json:"effects,omitempty"`
 }

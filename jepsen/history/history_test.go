@@ -225,6 +225,9 @@ func randomHistory(t *rapid.T) *History {
 	}
 	if rapid.Bool().Draw(t, "fault") {
 		h.Faults = []Fault{{Kind: "partition", Targets: []string{"eu"}, Start: 3, End: -1}}
+		if rapid.Bool().Draw(t, "effects") {
+			h.Faults[0].Effects = map[string]int{"bytes held": rapid.IntRange(1, 1<<40).Draw(t, "bytes")}
+		}
 	}
 	return h
 }
@@ -291,6 +294,8 @@ func TestHistoriesInMemoryAreCheckedAsFilesAre(t *testing.T) {
 		"names no workload":            func(h *History) { h.Header.Workload = "" },
 		"transaction 2: no level":      func(h *History) { h.Txns[0].Level = "" },
 		"a fault without kind":         func(h *History) { h.Faults[0].Kind = "" },
+		`b with 0 times effect "cut"`:  func(h *History) { h.Faults[0].Effects = map[string]int{"cut": 0} },
+		`b with 1 times effect ""`:     func(h *History) { h.Faults[0].Effects = map[string]int{"": 1} },
 		"there is no transaction 2":    func(h *History) { h.Txns[0].ID = 3 },
 		"of process 1 are under way":   func(h *History) { h.Txns[0].Process = 1 },
 		"two transactions have the id": func(h *History) { h.Txns[0].ID = 1 },

@@ -28,6 +28,8 @@ type Plan struct {
 	Kinds    []string      // as a user names them; List has all
 	Duration time.Duration // of the run
 	Slot     time.Duration // of one fault and the quiet around it; 0: DefaultSlot
+
+	joins []Fault // when regions are added
 }
 
 // Fault is one disturbance, planned.
@@ -81,12 +83,16 @@ func (p Plan) Schedule() ([]Fault, error) {
 	if err := p.check(kinds); err != nil {
 		return nil, err
 	}
-	var out []Fault
-	for i, t := range tracks {
+	of := make([][]Fault, len(tracks))
+	for i, t := range slices.Backward(tracks) { // membership first: links depend on it
 		r := rand.New(rand.NewPCG(p.Seed, uint64(i+1)))
-		of := slices.DeleteFunc(slices.Clone(kinds), func(k Kind) bool { i, _ := info(k); return i.track != t })
-		out = append(out, p.track(r, of)...)
+		on := slices.DeleteFunc(slices.Clone(kinds), func(k Kind) bool { i, _ := info(k); return i.track != t })
+		of[i] = p.track(r, on)
+		if t == membership {
+			p.joins = of[i]
+		}
 	}
+	out := slices.Concat(of...)
 	slices.SortStableFunc(out, func(a, b Fault) int { return int(a.At - b.At) })
 	return out, nil
 }
@@ -146,7 +152,7 @@ func (p Plan) draw(r *rand.Rand, f *Fault, nth int) {
 	i, _ := info(f.Kind)
 	switch {
 	case i.track == network:
-		s := shape(f.Kind, r, p.linked())
+		s := shape(f.Kind, r, p.linked(f))
 		f.Links, f.Targets, f.Text = s.Links, s.Targets, s.Text
 	case f.Kind == RegionAdd:
 		f.Regions = p.New[nth : nth+1]
@@ -159,12 +165,16 @@ func (p Plan) draw(r *rand.Rand, f *Fault, nth int) {
 	p.drawHow(r, f)
 }
 
-// linked are the regions that have links: a link of one that is yet to join is cut for when it does.
-func (p Plan) linked() []string {
-	if slices.Contains(p.Kinds, string(RegionAdd)) || slices.Contains(p.Kinds, All) {
-		return slices.Concat(p.Regions, p.New)
+// linked are the regions that have links while a fault lasts. That of one which joins meanwhile is cut for when
+// it does; one that is added only later would have nothing to disturb.
+func (p Plan) linked(f *Fault) []string {
+	regions := slices.Clone(p.Regions)
+	for _, join := range p.joins {
+		if join.At <= f.At+f.For/2 {
+			regions = append(regions, join.Regions...)
+		}
 	}
-	return p.Regions
+	return regions
 }
 
 // drawHow chooses the numbers of the kinds that have some.

@@ -13,11 +13,11 @@ import (
 const UndoTimeout = 2 * time.Minute
 
 // Run plays a schedule on a target, and returns when it is over or ctx has ended, with all undone. note is
-// told when a fault begins; what it returns is called when the fault has been undone. It may be nil, is
-// called from several goroutines, and must not block.
+// told when a fault begins; what it returns is called when the fault has been undone, with what it did, as far as
+// the target is a Witness. It may be nil, is called from several goroutines, and must not block.
 //
 // A step that fails ends the run; one that fails because ctx has ended does not make an error.
-func Run(ctx context.Context, schedule []Fault, target any, note func(Fault) (ended func())) error {
+func Run(ctx context.Context, schedule []Fault, target any, note func(Fault) (ended func(Effects))) error {
 	if err := Possible(KindsOf(schedule), target); err != nil {
 		return err
 	}
@@ -41,38 +41,58 @@ func Run(ctx context.Context, schedule []Fault, target any, note func(Fault) (en
 // player is one Run.
 type player struct {
 	target any
-	note   func(Fault) func()
+	note   func(Fault) func(Effects)
 	start  time.Time
 }
 
 // play plays one track.
 func (p *player) play(ctx context.Context, faults []Fault) error {
-	for _, f := range faults {
+	for i, f := range faults {
 		if !sleep(ctx, time.Until(p.start.Add(f.At))) {
 			return nil
 		}
-		if err := p.fault(ctx, f); err != nil {
+		longest := f.For + MaxLinger
+		if i+1 < len(faults) {
+			longest = min(longest, faults[i+1].At-f.At)
+		}
+		if err := p.fault(ctx, f, p.start.Add(f.At+longest)); err != nil {
 			return fmt.Errorf("nemesis %s on %s: %w", f.Kind, f.Text, err)
 		}
 	}
 	return nil
 }
 
-// fault plays one fault and undoes it.
-func (p *player) fault(ctx context.Context, f Fault) (err error) {
-	if p.note != nil {
-		defer p.note(f)()
+// fault plays one fault and undoes it. It lasts until a time at most if it has no effect.
+func (p *player) fault(ctx context.Context, f Fault, until time.Time) error {
+	before, err := p.effects(ctx, f)
+	if err != nil {
+		return err
 	}
-	defer func() { err = errors.Join(err, p.undo(ctx, f)) }()
+	ended := func(Effects) {}
+	if p.note != nil {
+		ended = p.note(f)
+	}
+	err = p.disturb(ctx, f)
+	if err == nil {
+		err = p.linger(ctx, f, before, until)
+	}
+	if ctx.Err() != nil {
+		err = nil // it was interrupted, and is undone
+	}
+	err = errors.Join(err, p.undo(ctx, f))
+	after, failed := p.effects(ctx, f)
+	ended(after.since(before).of(f.Kind))
+	return errors.Join(err, failed)
+}
+
+// disturb does the steps of a fault.
+func (p *player) disturb(ctx context.Context, f Fault) error {
 	start := time.Now()
 	for _, s := range f.steps() {
 		if !sleep(ctx, time.Until(start.Add(s.after))) {
 			return nil
 		}
 		if err := p.do(ctx, f, s); err != nil {
-			if ctx.Err() != nil {
-				return nil // it was interrupted, and is undone
-			}
 			return err
 		}
 	}

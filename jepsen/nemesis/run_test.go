@@ -106,11 +106,12 @@ func TestAScheduleIsPlayedAtItsTimes(t *testing.T) {
 		}
 		var noted []string
 		var mu sync.Mutex
-		note := func(f Fault) func() {
+		note := func(f Fault) func(Effects) {
 			from := time.Since(w.start)
-			return func() {
+			return func(e Effects) {
 				mu.Lock()
 				defer mu.Unlock()
+				require.Empty(t, e, "the world counts nothing")
 				noted = append(noted, fmt.Sprintf("%s %v-%v", f.Kind, from, time.Since(w.start)))
 			}
 		}

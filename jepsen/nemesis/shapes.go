@@ -67,10 +67,14 @@ func Oneway(r *rand.Rand, regions []string) Shape {
 }
 
 // someLinks draws links for faults that are no partition: one link in one direction or both, all of one
-// region, or all.
-func someLinks(r *rand.Rand, regions []string) Shape {
+// region, or all. Of gossip it is always one of the last two: nodes gossip every 5 s, each with one other.
+func someLinks(k Kind, r *rand.Rand, regions []string) Shape {
 	order := shuffled(r, regions)
-	switch r.IntN(4) {
+	which := r.IntN(4)
+	if k == Gossip {
+		which |= 2
+	}
+	switch which {
 	case 0:
 		return ofLinks([]Link{{order[0], order[1]}})
 	case 1:
@@ -107,7 +111,7 @@ func shape(k Kind, r *rand.Rand, regions []string) Shape {
 		}
 		return Halves(r, regions)
 	case Slow, Stall, Reset, Gossip:
-		return someLinks(r, regions)
+		return someLinks(k, r, regions)
 	}
 	panic(fmt.Sprintf("nemesis: kind %s disturbs no links", k))
 }

@@ -52,7 +52,7 @@ func (c *conn) run() {
 	c.back.add(c)
 	defer c.there.remove(c)
 	defer c.back.remove(c)
-	stop := context.AfterFunc(c.ended, c.reset)
+	stop := context.AfterFunc(c.ended, func() { c.reset() })
 	defer stop()
 	defer c.end()
 	var both sync.WaitGroup
@@ -71,9 +71,10 @@ func (c *conn) run() {
 	}
 }
 
-// reset breaks the connection at both ends, at once.
-func (c *conn) reset() {
+// reset breaks the connection at both ends, at once, and reports whether it had not ended before.
+func (c *conn) reset() (broken bool) {
 	c.once.Do(func() {
+		broken = c.ended.Err() == nil
 		c.end()
 		abort(c.near)
 		select {
@@ -82,6 +83,7 @@ func (c *conn) reset() {
 		default:
 		}
 	})
+	return broken
 }
 
 // connect dials the node once both ways are open. Where nobody listens the dialler is reset, as the

@@ -19,6 +19,17 @@ type Weather struct {
 // sends again.
 const resend = 200 * time.Millisecond
 
+// Counts are what a link did to what went over it. They never fall.
+type Counts struct {
+	BytesHeld        int // of connections, that came while the link was cut or stalled
+	EndsHeld         int // connections to be made, and ends of such, that came then
+	BytesDelayed     int // of connections, that came while its weather was bad
+	DatagramsDropped int
+	DatagramsDelayed int
+	Reset            int // connections that were broken by Reset
+	GossipReset      int // connections of gossip that were broken or refused by DropGossip
+}
+
 // link is one direction between two regions, and what is wrong with it.
 type link struct {
 	mu      sync.Mutex
@@ -29,6 +40,7 @@ type link struct {
 	weather Weather
 	free    time.Time // when what was sent so far is through, at the weather's rate
 	conns   map[*conn]struct{}
+	counts  Counts
 }
 
 func newLink() *link {
@@ -51,11 +63,13 @@ func (l *link) state() (open, fair bool, changed <-chan struct{}) {
 	return !l.cut && !l.stalled, l.weather == Weather{}, l.changed
 }
 
-// arrival is when n bytes that are sent now are there.
+// arrival is when n bytes that are sent now are there, if the link is open then; without bytes it is the
+// beginning or the end of a connection.
 func (l *link) arrival(n int, now time.Time) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := l.weather
+	l.count(n)
 	if w == (Weather{}) {
 		l.free = time.Time{}
 		return now
@@ -78,15 +92,38 @@ func (l *link) arrival(n int, now time.Time) time.Time {
 	return at
 }
 
-// datagram is what becomes of one: dropped, or there after a while.
-func (l *link) datagram(n int, now time.Time) (drop bool, after time.Duration) {
-	l.mu.Lock()
-	w := l.weather
-	drop = l.cut || l.stalled || l.mute || w.Loss > 0 && rand.Float64() < w.Loss
-	l.mu.Unlock()
-	if drop || w == (Weather{}) {
-		return drop, 0
+// count counts what comes. The caller holds mu.
+func (l *link) count(n int) {
+	switch {
+	case (l.cut || l.stalled) && n == 0:
+		l.counts.EndsHeld++
+	case l.cut || l.stalled:
+		l.counts.BytesHeld += n
+	case l.weather != (Weather{}):
+		l.counts.BytesDelayed += n
 	}
+}
+
+// counted is what the link did so far.
+func (l *link) counted() Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts
+}
+
+// datagram is what becomes of one: dropped, or there after a while.
+func (l *link) datagram() (drop bool, after time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.weather
+	if l.cut || l.stalled || l.mute || w.Loss > 0 && rand.Float64() < w.Loss {
+		l.counts.DatagramsDropped++
+		return true, 0
+	}
+	if w == (Weather{}) {
+		return false, 0
+	}
+	l.counts.DatagramsDelayed++
 	after = w.Delay
 	if w.Jitter > 0 {
 		after += rand.N(w.Jitter)
@@ -94,10 +131,13 @@ func (l *link) datagram(n int, now time.Time) (drop bool, after time.Duration) {
 	return false, after
 }
 
-// isMute reports whether gossip is dropped.
-func (l *link) isMute() bool {
+// refuses reports whether connections of gossip are refused, and counts one that is.
+func (l *link) refuses() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.mute {
+		l.counts.GossipReset++
+	}
 	return l.mute
 }
 

@@ -117,7 +117,7 @@ func (n *Network) accept(region string, l net.Listener, backend string, gossip b
 		}
 		from := n.sender(near.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
 		c := newConn(n.ctx, near, backend, n.link(from, region), n.link(region, from), gossip)
-		if gossip && (c.there.isMute() || c.back.isMute()) {
+		if gossip && (c.there.refuses() || c.back.refuses()) {
 			c.reset()
 			continue
 		}
@@ -145,7 +145,7 @@ func (n *Network) datagrams(region string, socket *net.UDPConn, to *net.UDPAddr)
 		if err != nil {
 			continue // an earlier datagram met nobody
 		}
-		drop, after := n.link(n.sender(from.Addr()), region).datagram(size, time.Now())
+		drop, after := n.link(n.sender(from.Addr()), region).datagram()
 		switch {
 		case drop:
 		case after == 0:
@@ -199,7 +199,8 @@ func (n *Network) Slow(from, to string, w Weather) {
 // PassGossip undoes it.
 func (n *Network) DropGossip(from, to string) {
 	n.set(from, to, func(l *link) { l.mute = true })
-	n.breakAll(from, to, func(c *conn) bool { return c.gossip })
+	broken := n.breakAll(from, to, func(c *conn) bool { return c.gossip })
+	n.set(from, to, func(l *link) { l.counts.GossipReset += broken })
 }
 
 // PassGossip lets gossip through again.
@@ -207,16 +208,23 @@ func (n *Network) PassGossip(from, to string) { n.set(from, to, func(l *link) { 
 
 // Reset breaks the connections between two regions, whoever made them, and says how many.
 func (n *Network) Reset(from, to string) int {
-	return n.breakAll(from, to, func(*conn) bool { return true })
+	broken := n.breakAll(from, to, func(*conn) bool { return true })
+	n.set(from, to, func(l *link) { l.counts.Reset += broken })
+	return broken
 }
 
 func (n *Network) breakAll(from, to string, which func(*conn) bool) int {
-	conns := n.link(from, to).open(which)
-	for _, c := range conns {
-		c.reset()
+	broken := 0
+	for _, c := range n.link(from, to).open(which) {
+		if c.reset() {
+			broken++
+		}
 	}
-	return len(conns)
+	return broken
 }
+
+// Counts are what the link from one region to another did so far.
+func (n *Network) Counts(from, to string) Counts { return n.link(from, to).counted() }
 
 func (n *Network) set(from, to string, do func(*link)) {
 	l := n.link(from, to)

@@ -176,10 +176,14 @@ func (r *run) tellFault(f *history.Fault) string {
 	if len(f.Targets) > 0 {
 		text += " of " + short(strings.Join(f.Targets, ", "), 200)
 	}
-	if f.End < 0 {
-		return fmt.Sprintf("%s, from %s, not ended", text, moment(f.Start))
+	did := tellEffects(f)
+	if did != "" {
+		did = "\n" + did
 	}
-	return fmt.Sprintf("%s, from %s for %s", text, moment(f.Start), duration(f.End-f.Start))
+	if f.End < 0 {
+		return fmt.Sprintf("%s, from %s, not ended%s", text, moment(f.Start), did)
+	}
+	return fmt.Sprintf("%s, from %s for %s%s", text, moment(f.Start), duration(f.End-f.Start), did)
 }
 
 // bucketOf is the bucket that a time is in.

@@ -162,6 +162,7 @@ func at(sorted []int64, q float64) int64 {
 // faultRow is a fault in the table.
 type faultRow struct {
 	Kind, Targets, Start, Length string
+	Did                          string // what was counted of its effects
 	OK, Fail, Unknown            string // transactions that ended during it
 }
 
@@ -172,7 +173,7 @@ func (r *run) faultRows() (rows []faultRow, more int) {
 			return rows, len(r.h.Faults) - i
 		}
 		f := &r.h.Faults[i]
-		row := faultRow{Kind: f.Kind, Targets: short(strings.Join(f.Targets, ", "), 200), Start: moment(f.Start), Length: "not ended"}
+		row := faultRow{Kind: f.Kind, Targets: short(strings.Join(f.Targets, ", "), 200), Start: moment(f.Start), Length: "not ended", Did: tellEffects(f)}
 		until := r.length
 		if f.End >= 0 {
 			row.Length, until = duration(f.End-f.Start), f.End
@@ -182,6 +183,15 @@ func (r *run) faultRows() (rows []faultRow, more int) {
 		rows = append(rows, row)
 	}
 	return rows, 0
+}
+
+// tellEffects tells what a fault did.
+func tellEffects(f *history.Fault) string {
+	var parts []string
+	for _, name := range sortedKeys(f.Effects) {
+		parts = append(parts, count(f.Effects[name])+" "+name)
+	}
+	return short(strings.Join(parts, ", "), 200)
 }
 
 // endTimes are when transactions ended, by outcome and in order.

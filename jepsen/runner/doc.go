@@ -16,6 +16,6 @@
 //  1. What Run started has ended when it returns, whatever became of it.
 //  2. Once the load has begun there is a history in the folder, also of a run that was interrupted or failed.
 //  3. A run that exercised nothing is not valid: the workload's counts, and every kind of fault that was
-//     asked for, must have been met by transactions under way.
+//     asked for, must have had an effect that was counted, and have been met by transactions under way.
 //  4. A node that ends by itself makes the run invalid, whatever the clients saw.
 package runner

@@ -21,6 +21,7 @@ type regions struct {
 	closed atomic.Bool
 	closes error // what Close returns
 	cut    error // what Cut returns
+	cuts   atomic.Int64
 }
 
 func (r *regions) Cut(_ context.Context, l nemesis.Link) error {
@@ -28,7 +29,13 @@ func (r *regions) Cut(_ context.Context, l nemesis.Link) error {
 		return r.cut
 	}
 	r.Cluster.Cut(l.From, l.To)
+	r.cuts.Add(1)
 	return nil
+}
+
+// Effects takes it that every cut held something back.
+func (r *regions) Effects(context.Context, nemesis.Fault) (nemesis.Effects, error) {
+	return nemesis.Effects{nemesis.BytesHeld: int(r.cuts.Load())}, nil
 }
 
 func (r *regions) Heal(_ context.Context, l nemesis.Link) error {
@@ -39,6 +46,21 @@ func (r *regions) Heal(_ context.Context, l nemesis.Link) error {
 func (r *regions) Close() error {
 	r.closed.Store(true)
 	return errors.Join(r.Cluster.Close(), r.closes)
+}
+
+// idle is a cluster whose cuts do nothing.
+type idle struct{ *regions }
+
+func (*idle) Cut(context.Context, nemesis.Link) error { return nil }
+
+// blind is a cluster that counts nothing.
+type blind struct {
+	cuttable
+}
+
+type cuttable interface {
+	Cluster
+	nemesis.Cutter
 }
 
 // forgetful acknowledges writes that it does not make: one of three.

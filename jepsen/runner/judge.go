@@ -14,7 +14,7 @@ import (
 )
 
 // Checkers are those that judge a history with this header: the workload's, and that each kind of fault
-// that was asked for was met.
+// that was asked for did what it is for, and was met.
 func Checkers(h *history.Header) ([]checker.Checker, error) {
 	all, err := workload.Checkers(h)
 	if err != nil {
@@ -48,7 +48,8 @@ const metAtLeast = 3
 func (faults) Name() string { return "faults" }
 
 func (faults) Proves() string {
-	return "Each kind of fault that was asked for took place at least once, and transactions met it. It says nothing of what the database answered."
+	return "Each kind of fault that was asked for took place at least once, transactions met it, and it had an effect that was counted: " +
+		"a cut held something back, a kill ended a node that ran. It says nothing of what the database answered."
 }
 
 func (f faults) Check(h *history.History, o checker.Options) checker.Result {
@@ -64,7 +65,32 @@ func (f faults) Check(h *history.History, o checker.Options) checker.Result {
 		counts[name] = r.Counts[name]
 	}
 	r.Counts = counts
+	for _, kind := range f.kinds {
+		f.bite(h, kind, &r)
+	}
+	r.Anomalies = r.Anomalies[:min(len(r.Anomalies), o.Most())]
 	return r
+}
+
+// bite counts what faults of a kind did, and finds a kind that did nothing. One that never took place was found before.
+func (faults) bite(h *history.History, kind nemesis.Kind, r *checker.Result) {
+	times, did := 0, nemesis.Effects{}
+	for i := range h.Faults {
+		if h.Faults[i].Kind != string(kind) {
+			continue
+		}
+		times++
+		for name, n := range h.Faults[i].Effects {
+			did[name] += n
+		}
+	}
+	for name, n := range did {
+		r.Counts[string(kind)+": "+name] = n
+	}
+	if times > 0 && !did.Bit(kind) {
+		r.Verdict = checker.Invalid
+		r.Anomalies = append(r.Anomalies, checker.Anomaly{Name: "no effect", Text: nemesis.Inert(kind, times)})
+	}
 }
 
 // nodes is the result of what a cluster noticed of its nodes.

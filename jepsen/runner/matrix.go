@@ -56,6 +56,7 @@ type Row struct {
 	Fail     int                     `json:"failed"`
 	Unknown  int                     `json:"unknown"`
 	Faults   map[string]int          `json:"faults,omitempty"`
+	Effects  Effects                 `json:"effects,omitempty"`
 	Seconds  float64                 `json:"seconds"` // all of the run
 	Checking float64                 `json:"check_seconds"`
 	Folder   string                  `json:"folder"`
@@ -174,7 +175,8 @@ func (r *Row) take(out *Outcome) {
 	if r.Error == "" {
 		r.Verdict = out.Verdict
 	}
-	r.Txns, r.OK, r.Fail, r.Unknown, r.Faults, r.Checking = out.Txns, out.OK, out.Fail, out.Unknown, out.Faults, out.Checking
+	r.Txns, r.OK, r.Fail, r.Unknown, r.Checking = out.Txns, out.OK, out.Fail, out.Unknown, out.Checking
+	r.Faults, r.Effects = out.Faults, out.Effects
 	for _, result := range out.Results {
 		r.Checkers[result.Verdict]++
 		if result.Verdict == checker.Unknown {

@@ -123,7 +123,7 @@ func TestSummariesCount(t *testing.T) {
 	require.Equal(t, checker.Invalid, s.Verdict(), "no run shows nothing")
 	row := func(nemesis string, v checker.Verdict, unknown int) Row {
 		return Row{Workload: "bank", Nemesis: nemesis, Verdict: v, Txns: 10, OK: 8, Fail: 1, Unknown: 1, Seconds: 1800,
-			Faults: map[string]int{nemesis: 2}, Checkers: map[checker.Verdict]int{checker.Valid: 100 - unknown, checker.Unknown: unknown}}
+			Faults: map[string]int{nemesis: 2}, Effects: Effects{nemesis: {"nodes killed": 2, "more": 1}}, Checkers: map[checker.Verdict]int{checker.Valid: 100 - unknown, checker.Unknown: unknown}}
 	}
 	s.Rows = []Row{row("kill-one", checker.Valid, 0), row("kill-one", checker.Unknown, 1)}
 	require.Equal(t, checker.Valid, s.Verdict())
@@ -133,7 +133,7 @@ func TestSummariesCount(t *testing.T) {
 	var page bytes.Buffer
 	require.NoError(t, s.Markdown(&page))
 	for _, want := range []string{"Verdict: **unknown**. 3 runs in 1.50 hours, seeds 3 to 5.", "30 transactions: 24 acknowledged, 3 failed, 3 of unknown outcome.",
-		"4 unknown (1.33%)", "- regions: 3\n", "| kill-one | 4 |"} {
+		"4 unknown (1.33%)", "- regions: 3\n", "| kill-one | 4 | 2 more, 4 nodes killed |"} {
 		require.True(t, strings.Contains(page.String(), want), "%s in\n%s", want, page.String())
 	}
 	s.Rows = append(s.Rows, row("none", checker.Invalid, 0))

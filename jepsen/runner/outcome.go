@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
@@ -37,9 +38,32 @@ type Outcome struct {
 	OK       int              `json:"acknowledged"`
 	Fail     int              `json:"failed"`
 	Unknown  int              `json:"unknown"`
-	Faults   map[string]int   `json:"faults"`        // by kind
-	Checking float64          `json:"check_seconds"` // how long the checkers took
+	Faults   map[string]int   `json:"faults"`            // by kind
+	Effects  Effects          `json:"effects,omitempty"` // what they did
+	Checking float64          `json:"check_seconds"`     // how long the checkers took
 	Folder   string           `json:"-"`
+}
+
+// Effects are counts of what faults did, by their kind and the name of the effect.
+type Effects map[string]map[string]int
+
+// add adds what faults of a kind did.
+func (e Effects) add(kind string, did map[string]int) {
+	for name, n := range did {
+		if e[kind] == nil {
+			e[kind] = map[string]int{}
+		}
+		e[kind][name] += n
+	}
+}
+
+// of tells what faults of a kind did.
+func (e Effects) of(kind string) string {
+	var parts []string
+	for _, name := range sortedKeys(e[kind]) {
+		parts = append(parts, fmt.Sprintf("%d %s", e[kind][name], name))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // conclude writes the history, judges it, and writes the rest of the folder.
@@ -95,7 +119,7 @@ func (d *driven) results() []checker.Result {
 // NewOutcome counts a history.
 func NewOutcome(h *history.History, results []checker.Result) *Outcome {
 	out := &Outcome{Workload: h.Header.Workload, Nemesis: h.Header.Nemesis, Seed: h.Header.Seed, Started: h.Header.Started,
-		Verdict: checker.Worst(results), Results: results, Txns: len(h.Txns), Faults: map[string]int{}}
+		Verdict: checker.Worst(results), Results: results, Txns: len(h.Txns), Faults: map[string]int{}, Effects: Effects{}}
 	for i := range h.Txns {
 		switch h.Txns[i].Outcome {
 		case history.OK:
@@ -108,6 +132,7 @@ func NewOutcome(h *history.History, results []checker.Result) *Outcome {
 	}
 	for _, f := range h.Faults {
 		out.Faults[f.Kind]++
+		out.Effects.add(f.Kind, f.Effects)
 	}
 	return out
 }

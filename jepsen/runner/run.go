@@ -107,13 +107,13 @@ func (p *planned) load(ctx context.Context, run *workload.Run, cluster Cluster, 
 			}
 		})
 	} else { // its nodes may crash, and nobody here hears of it
-		defer run.Fault(history.Fault{Kind: workload.Unwatched, Targets: p.regions()})()
+		defer run.Fault(history.Fault{Kind: workload.Unwatched, Targets: p.regions()})(nil)
 	}
 	beside.Go(func() {
-		disturbed = nemesis.Run(loading, p.schedule, cluster, func(f nemesis.Fault) func() {
+		disturbed = nemesis.Run(loading, p.schedule, cluster, func(f nemesis.Fault) func(nemesis.Effects) {
 			end := run.Fault(history.Fault{Kind: string(f.Kind), Targets: f.Targets})
 			over := live.fault(f.String())
-			return func() { end(); over() }
+			return func(did nemesis.Effects) { end(did); over() }
 		})
 		if disturbed != nil {
 			cancel()

@@ -55,6 +55,7 @@ func TestARunLeavesItsFolder(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, checker.Valid, out.Verdict, anomalies(out))
 	require.Equal(t, checker.Valid, verdicts(out)["faults"])
+	require.Positive(t, out.Effects["partition-isolate"]["bytes held"])
 	require.True(t, disturbed, "progress tells of faults")
 	require.Len(t, steps, 4)
 
@@ -104,10 +105,66 @@ func TestAFaultThatNobodyMetIsNone(t *testing.T) {
 	results, _, err := Judge(t.Context(), h, []string{"faults"})
 	require.NoError(t, err)
 	require.Equal(t, checker.Invalid, results[0].Verdict)
-	require.Len(t, results[0].Anomalies, 4)
+	require.Len(t, results[0].Anomalies, 5)
+	require.Contains(t, results[0].Anomalies[4].Text, "fault pause: no node stood still the one time that it came")
 	h.Header.Nemesis = "somebody else's"
 	_, _, err = Judge(t.Context(), h, []string{"faults"})
 	require.ErrorContains(t, err, `no checker "faults" judges this history: choose of causal, `)
+}
+
+// TestAFaultThatDoesNothingIsInvalid: cuts that cut nothing are found, though transactions met them.
+func TestAFaultThatDoesNothingIsInvalid(t *testing.T) {
+	c := config(t, &idle{start(t)})
+	c.Nemesis = []string{"partition-halves"}
+	out, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, checker.Invalid, verdicts(out)["faults"])
+	require.Contains(t, anomalies(out), "faults: no effect: fault partition-halves: nothing was held back ")
+	require.Empty(t, out.Effects)
+	h, err := history.ReadFile(filepath.Join(c.Out, HistoryFile))
+	require.NoError(t, err)
+	require.NotEmpty(t, h.Faults)
+	for _, f := range h.Faults {
+		require.Empty(t, f.Effects)
+	}
+}
+
+// TestNobodyWhoCountsIsNoEvidence: a cluster that can't tell what it did is none to rely on.
+func TestNobodyWhoCountsIsNoEvidence(t *testing.T) {
+	c := config(t, blind{start(t)})
+	c.Nemesis = []string{"partition-halves"}
+	out, err := Run(t.Context(), c)
+	require.NoError(t, err)
+	require.Contains(t, anomalies(out), "faults: no effect: ")
+}
+
+// TestOneKindOfTwoThatDoesNothingIsFound, whatever else it did, and one time that bit is enough.
+func TestOneKindOfTwoThatDoesNothingIsFound(t *testing.T) {
+	h := &history.History{Header: history.Header{Workload: "counter", Nemesis: "partition-halves,gossip", Regions: []string{"eu"}}}
+	for i := range 5 {
+		h.Txns = append(h.Txns, history.Txn{ID: i + 1, Process: i + 1, Start: 1, End: 9, Outcome: history.OK})
+	}
+	h.Faults = []history.Fault{
+		{Kind: "partition-halves", Start: 1, End: 5, Effects: map[string]int{"gossip packets dropped": 3}},
+		{Kind: "partition-halves", Start: 6, End: 7},
+		{Kind: "gossip", Start: 1, End: 5},
+		{Kind: "gossip", Start: 6, End: 7, Effects: map[string]int{"gossip packets dropped": 2}},
+		{Kind: "gossip", Start: 8, End: 9, Effects: map[string]int{"gossip packets dropped": 5}},
+	}
+	results, proves, err := Judge(t.Context(), h, []string{"faults"})
+	require.NoError(t, err)
+	require.Equal(t, checker.Invalid, results[0].Verdict)
+	require.Len(t, results[0].Anomalies, 1)
+	require.Equal(t, "fault partition-halves: nothing was held back any of the 2 times that it came", results[0].Anomalies[0].Text)
+	require.Equal(t, 7, results[0].Counts["gossip: gossip packets dropped"])
+	require.Equal(t, 3, results[0].Counts["partition-halves: gossip packets dropped"])
+	require.Contains(t, proves["faults"], "it had an effect that was counted")
+	h.Faults[1].Effects = map[string]int{"bytes held": 1}
+	results, _, err = Judge(t.Context(), h, []string{"faults"})
+	require.NoError(t, err)
+	require.Equal(t, checker.Valid, results[0].Verdict, "%v", results[0].Anomalies)
+	require.Equal(t, Effects{"partition-halves": {"gossip packets dropped": 3, "bytes held": 1}, "gossip": {"gossip packets dropped": 7}},
+		NewOutcome(h, results).Effects)
 }
 
 // TestANodeThatEndsByItselfIsInvalid: the load ends then, and the report says why.

@@ -16,6 +16,7 @@ const MaxUnknown = 0.01
 type Totals struct {
 	Runs, Txns, OK, Fail, Unknown int
 	Faults                        map[string]int          // by kind
+	Effects                       Effects                 // what they did
 	Verdicts                      map[checker.Verdict]int // of runs
 	Checkers                      map[checker.Verdict]int // of single checkers
 	Hours                         float64
@@ -23,7 +24,7 @@ type Totals struct {
 
 // Totals adds all runs up.
 func (s *Summary) Totals() Totals {
-	t := Totals{Runs: len(s.Rows), Faults: map[string]int{}, Verdicts: map[checker.Verdict]int{}, Checkers: map[checker.Verdict]int{}}
+	t := Totals{Runs: len(s.Rows), Faults: map[string]int{}, Effects: Effects{}, Verdicts: map[checker.Verdict]int{}, Checkers: map[checker.Verdict]int{}}
 	for i := range s.Rows {
 		r := &s.Rows[i]
 		t.Txns, t.OK, t.Fail, t.Unknown = t.Txns+r.Txns, t.OK+r.OK, t.Fail+r.Fail, t.Unknown+r.Unknown
@@ -31,6 +32,7 @@ func (s *Summary) Totals() Totals {
 		t.Verdicts[r.Verdict]++
 		for kind, n := range r.Faults {
 			t.Faults[kind] += n
+			t.Effects.add(kind, r.Effects[kind])
 		}
 		for verdict, n := range r.Checkers {
 			t.Checkers[verdict] += n
@@ -115,9 +117,9 @@ func (s *Summary) Markdown(w io.Writer) error {
 	for _, name := range sortedKeys(s.Settings) {
 		fmt.Fprintf(&b, "- %s: %s\n", name, s.Settings[name])
 	}
-	b.WriteString("\n" + s.Table() + "\n## Faults\n\n| kind | times |\n| --- | --- |\n")
+	b.WriteString("\n" + s.Table() + "\n## Faults\n\n| kind | times | what they did |\n| --- | --- | --- |\n")
 	for _, kind := range sortedKeys(t.Faults) {
-		fmt.Fprintf(&b, "| %s | %d |\n", kind, t.Faults[kind])
+		fmt.Fprintf(&b, "| %s | %d | %s |\n", kind, t.Faults[kind], t.Effects.of(kind))
 	}
 	b.WriteString(s.notValid())
 	_, err := io.WriteString(w, b.String())

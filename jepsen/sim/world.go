@@ -211,12 +211,13 @@ func (w *world) fault(f history.Fault) (ended func()) {
 	end := w.load.Fault(f)
 	return func() {
 		w.logf("fault %s %v is over", f.Kind, f.Targets)
-		end()
+		end(nil)
 	}
 }
 
-func (w *world) note(f nemesis.Fault) func() {
-	return w.fault(history.Fault{Kind: string(f.Kind), Targets: f.Targets})
+func (w *world) note(f nemesis.Fault) func(nemesis.Effects) {
+	over := w.fault(history.Fault{Kind: string(f.Kind), Targets: f.Targets})
+	return func(nemesis.Effects) { over() }
 }
 
 // logBook keeps the lines of all nodes.

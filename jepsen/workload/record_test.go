@@ -277,13 +277,13 @@ func TestFaultsHaveTheirTimes(t *testing.T) {
 		time.Sleep(time.Second)
 		end := w.run.Fault(history.Fault{Kind: "kill", Start: 77, End: 99})
 		time.Sleep(time.Second)
-		end()
-		end()
+		end(map[string]int{"nodes killed": 1})
+		end(nil)
 		h, err := w.run.History()
 		require.NoError(t, err)
 		require.Equal(t, []history.Fault{
 			{Kind: "pause", Targets: []string{"eu"}, Start: 1, End: -1},
-			{Kind: "kill", Start: int64(time.Second), End: int64(2 * time.Second)},
+			{Kind: "kill", Start: int64(time.Second), End: int64(2 * time.Second), Effects: map[string]int{"nodes killed": 1}},
 		}, h.Faults)
 	})
 }

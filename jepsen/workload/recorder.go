@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -41,18 +42,24 @@ func (r *recorder) session() int {
 	return r.sessions
 }
 
-// fault notes the beginning of a fault, and returns what notes its end.
-func (r *recorder) fault(f history.Fault, now func() int64) func() {
+// fault notes the beginning of a fault, and returns what notes its end and what it did. Only the first call counts.
+func (r *recorder) fault(f history.Fault, now func() int64) func(effects map[string]int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f.Start, f.End, f.Targets = now(), -1, slices.Clone(f.Targets)
 	at := len(r.faults)
 	r.faults = append(r.faults, f)
-	return sync.OnceFunc(func() {
+	return func(effects map[string]int) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
+		if r.faults[at].End >= 0 {
+			return
+		}
 		r.faults[at].End = now()
-	})
+		if len(effects) > 0 {
+			r.faults[at].Effects = maps.Clone(effects)
+		}
+	}
 }
 
 // all is what was recorded so far.

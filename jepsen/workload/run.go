@@ -85,8 +85,11 @@ func (r *Run) now() int64 {
 	}
 }
 
-// Fault notes that a fault begins now, whatever f.Start and f.End say, and returns what notes its end.
-func (r *Run) Fault(f history.Fault) (end func()) { return r.record.fault(f, r.now) }
+// Fault notes that a fault begins now, whatever f.Start and f.End say, and returns what notes its end, with
+// what it did as far as anybody counted.
+func (r *Run) Fault(f history.Fault) (end func(effects map[string]int)) {
+	return r.record.fault(f, r.now)
+}
 
 // learnPause is how long to wait before regions that did not answer are asked again.
 const learnPause = 100 * time.Millisecond

@@ -198,25 +198,25 @@ func (d *disturber) disturb() {
 		d.c.Cut(a, b)
 		time.Sleep(hold)
 		d.c.Heal(a, b)
-		end()
+		end(nil)
 	case 2, 3:
 		end := d.run.Fault(history.Fault{Kind: "isolate", Targets: []string{a}})
 		d.c.Isolate(a)
 		time.Sleep(hold)
 		d.c.Rejoin(a)
-		end()
+		end(nil)
 	case 4, 5:
 		end := d.run.Fault(history.Fault{Kind: string(nemesis.KillOne), Targets: []string{a}})
 		d.c.Crash(a)
 		time.Sleep(hold)
 		d.restart(a)
-		end()
+		end(nil)
 	default:
 		end := d.run.Fault(history.Fault{Kind: workload.DiskLost, Targets: []string{a}})
 		require.NoError(d.t, d.c.LoseDisk(a))
 		time.Sleep(hold)
 		d.restart(a)
-		end()
+		end(nil)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 type Faults interface {
 	// SetClock puts the node's wall clock so far ahead of the machine's; negative: back.
 	SetClock(offset time.Duration)
+	// Clock is what that clock shows.
+	Clock() time.Time
 	// SetRoom lets the store write so many bytes more before its disk is full; -1: no bound.
 	SetRoom(bytes int64)
 }
@@ -26,7 +28,7 @@ func (s *Server) setClock(w http.ResponseWriter, r *http.Request) {
 	}
 	s.cfg.Logf("test faults: the clock is %v ahead of the machine's", offset)
 	s.cfg.Faults.SetClock(offset)
-	text(w, "clock "+offset.String()+" ahead\n")
+	text(w, "clock "+s.cfg.Faults.Clock().UTC().Format(time.RFC3339Nano)+"\n") // whoever asked sees that it moved
 }
 
 func (s *Server) setRoom(w http.ResponseWriter, r *http.Request) {

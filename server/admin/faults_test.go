@@ -15,11 +15,14 @@ type fakeFaults struct {
 
 func (f *fakeFaults) SetClock(offset time.Duration) { f.offset = offset }
 func (f *fakeFaults) SetRoom(bytes int64)           { f.room = bytes }
+func (f *fakeFaults) Clock() time.Time              { return time.Unix(3600, 7).Add(f.offset) }
 
 func TestFaultsAreSetOnDemand(t *testing.T) {
 	n, f, log := &fakeNode{}, &fakeFaults{}, &journal{}
 	h := New(Config{Health: n, Status: n, Metrics: NewRegistry(), Faults: f, Logf: log.logf}).Handler()
-	require.Equal(t, 200, post(h, "/test/clock?offset=-1m30s").Code)
+	w := post(h, "/test/clock?offset=-1m30s")
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "clock 1970-01-01T00:58:30.000000007Z\n", w.Body.String())
 	require.Equal(t, -90*time.Second, f.offset)
 	require.Contains(t, log.lines[0], "-1m30s ahead")
 	require.Equal(t, 200, post(h, "/test/disk?room=4096").Code)

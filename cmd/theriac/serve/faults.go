@@ -28,6 +28,9 @@ func (f *faults) Wall() clock.Wall { return f.Time.Wall().Add(time.Duration(f.of
 // SetClock implements admin.Faults.
 func (f *faults) SetClock(offset time.Duration) { f.offset.Store(int64(offset)) }
 
+// Clock implements admin.Faults.
+func (f *faults) Clock() time.Time { return f.Wall().Time() }
+
 // SetRoom implements admin.Faults.
 func (f *faults) SetRoom(bytes int64) { f.disk.SetRoom(bytes) }
 

@@ -51,6 +51,9 @@ func TestANodeStartedForTestsCanBeMadeIll(t *testing.T) {
 	require.WithinDuration(t, time.Now(), exposed(ctx, t, db), time.Minute)
 	code, said := r.ask("POST", "/test/clock?offset=10h")
 	require.Equal(t, 200, code, said)
+	shown, err := time.Parse("clock "+time.RFC3339Nano+"\n", said)
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(10*time.Hour), shown, time.Minute)
 	require.NoError(t, db.Counter("n").Add(ctx, 1))
 	require.WithinDuration(t, time.Now().Add(10*time.Hour), exposed(ctx, t, db), time.Minute)
 
