@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -48,27 +47,77 @@ func TestJepsenOnRealNodes(t *testing.T) {
 	require.Empty(t, processesOf(t, dir))
 }
 
-// TestJepsenHeedsAnInterrupt: it ends every node that it has started, and keeps the history.
-func TestJepsenHeedsAnInterrupt(t *testing.T) {
+// longRun is theriac jepsen test on real nodes, under load.
+type longRun struct {
+	cmd   *exec.Cmd
+	dir   string
+	log   string // the file with what it says
+	ended chan error
+}
+
+// startLongRun returns once the load has begun. The run ends with the test, whatever becomes of it.
+func startLongRun(t *testing.T) *longRun {
 	path, err := binary()
 	require.NoError(t, err)
-	dir := filepath.Join(t.TempDir(), "run")
-	cmd := exec.Command(path, "jepsen", "test", "--workload", "bank", "--nemesis", "pause", "--time-limit", "1h", "--out", dir)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	require.Eventually(t, func() bool { return len(processesOf(t, filepath.Join(dir, "cluster"))) == 3 }, 60*time.Second, 50*time.Millisecond)
-	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	r := &longRun{dir: filepath.Join(t.TempDir(), "run"), log: filepath.Join(t.TempDir(), "log"), ended: make(chan error, 1)}
+	log, err := os.Create(r.log)
+	require.NoError(t, err)
+	defer log.Close() // the process has its own
+	r.cmd = exec.Command(path, "jepsen", "test", "--workload", "bank", "--nemesis", "pause", "--time-limit", "1h", "--out", r.dir)
+	r.cmd.Stderr = log
+	require.NoError(t, r.cmd.Start())
+	t.Cleanup(func() { _ = r.cmd.Process.Kill() })
+	go func() { r.ended <- r.cmd.Wait() }()
+	r.await(t, " of 1h0m0s: ")
+	require.Len(t, processesOf(t, filepath.Join(r.dir, "cluster")), 3)
+	return r
+}
+
+// await waits until it says something.
+func (r *longRun) await(t *testing.T, text string) {
+	require.Eventually(t, func() bool { return strings.Contains(r.said(t), text) }, 60*time.Second, 20*time.Millisecond, "%q", text)
+}
+
+func (r *longRun) said(t *testing.T) string {
+	text, err := os.ReadFile(r.log)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// end waits for its end.
+func (r *longRun) end(t *testing.T) *exec.ExitError {
+	var err error
 	select {
-	case err = <-ended:
+	case err = <-r.ended:
 	case <-time.After(60 * time.Second):
-		require.NoError(t, cmd.Process.Signal(syscall.SIGQUIT))
-		t.Fatalf("it does not end: %v", <-ended)
+		require.NoError(t, r.cmd.Process.Signal(syscall.SIGQUIT))
+		t.Fatalf("it does not end: %v %s", <-r.ended, r.said(t))
 	}
 	var exit *exec.ExitError
-	require.True(t, errors.As(err, &exit), "%v %s", err, stderr.String())
-	require.Equal(t, cli.ExitUnavailable, exit.ExitCode(), stderr.String())
-	require.Empty(t, processesOf(t, dir))
+	require.True(t, errors.As(err, &exit), "%v %s", err, r.said(t))
+	return exit
+}
+
+// TestJepsenHeedsAnInterrupt: it ends every node that it has started, and judges what there is.
+func TestJepsenHeedsAnInterrupt(t *testing.T) {
+	r := startLongRun(t)
+	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+	require.Equal(t, cli.ExitUnavailable, r.end(t).ExitCode(), r.said(t))
+	require.Empty(t, processesOf(t, r.dir))
+	results, err := os.ReadFile(filepath.Join(r.dir, "results.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(results), `"verdict": "interrupted"`)
+	require.FileExists(t, filepath.Join(r.dir, "history.jsonl"))
+	require.FileExists(t, filepath.Join(r.dir, "report.html"))
+}
+
+// TestJepsenHeedsASecondInterrupt: it ends then whatever it does, and its nodes with it.
+func TestJepsenHeedsASecondInterrupt(t *testing.T) {
+	r := startLongRun(t)
+	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+	r.await(t, "a second interrupt ends it at once")
+	if err := r.cmd.Process.Signal(os.Interrupt); err == nil { // else it has ended by the first
+		r.end(t)
+	}
+	require.Eventually(t, func() bool { return len(processesOf(t, r.dir)) == 0 }, 60*time.Second, 20*time.Millisecond)
 }

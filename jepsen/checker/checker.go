@@ -46,6 +46,9 @@ const (
 	Valid   Verdict = "valid"
 	Invalid Verdict = "invalid"
 	Unknown Verdict = "unknown"
+	// Interrupted is what a run is that was ended before its time, and in which no checker found what must not be.
+	// No checker says it.
+	Interrupted Verdict = "interrupted"
 )
 
 // Result is what a check found.

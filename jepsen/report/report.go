@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -16,6 +17,8 @@ import (
 type Input struct {
 	History *history.History
 	Results []checker.Result
+	// Verdict is that of all together. Default: the worst of the results.
+	Verdict checker.Verdict
 	Proves  map[string]string // what a valid verdict of a checker means, by its name; any may be missing
 	Command string            // that repeats the run; empty: none is shown
 }
@@ -67,7 +70,7 @@ type fact struct{ Name, Value string }
 // verdict with what shows it beside its colour.
 type verdict struct{ Word, Icon string }
 
-var icons = map[checker.Verdict]string{checker.Valid: "✓", checker.Invalid: "✗", checker.Unknown: "?"}
+var icons = map[checker.Verdict]string{checker.Valid: "✓", checker.Invalid: "✗", checker.Unknown: "?", checker.Interrupted: "…"}
 
 func toVerdict(v checker.Verdict) verdict { return verdict{string(v), icons[v]} }
 
@@ -92,10 +95,11 @@ func Write(w io.Writer, in Input) error {
 
 func newPage(in Input) *page {
 	run := newRun(in.History)
+	overall := cmp.Or(in.Verdict, checker.Worst(in.Results))
 	p := &page{
 		Style: template.CSS(styleText), Script: template.JS(scriptText),
 		Title:   title(&in.History.Header),
-		Overall: toVerdict(checker.Worst(in.Results)), Sentence: sentence(in.Results),
+		Overall: toVerdict(overall), Sentence: sentence(in.Results, overall),
 		Command: in.Command, Facts: run.facts(), Notes: run.notes(),
 		Operations: run.operations(), Charts: run.charts(),
 	}
@@ -113,33 +117,32 @@ func title(h *history.Header) string {
 }
 
 // sentence says in one what the checkers found.
-func sentence(results []checker.Result) string {
-	var wrong, gaveUp []string
-	for _, r := range results {
-		switch r.Verdict {
-		case checker.Invalid:
-			wrong = append(wrong, r.Checker)
-		case checker.Unknown:
-			gaveUp = append(gaveUp, r.Checker)
+func sentence(results []checker.Result, overall checker.Verdict) string {
+	f := checker.Sort(results)
+	var parts []string
+	say := func(names []string, format string) {
+		if len(names) > 0 {
+			parts = append(parts, fmt.Sprintf(format, fmt.Sprintf("%d of %s", len(names), plural(len(results), "checker")), strings.Join(names, ", ")))
 		}
 	}
-	var parts []string
-	if len(wrong) > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %s found what must not be: %s", len(wrong), plural(len(results), "checker"), strings.Join(wrong, ", ")))
+	if overall == checker.Interrupted {
+		parts = append(parts, "The run was interrupted; nothing wrong was found in what took place until then")
 	}
-	if len(gaveUp) > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %s gave up: %s", len(gaveUp), plural(len(results), "checker"), strings.Join(gaveUp, ", ")))
+	say(f.Wrong, "%s found what must not be: %s")
+	say(f.Idle, "Not exercised: too little took place for %s to judge: %s")
+	if len(f.Partial) > 0 {
+		parts = append(parts, "The run did not come to its end")
 	}
-	if len(results) == 0 {
+	say(f.GaveUp, "%s gave up: %s")
+	switch {
+	case len(results) == 0:
 		return "No checker judged this history."
-	}
-	if checker.Worst(results) == checker.Unknown && len(parts) == 0 {
+	case len(parts) > 0:
+		return strings.Join(parts, ". ") + "."
+	case overall == checker.Unknown:
 		return "No checker found anything to judge."
 	}
-	if len(parts) == 0 {
-		return fmt.Sprintf("%s looked at all that they claim to, and found nothing wrong.", plural(len(results), "checker"))
-	}
-	return strings.Join(parts, "; ") + "."
+	return fmt.Sprintf("%s looked at all that they claim to, and found nothing wrong.", plural(len(results), "checker"))
 }
 
 // addChecks adds the rows of the checkers and draws what they found.

@@ -43,6 +43,8 @@ const (
 	MaxRegions       = 9
 	// DefaultCallTimeout is short enough that callers who meet a fault go on while it lasts.
 	DefaultCallTimeout = time.Second
+	// InterruptedTime is how long checkers may take once a run is interrupted.
+	InterruptedTime = 10 * time.Second
 	// SettleTime is how long the final reads may take: a region that was away catches up meanwhile.
 	SettleTime = 90 * time.Second
 )
@@ -70,7 +72,7 @@ type Config struct {
 
 // Progress is how far a run is.
 type Progress struct {
-	Step     string // "starting", "load", "final reads", "checking"
+	Step     string // "starting", "load", "final reads", "checking", or that it is interrupted
 	Elapsed  time.Duration
 	OK       int64
 	Fail     int64
@@ -113,22 +115,29 @@ func slot(limit time.Duration) time.Duration {
 	return min(max(limit/3, nemesis.MinSlot), nemesis.DefaultSlot)
 }
 
+// stepInterrupted is the step that follows an interrupt.
+const stepInterrupted = "interrupted: stopping the nodes, then judging what there is; a second interrupt ends it at once"
+
 // Note names of the header that a run adds.
 const (
-	noteRate    = "rate"    // transactions a second that were asked for
-	noteLimit   = "limit"   // how long the load was to last
-	noteFinish  = "finish"  // why the final reads are not complete
-	noteNemesis = "nemesis" // why the nemesis ended early
+	noteRate    = "rate"        // transactions a second that were asked for
+	noteLimit   = "limit"       // how long the load was to last
+	noteFinish  = "finish"      // why the final reads are not complete
+	noteNemesis = "nemesis"     // why the nemesis ended early
+	noteCut     = "interrupted" // when
 )
 
-func (p *planned) notes(h *history.Header, finish, disturbed error) {
+func (p *planned) notes(h *history.Header, d *driven) {
 	h.Started = p.Started.UTC().Format(time.RFC3339)
 	h.Notes[noteRate], h.Notes[noteLimit] = fmt.Sprint(p.Rate), p.TimeLimit.String()
-	if finish != nil {
-		h.Notes[noteFinish] = finish.Error()
+	if d.interrupted {
+		h.Notes[noteCut] = fmt.Sprintf("after %s", d.loaded)
 	}
-	if disturbed != nil {
-		h.Notes[noteNemesis] = disturbed.Error()
+	if d.finish != nil {
+		h.Notes[noteFinish] = d.finish.Error()
+	}
+	if d.disturbed != nil {
+		h.Notes[noteNemesis] = d.disturbed.Error()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/checker/whole"
@@ -107,7 +108,7 @@ func nodes(failed error) checker.Result {
 const nodesProve = "No node ended by itself. Those that the nemesis killed do not count."
 
 // Judge judges a history by its checkers, or by those of them that are named, and returns with it what a
-// valid verdict of each means. It stops between two checkers when ctx ends.
+// valid verdict of each means. When ctx ends it is an error.
 func Judge(ctx context.Context, h *history.History, names []string) ([]checker.Result, map[string]string, error) {
 	all, err := Checkers(&h.Header)
 	if err != nil {
@@ -116,16 +117,47 @@ func Judge(ctx context.Context, h *history.History, names []string) ([]checker.R
 	if all, err = choose(all, names); err != nil {
 		return nil, nil, err
 	}
-	var results []checker.Result
+	results := askAll(ctx, h, all, 0)
+	if len(results) < len(all) {
+		return nil, nil, kv.Errorf(kv.KindDeadline, "interrupted before %s had judged", all[len(results)].Name())
+	}
+	return results, proofs(all), nil
+}
+
+func proofs(all []checker.Checker) map[string]string {
 	proves := map[string]string{}
 	for _, c := range all {
-		if ctx.Err() != nil {
-			return nil, nil, kv.Errorf(kv.KindDeadline, "interrupted before %s had judged", c.Name())
-		}
-		results = append(results, c.Check(h, checker.Options{}))
 		proves[c.Name()] = c.Proves()
 	}
-	return results, proves, nil
+	return proves
+}
+
+// askAll asks one checker after the other, until all have judged, or ctx has ended and grace is over. One
+// that is at work then can't be stopped: it goes on by itself, and nobody hears what it finds.
+func askAll(ctx context.Context, h *history.History, all []checker.Checker, grace time.Duration) []checker.Result {
+	limited, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+	said := make(chan checker.Result)
+	go func() {
+		for _, c := range all {
+			select {
+			case said <- c.Check(h, checker.Options{}):
+			case <-limited.Done():
+				return
+			}
+		}
+	}()
+	var results []checker.Result
+	for len(results) < len(all) && (grace > 0 || ctx.Err() == nil) {
+		select {
+		case r := <-said:
+			results = append(results, r)
+		case <-limited.Done():
+			return results
+		}
+	}
+	return results
 }
 
 // choose keeps the checkers with these names; without names all.

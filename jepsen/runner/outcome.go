@@ -15,7 +15,6 @@ import (
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/jepsen/report"
-	"github.com/theriac-db/theriac/kv"
 )
 
 // The files of a run's folder.
@@ -32,7 +31,7 @@ type Outcome struct {
 	Nemesis  string           `json:"nemesis"`
 	Seed     uint64           `json:"seed"`
 	Started  string           `json:"started,omitempty"`
-	Verdict  checker.Verdict  `json:"verdict"`
+	Verdict  checker.Verdict  `json:"verdict"` // or checker.Interrupted
 	Results  []checker.Result `json:"results"`
 	Txns     int              `json:"transactions"`
 	OK       int              `json:"acknowledged"`
@@ -72,23 +71,32 @@ func (p *planned) conclude(ctx context.Context, d *driven) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.notes(&h.Header, d.finish, d.disturbed)
+	p.notes(&h.Header, d)
 	if err := create(filepath.Join(p.Out, HistoryFile), h.Write); err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil {
-		return nil, kv.Errorf(kv.KindDeadline, "interrupted: what was recorded until then is in %s, for theriac jepsen check", filepath.Join(p.Out, HistoryFile))
-	}
-	began := time.Now()
-	results, proves, err := Judge(ctx, h, nil)
+	all, err := Checkers(&h.Header)
 	if err != nil {
 		return nil, err
 	}
-	results = append(results, d.results()...)
+	began := time.Now()
+	results := askAll(ctx, h, all, InterruptedTime)
+	judged := time.Since(began).Seconds()
+	proves := proofs(all)
 	proves["nodes"] = nodesProve
-	out := NewOutcome(h, results)
-	out.Checking, out.Folder = time.Since(began).Seconds(), p.Out
-	return out, p.write(h, out, proves)
+	cut := p.cutShort(d, all[len(results):])
+	if cut != nil {
+		results = append(inPart(results), cut.result())
+	}
+	out := NewOutcome(h, append(results, d.results()...))
+	out.Checking, out.Folder = judged, p.Out
+	if cut == nil {
+		return out, p.write(h, out, proves)
+	}
+	if out.Verdict != checker.Invalid {
+		out.Verdict = checker.Interrupted
+	}
+	return out, errors.Join(p.write(h, out, proves), cut.err())
 }
 
 // results are those of what no history shows: nodes that ended by themselves, and what kept the run from its end.
@@ -96,6 +104,9 @@ func (d *driven) results() []checker.Result {
 	var out []checker.Result
 	if d.watched {
 		out = append(out, nodes(d.failed))
+	}
+	if d.interrupted {
+		return out
 	}
 	incomplete := checker.Result{Checker: "run", Verdict: checker.Invalid}
 	for _, end := range []struct {
@@ -107,7 +118,7 @@ func (d *driven) results() []checker.Result {
 		{"the final reads are not complete", d.finish},
 	} {
 		if end.err != nil {
-			incomplete.Anomalies = append(incomplete.Anomalies, checker.Anomaly{Name: "run not complete", Text: fmt.Sprintf("%s: %v", end.what, end.err)})
+			incomplete.Anomalies = append(incomplete.Anomalies, checker.Anomaly{Name: checker.NotComplete, Text: fmt.Sprintf("%s: %v", end.what, end.err)})
 		}
 	}
 	if len(incomplete.Anomalies) > 0 {
@@ -145,7 +156,7 @@ func (p *planned) write(h *history.History, out *Outcome, proves map[string]stri
 		return e.Encode(out)
 	})
 	return errors.Join(err, create(filepath.Join(p.Out, ReportFile), func(w io.Writer) error {
-		return report.Write(w, report.Input{History: h, Results: out.Results, Proves: proves, Command: p.Command})
+		return report.Write(w, report.Input{History: h, Results: out.Results, Verdict: out.Verdict, Proves: proves, Command: p.Command})
 	}))
 }
 

@@ -15,8 +15,9 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// Run makes a run and returns what was found. Its error says what kept it from a verdict; then the outcome
-// holds what there is, and may be nil.
+// Run makes a run and returns what was found. Its error says what kept it from its end; then the outcome
+// holds what there is, and may be nil. When ctx ends, all calls and faults end at once, and what was recorded is
+// judged for InterruptedTime at most.
 func Run(ctx context.Context, c Config) (*Outcome, error) {
 	p, err := c.plan()
 	if err != nil {
@@ -33,6 +34,9 @@ func Run(ctx context.Context, c Config) (*Outcome, error) {
 		return nil, fmt.Errorf("starting the cluster: %w", err)
 	}
 	done, err := p.drive(ctx, cluster, live)
+	if ctx.Err() != nil {
+		live.step(stepInterrupted)
+	}
 	stopped := cluster.Close()
 	if err != nil {
 		return nil, errors.Join(err, stopped)
@@ -66,8 +70,11 @@ type driven struct {
 	load      error // why the load ended early
 	disturbed error // why the nemesis ended early
 	finish    error // why the final reads are not complete
-	watched   bool  // the cluster notices nodes that end
-	failed    error // what the cluster noticed
+	loaded    time.Duration
+	// interrupted says that the load or the final reads were.
+	interrupted bool
+	watched     bool  // the cluster notices nodes that end
+	failed      error // what the cluster noticed
 }
 
 // drive loads the cluster under the nemesis, and reads in the end.
@@ -77,18 +84,21 @@ func (p *planned) drive(ctx context.Context, cluster Cluster, live *live) (*driv
 	}
 	run, err := workload.Start(p.workload, workload.Config{
 		Regions: p.regions(), DB: cluster.DB, Workers: p.Workers, Rate: p.Rate, Seed: p.Seed,
-		CallTimeout: DefaultCallTimeout, Nemesis: p.nemesisName(), Observe: live.observe,
+		CallTimeout: DefaultCallTimeout, Interrupt: ctx.Done(), Nemesis: p.nemesisName(), Observe: live.observe,
 	})
 	if err != nil {
 		return nil, kv.Errorf(kv.KindInvalid, "%w", err)
 	}
 	d := &driven{run: run}
 	live.step("load")
+	began := time.Now()
 	d.load, d.disturbed = p.load(ctx, run, cluster, live)
+	d.loaded = elapsed(began)
 	if ctx.Err() == nil {
 		live.step("final reads")
 		d.finish = p.finish(ctx, run, cluster)
 	}
+	d.interrupted = ctx.Err() != nil
 	return d, nil
 }
 

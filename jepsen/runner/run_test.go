@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -196,23 +197,83 @@ func TestAFaultThatCanNotBeBroughtAboutIsInvalid(t *testing.T) {
 	require.Contains(t, anomalies(out), "no such link")
 }
 
-// TestAnInterruptedRunKeepsItsHistory: what was seen until then can be checked.
-func TestAnInterruptedRunKeepsItsHistory(t *testing.T) {
-	c := config(t, start(t))
+// interruptAt is a context that ends once a run has acknowledged so many transactions, and what counts them.
+func interruptAt(t *testing.T, c *Config, acknowledged int64) context.Context {
 	c.TimeLimit = time.Hour
 	ctx, interrupt := context.WithCancel(t.Context())
 	c.Progress = func(p Progress) {
-		if p.OK > 20 {
+		if p.OK > acknowledged {
 			interrupt()
 		}
 	}
-	out, err := Run(ctx, c)
-	require.Nil(t, out)
+	return ctx
+}
+
+// TestAnInterruptedRunIsJudgedByWhatThereIs: that too little took place is no finding then.
+func TestAnInterruptedRunIsJudgedByWhatThereIs(t *testing.T) {
+	c := config(t, start(t))
+	c.Nemesis = []string{"partition-halves"}
+	out, err := Run(interruptAt(t, &c, 20), c)
 	require.Equal(t, kv.KindDeadline, kv.KindOf(err))
-	require.ErrorContains(t, err, "interrupted: what was recorded until then is in")
+	require.ErrorContains(t, err, "interrupted after ")
+	require.Equal(t, checker.Interrupted, out.Verdict, anomalies(out))
+	require.Empty(t, anomalies(out))
+	require.Equal(t, checker.Valid, verdicts(out)["causal"])
+	require.Equal(t, checker.Unknown, verdicts(out)["exercised"])
+	require.Equal(t, checker.Unknown, verdicts(out)["run"])
 	h, err := history.ReadFile(filepath.Join(c.Out, HistoryFile))
 	require.NoError(t, err)
 	require.NotEmpty(t, h.Txns)
+	require.Contains(t, h.Header.Notes[noteCut], "after ")
+	text, err := os.ReadFile(filepath.Join(c.Out, ResultsFile))
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"verdict": "interrupted"`)
+	page, err := os.ReadFile(filepath.Join(c.Out, ReportFile))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "The run was interrupted; nothing wrong was found in what took place until then.")
+}
+
+// TestAnInterruptHidesNoFinding: what a checker found until then makes the run invalid.
+func TestAnInterruptHidesNoFinding(t *testing.T) {
+	c := config(t, lie(start(t)))
+	c.Workload = "set-aw"
+	out, err := Run(interruptAt(t, &c, 300), c)
+	require.ErrorContains(t, err, "interrupted after ")
+	require.Equal(t, checker.Invalid, out.Verdict)
+	require.NotContains(t, anomalies(out), checker.NotExercised)
+}
+
+// slow is a checker that does not end before it is told to.
+type slow struct{ end chan struct{} }
+
+func (slow) Name() string   { return "slow" }
+func (slow) Proves() string { return "" }
+
+func (s slow) Check(*history.History, checker.Options) checker.Result {
+	<-s.end
+	return checker.Result{Checker: "slow", Verdict: checker.Valid}
+}
+
+// TestACheckerThatTakesTooLongIsLeftOut: of a run that was interrupted, after a while and not before.
+func TestACheckerThatTakesTooLongIsLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &history.History{Header: history.Header{Workload: "counter", Regions: []string{"eu"}}}
+		all, err := Checkers(&h.Header)
+		require.NoError(t, err)
+		end := make(chan struct{})
+		defer close(end)
+		all = []checker.Checker{all[0], slow{end}, all[1]}
+		ctx, interrupt := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, interrupt)
+		began := time.Now()
+		results := askAll(ctx, h, all, InterruptedTime)
+		require.Equal(t, time.Minute+InterruptedTime, time.Since(began))
+		require.Len(t, results, 1)
+		p := &planned{Config: Config{TimeLimit: time.Hour}}
+		c := p.cutShort(&driven{loaded: time.Minute, disturbed: errors.New("no such link")}, all[1:])
+		require.Equal(t, "interrupted after 1m0s of 1h0m0s; not asked, or not waited for: slow, semantics; "+
+			"a fault could not be brought about or undone: no such link", c.result().Note)
+	})
 }
 
 // TestWhatCanNotRunStartsNothing: mistakes are told before anything is started.

@@ -27,7 +27,7 @@ func bankLoad() Workload {
 	return Workload{
 		Name:   "bank",
 		About:  "transfers between accounts, beside reads of all of them at one snapshot: the total is constant",
-		notes:  map[string]string{whole.NoteAccounts: strings.Join(names, ","), whole.NoteTotal: strconv.Itoa(bankTotal), whole.NoteBucket: ""},
+		notes:  map[string]string{whole.NoteAccounts: strings.Join(names, ","), whole.NoteTotal: strconv.Itoa(bankTotal), whole.NoteBucket: "", whole.NoteEmpty: "at first"},
 		source: func(w *worker) source { return &bank{w: w, open: w.number == 0} },
 		own:    []checker.Checker{whole.Bank()},
 		usual: usual{

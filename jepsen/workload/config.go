@@ -44,6 +44,9 @@ type Config struct {
 	Now func() time.Duration
 	// CallTimeout is the deadline of each transaction. Default: 5s.
 	CallTimeout time.Duration
+	// Interrupt, once it is closed, cancels the calls that are under way when Load ends, or that begin then; what
+	// they write is of unknown outcome. Default nil: each call ends by itself.
+	Interrupt <-chan struct{}
 	// Nemesis is what the header says of it. Default: nothing.
 	Nemesis string
 	// Observe is told of each transaction that has ended, from many goroutines; it must not change it. May be nil.

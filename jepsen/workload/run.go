@@ -52,7 +52,7 @@ func Start(w Workload, c Config) (*Run, error) {
 }
 
 // Load has the workers make transactions until ctx ends, or Config.Txns are made, and returns when
-// those under way have ended, each by its own deadline.
+// those under way have ended, each by its own deadline, or by Config.Interrupt.
 func (r *Run) Load(ctx context.Context) error {
 	if err := r.learn(ctx); err != nil {
 		return err
@@ -61,14 +61,29 @@ func (r *Run) Load(ctx context.Context) error {
 	var ended atomic.Int64 // when no transaction began any more; calls go on after it
 	stop := context.AfterFunc(ctx, func() { ended.Store(int64(r.config.Now())) })
 	defer stop()
-	var workers sync.WaitGroup
+	var workers, beside sync.WaitGroup
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if r.config.Interrupt != nil {
+		beside.Go(func() { cancelAt(r.config.Interrupt, calls, cancel) })
+	}
 	for i := range r.config.Workers {
 		w := r.newWorker(i)
-		workers.Go(func() { w.work(ctx) })
+		workers.Go(func() { w.work(ctx, calls) })
 	}
 	workers.Wait()
+	cancel()
+	beside.Wait()
 	r.loaded.Add(cmp.Or(ended.Load(), int64(r.config.Now())) - int64(begun))
 	return nil
+}
+
+// cancelAt cancels ctx when a channel is closed, unless it has ended before.
+func cancelAt(closed <-chan struct{}, ctx context.Context, cancel context.CancelFunc) {
+	select {
+	case <-closed:
+		cancel()
+	case <-ctx.Done():
+	}
 }
 
 // another takes one of the transactions that are left.

@@ -36,11 +36,12 @@ func (r *Run) newWorker(number int) *worker {
 	return w
 }
 
-// work makes transactions until ctx ends or the run has enough. One that was begun is brought to its end.
-func (w *worker) work(ctx context.Context) {
+// work makes transactions until ctx ends or the run has enough. One that was begun is brought to its end,
+// unless calls ends.
+func (w *worker) work(ctx, calls context.Context) {
 	pace := w.run.pace(w)
 	for pace.wait(ctx) && w.run.another() {
-		t := w.do(context.WithoutCancel(ctx), w.source.next())
+		t := w.do(calls, w.source.next())
 		w.made++
 		if o, learns := w.source.(observer); learns && t != nil {
 			o.ended(t)
@@ -60,11 +61,11 @@ func (w *worker) do(ctx context.Context, p plan) *history.Txn {
 	if c == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.run.config.CallTimeout)
-	defer cancel()
-	err := c.make(ctx)
+	limited, cancel := context.WithTimeout(ctx, w.run.config.CallTimeout)
+	err := c.make(limited)
+	cancel()
 	if c.t.Outcome == history.Unknown {
-		c.ask(context.WithoutCancel(ctx))
+		c.ask(ctx)
 	}
 	if c.t.Outcome != history.Unknown {
 		c.t.End = w.run.now()

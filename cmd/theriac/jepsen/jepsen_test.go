@@ -239,8 +239,8 @@ func TestNodesThatDoNotStart(t *testing.T) {
 	require.Contains(t, stderr, "starting the cluster: network namespaces take root")
 }
 
-// TestAnInterruptKeepsTheHistory: and has the exit code of any interrupt.
-func TestAnInterruptKeepsTheHistory(t *testing.T) {
+// TestAnInterruptIsAVerdict: what there is is judged, and the exit code is that of any interrupt.
+func TestAnInterruptIsAVerdict(t *testing.T) {
 	t.Chdir(t.TempDir())
 	ctx, interrupt := context.WithCancel(t.Context())
 	o := Options{Open: func(ctx context.Context, n Nodes) (runner.Cluster, error) {
@@ -257,9 +257,12 @@ func TestAnInterruptKeepsTheHistory(t *testing.T) {
 		}
 		return c, err
 	}}
-	code, _, stderr := execIn(t, ctx, o, "test --workload counter --time-limit 1h --out run")
+	code, stdout, stderr := execIn(t, ctx, o, "test --workload counter --time-limit 1h --out run")
 	require.Equal(t, cli.ExitUnavailable, code, stderr)
-	require.Contains(t, stderr, "interrupted: what was recorded until then is in run/history.jsonl")
+	require.Regexp(t, "theriac jepsen test: interrupted after [0-9]+s of 1h0m0s, and judged by what was recorded until then", stderr)
+	require.Contains(t, stderr, "a second interrupt ends it at once")
+	require.Contains(t, stdout, "unknown  run ")
+	require.FileExists(t, "run/report.html")
 	_, err := history.ReadFile("run/history.jsonl")
 	require.NoError(t, err)
 }

@@ -3,7 +3,6 @@ package jepsen
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
@@ -78,37 +77,24 @@ func found(anomalies []checker.Anomaly) string {
 
 // summary is the verdict of all in a line.
 func summary(results []checker.Result) string {
-	names := map[checker.Verdict][]string{}
-	var wrong, idle []string
-	for _, r := range results {
-		names[r.Verdict] = append(names[r.Verdict], r.Checker)
-		switch {
-		case r.Verdict != checker.Invalid:
-		case unexercised(r.Anomalies):
-			idle = append(idle, r.Checker)
-		default:
-			wrong = append(wrong, r.Checker)
-		}
-	}
+	f := checker.Sort(results)
 	var parts []string
-	if len(wrong) > 0 {
-		parts = append(parts, strings.Join(wrong, ", ")+" found what must not be")
+	if len(f.Wrong) > 0 {
+		parts = append(parts, strings.Join(f.Wrong, ", ")+" found what must not be")
 	}
-	if len(idle) > 0 {
-		parts = append(parts, "too little took place for "+strings.Join(idle, ", "))
+	if len(f.Idle) > 0 {
+		parts = append(parts, "too little took place for "+strings.Join(f.Idle, ", "))
+	}
+	if len(f.Partial) > 0 {
+		parts = append(parts, "the run did not come to its end")
 	}
 	if len(parts) > 0 {
 		return "invalid: " + strings.Join(parts, "; ")
 	}
-	if gaveUp := names[checker.Unknown]; len(gaveUp) > 0 {
-		return fmt.Sprintf("undecided: %s gave up", strings.Join(gaveUp, ", "))
+	if len(f.GaveUp) > 0 {
+		return fmt.Sprintf("undecided: %s gave up", strings.Join(f.GaveUp, ", "))
 	}
 	return "undecided: no checker found anything to judge"
-}
-
-// unexercised reports whether all that was found is that too little took place.
-func unexercised(anomalies []checker.Anomaly) bool {
-	return len(anomalies) > 0 && !slices.ContainsFunc(anomalies, func(a checker.Anomaly) bool { return a.Name != checker.NotExercised })
 }
 
 func total(n map[string]int) int {

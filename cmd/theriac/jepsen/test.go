@@ -1,6 +1,7 @@
 package jepsen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,9 @@ With --cluster it works on nodes that run already, one address for each region, 
 yourself while it runs. What it writes goes into buckets of its own, jepsen-SEED and those that begin with it, and stays.
 
 The exit code is 9 if a checker finds what must not be, or the run exercised too little to show anything, and 10 if a
-checker gave up. An interrupt stops the nodes and keeps the history.`,
+checker gave up. An interrupt cancels all calls, stops the nodes and has the checkers judge
+what there is; the verdict is then interrupted, and the exit code 5, unless one finds what must not be. A second
+interrupt ends it at once.`,
 		Example: "  theriac jepsen test --workload bank --nemesis partition --time-limit 60s\n" +
 			"  theriac jepsen test --workload causal --nemesis kill-one,slow --regions 5 --rate 300 --seed 7\n" +
 			"  theriac jepsen test --workload session --cluster localhost:6700,localhost:6710",
@@ -147,11 +150,15 @@ func (c *commands) test(ctx context.Context, f *testFlags) error {
 	config.Progress = line.show
 	out, err := runner.Run(ctx, config)
 	line.end()
-	if err != nil {
+	if out == nil {
 		return err
 	}
 	fmt.Fprintf(c.Err, "%s holds history, results and logs; open %s for the report\n", f.out, filepath.Join(f.out, runner.ReportFile))
-	return c.answer(out, f.json)
+	wrong := c.answer(out, f.json)
+	if wrong == nil || err == nil {
+		return cmp.Or(wrong, err)
+	}
+	return fmt.Errorf("%w; %w", wrong, err)
 }
 
 // config is that of a run on nodes of our own.

@@ -14,6 +14,7 @@ const (
 	NoteAccounts = "accounts" // the keys of the accounts, with commas between them; counters of bucket NoteBucket
 	NoteTotal    = "total"    // what they hold together, at all times
 	NoteBucket   = "bucket"   // empty: the default one
+	NoteEmpty    = "empty"    // not empty: nothing was there before the run, so a transaction of it makes the deposit, or none yet
 )
 
 // Bank checks that transfers keep the total. See the package's documentation.
@@ -54,13 +55,13 @@ type branch struct {
 	accounts map[string]bool
 	total    int64
 	deposit  *history.Txn           // brings the total in; nil: it was there before the run, unless
-	failed   bool                   // a deposit failed: then perhaps nothing is there
+	failed   bool                   // a deposit failed, or none was there before the run: then perhaps nothing is there
 	legs     map[int64]*history.Txn // amount to the first transfer that moves it
 	rich     map[int]*history.Txn   // session to the transaction that showed it the deposit
 }
 
 func newBranch(h *history.History, r *report) (*branch, error) {
-	b := &branch{h: h, r: r, bucket: h.Header.Notes[NoteBucket], accounts: map[string]bool{}, legs: map[int64]*history.Txn{}, rich: map[int]*history.Txn{}}
+	b := &branch{h: h, r: r, failed: h.Header.Notes[NoteEmpty] != "", bucket: h.Header.Notes[NoteBucket], accounts: map[string]bool{}, legs: map[int64]*history.Txn{}, rich: map[int]*history.Txn{}}
 	total, err := strconv.ParseInt(h.Header.Notes[NoteTotal], 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("the header's note %q is %q: a bank history says there what the accounts hold together", NoteTotal, h.Header.Notes[NoteTotal])

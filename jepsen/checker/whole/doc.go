@@ -71,7 +71,8 @@
 //
 // [Bank]. The header's notes "accounts" (keys with commas between them) and "total" say what is
 // constant. A transaction that reads all accounts finds the total, or 0 if the one transaction that
-// deposits it is of the history and neither the reader nor its session had met it. Its own moves are
+// deposits it is of the history and neither the reader nor its session had met it; with the note "empty" also if
+// there is no such transaction, as when a run was interrupted before it. Its own moves are
 // taken out. A history in which something else changes the total is unknown. Anomalies: total changed,
 // non-repeatable read. Not found: halves that cancel out.
 //
