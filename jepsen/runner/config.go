@@ -33,6 +33,12 @@ type Watcher interface {
 	Broken() <-chan struct{}
 }
 
+// Partial is a cluster that has regions which the run can't reach.
+type Partial interface {
+	// Unread are their names.
+	Unread() []string
+}
+
 // Bounds of a Config.
 const (
 	MinTimeLimit     = time.Second
@@ -125,6 +131,7 @@ const (
 	noteFinish  = "finish"      // why the final reads are not complete
 	noteNemesis = "nemesis"     // why the nemesis ended early
 	noteCut     = "interrupted" // when
+	noteUnread  = "unread"      // regions of the cluster that nobody asked
 )
 
 func (p *planned) notes(h *history.Header, d *driven) {
@@ -138,6 +145,9 @@ func (p *planned) notes(h *history.Header, d *driven) {
 	}
 	if d.disturbed != nil {
 		h.Notes[noteNemesis] = d.disturbed.Error()
+	}
+	if len(d.unread) > 0 {
+		h.Notes[noteUnread] = strings.Join(d.unread, ", ")
 	}
 }
 

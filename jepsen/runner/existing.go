@@ -15,6 +15,7 @@ import (
 // existing is a cluster that somebody else runs. It can't be disturbed from here.
 type existing struct {
 	names []string
+	known []string // names of all regions that the cluster has
 	dbs   map[string]*client.DB
 	owned []*client.DB
 }
@@ -45,9 +46,24 @@ func Existing(ctx context.Context, dbs []*client.DB, bucket string) (Cluster, er
 		}
 		cluster = status.Cluster
 		e.names = append(e.names, status.Region)
+		e.learn(status.Regions)
 		e.dbs[status.Region] = client.New(inBucket{db.Service(), bucket})
 	}
 	return e, nil
+}
+
+// learn notes regions that a node knows.
+func (e *existing) learn(regions []kv.RegionStatus) {
+	for _, r := range regions {
+		if !slices.Contains(e.known, r.Name) {
+			e.known = append(e.known, r.Name)
+		}
+	}
+}
+
+// Unread are the regions of the cluster that no address reaches.
+func (e *existing) Unread() []string {
+	return slices.DeleteFunc(slices.Clone(e.known), func(name string) bool { return slices.Contains(e.names, name) })
 }
 
 func ask(ctx context.Context, db *client.DB) (client.Status, error) {

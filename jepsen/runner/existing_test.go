@@ -2,6 +2,9 @@ package runner
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/client/embedded"
 	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/jepsen/workload"
 	"github.com/theriac-db/theriac/kv"
 )
@@ -50,6 +54,31 @@ func TestAClusterThatRunsAlready(t *testing.T) {
 	_, err := Existing(t.Context(), dbs(r, "us", "eu", "ap"), "jepsen-2")
 	require.ErrorContains(t, err, "region us has a bucket jepsen-2, of an earlier run: choose another seed")
 	require.Equal(t, kv.KindInvalid, kv.KindOf(err))
+}
+
+// TestRegionsThatNobodyReadAreNamed: in the history, and so in the verdict on convergence, whoever judges it.
+func TestRegionsThatNobodyReadAreNamed(t *testing.T) {
+	r := start(t)
+	defer r.Close()
+	c, err := Existing(t.Context(), dbs(r, "us", "eu"), "some")
+	require.NoError(t, err)
+	conf := config(t, c)
+	conf.Regions, conf.TimeLimit = c.Regions(), 2*time.Second
+	out, err := Run(t.Context(), conf)
+	require.NoError(t, err)
+	require.Equal(t, checker.Valid, out.Verdict, anomalies(out))
+	note := func(results []checker.Result) string {
+		return results[slices.IndexFunc(results, func(r checker.Result) bool { return r.Checker == "convergence" })].Note
+	}
+	require.Equal(t, "not read, so not judged: region ap", note(out.Results))
+	h, err := history.ReadFile(filepath.Join(conf.Out, HistoryFile))
+	require.NoError(t, err)
+	again, _, err := Judge(t.Context(), h, nil)
+	require.NoError(t, err)
+	require.Equal(t, "not read, so not judged: region ap", note(again))
+	page, err := os.ReadFile(filepath.Join(conf.Out, ReportFile))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "not read, so not judged: region ap")
 }
 
 // TestBucketsAreMoved: what names no bucket, and what names one.

@@ -142,7 +142,7 @@ func askAll(ctx context.Context, h *history.History, all []checker.Checker, grac
 	go func() {
 		for _, c := range all {
 			select {
-			case said <- c.Check(h, checker.Options{}):
+			case said <- unread(h, c.Check(h, checker.Options{})):
 			case <-limited.Done():
 				return
 			}
@@ -158,6 +158,20 @@ func askAll(ctx context.Context, h *history.History, all []checker.Checker, grac
 		}
 	}
 	return results
+}
+
+// unread adds to the verdict on convergence which regions it says nothing of.
+func unread(h *history.History, r checker.Result) checker.Result {
+	names := h.Header.Notes[noteUnread]
+	if names == "" || r.Checker != whole.Convergence().Name() || r.Note == checker.NothingJudged {
+		return r
+	}
+	note := "not read, so not judged: region " + names
+	if r.Note != "" {
+		note = r.Note + "; " + note
+	}
+	r.Note = note
+	return r
 }
 
 // choose keeps the checkers with these names; without names all.

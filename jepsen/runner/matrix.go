@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/checker/semantics"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -21,6 +24,7 @@ import (
 // is over. What is done is kept in its folder, so that it can go on after an interruption.
 type Matrix struct {
 	Workloads, Nemeses []string      // a nemesis may be several names with commas between them
+	LeftOut            []LeftOut     // nemeses that do not fit; for the summary
 	TimeLimit          time.Duration // no run begins after it
 	Seed               uint64        // run n has seed Seed+n
 	Out                string
@@ -36,9 +40,16 @@ type Matrix struct {
 type Summary struct {
 	Workloads []string          `json:"workloads"`
 	Nemeses   []string          `json:"nemeses"`
+	LeftOut   []LeftOut         `json:"left_out,omitempty"`
 	Seed      uint64            `json:"seed"`
 	Settings  map[string]string `json:"settings,omitempty"`
 	Rows      []Row             `json:"runs"`
+}
+
+// LeftOut is a nemesis that nobody named and that does not fit.
+type LeftOut struct {
+	Nemesis string `json:"nemesis"`
+	Why     string `json:"why"`
 }
 
 // Row is one run.
@@ -55,6 +66,9 @@ type Row struct {
 	OK       int                     `json:"acknowledged"`
 	Fail     int                     `json:"failed"`
 	Unknown  int                     `json:"unknown"`
+	Values   int                     `json:"values"`                          // that semantics looked at
+	Beside   int                     `json:"values_beside_unknown,omitempty"` // judged beside unknown outcomes
+	Bounds   int                     `json:"values_by_bounds,omitempty"`      // judged by bounds alone
 	Faults   map[string]int          `json:"faults,omitempty"`
 	Effects  Effects                 `json:"effects,omitempty"`
 	Seconds  float64                 `json:"seconds"` // all of the run
@@ -68,6 +82,9 @@ const SummaryFile = "summary.json"
 // maxFound anomalies of a run are noted in a row, one of each checker.
 const maxFound = 20
 
+// maxFailed is how many runs in a row may come to no verdict before a matrix gives up.
+const maxFailed = 3
+
 // Run makes runs until the time is over or ctx ends, and returns all that is known by then.
 func (m *Matrix) Run(ctx context.Context) (*Summary, error) {
 	if len(m.Workloads) == 0 || len(m.Nemeses) == 0 {
@@ -77,14 +94,16 @@ func (m *Matrix) Run(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
+	begun, failed := time.Now(), 0
 	for time.Since(begun) < m.TimeLimit {
 		row, err := m.one(ctx, len(s.Rows))
 		if ctx.Err() != nil {
 			return s, kv.Errorf(kv.KindDeadline, "interrupted after %d runs; the same command goes on from there", len(s.Rows))
 		}
-		if err != nil {
-			return s, err
+		if failed++; err == nil {
+			failed = 0
+		} else {
+			row.Verdict, row.Error = checker.Invalid, err.Error()
 		}
 		s.Rows = append(s.Rows, row)
 		if err := m.keep(s); err != nil {
@@ -93,13 +112,16 @@ func (m *Matrix) Run(ctx context.Context) (*Summary, error) {
 		if m.Done != nil {
 			m.Done(row)
 		}
+		if failed == maxFailed {
+			return s, fmt.Errorf("%d runs in a row could not be made, so the next ones hardly can; the last one: %w", failed, err)
+		}
 	}
 	return s, nil
 }
 
 // resume reads what an earlier matrix in this folder found.
 func (m *Matrix) resume() (*Summary, error) {
-	s := &Summary{Workloads: m.Workloads, Nemeses: m.Nemeses, Seed: m.Seed, Settings: m.Settings}
+	s := &Summary{Workloads: m.Workloads, Nemeses: m.Nemeses, LeftOut: m.LeftOut, Seed: m.Seed, Settings: m.Settings}
 	if err := os.MkdirAll(m.Out, 0o755); err != nil {
 		return nil, kv.Errorf(kv.KindInvalid, "the matrix's folder: %w", err)
 	}
@@ -115,20 +137,34 @@ func (m *Matrix) resume() (*Summary, error) {
 	if err := json.Unmarshal(text, before); err != nil {
 		return nil, kv.Errorf(kv.KindInvalid, "%s holds no summary: %w; choose another folder", name, err)
 	}
-	if !s.sameAs(before) {
-		return nil, kv.Errorf(kv.KindInvalid, "%s is of a matrix with other settings: choose another folder, or the same settings", name)
+	if other := s.otherThan(before); other != "" {
+		return nil, kv.Errorf(kv.KindInvalid, "%s is of a matrix with other settings (%s): choose another folder, or the same settings", name, other)
 	}
 	s.Rows = before.Rows
 	return s, nil
 }
 
-func (s *Summary) sameAs(o *Summary) bool {
-	for name, value := range s.Settings {
-		if o.Settings[name] != value {
-			return false
+// otherThan names a setting in which a summary differs from an earlier one; nothing if there is none.
+func (s *Summary) otherThan(before *Summary) string {
+	switch {
+	case s.Seed != before.Seed:
+		return fmt.Sprintf("seed %d, now %d", before.Seed, s.Seed)
+	case !slices.Equal(s.Workloads, before.Workloads):
+		return fmt.Sprintf("workloads %s, now %s", strings.Join(before.Workloads, ","), strings.Join(s.Workloads, ","))
+	case !slices.Equal(s.Nemeses, before.Nemeses):
+		return fmt.Sprintf("nemeses %s, now %s", strings.Join(before.Nemeses, ","), strings.Join(s.Nemeses, ","))
+	}
+	both := maps.Clone(before.Settings)
+	if both == nil {
+		both = map[string]string{}
+	}
+	maps.Copy(both, s.Settings)
+	for _, name := range sortedKeys(both) {
+		if was, is := before.Settings[name], s.Settings[name]; was != is {
+			return fmt.Sprintf("%s %q, now %q", name, was, is)
 		}
 	}
-	return s.Seed == o.Seed && slices.Equal(s.Workloads, o.Workloads) && slices.Equal(s.Nemeses, o.Nemeses)
+	return ""
 }
 
 // cell is what the n-th run runs: each round goes through all pairs, in an order of its own.
@@ -139,7 +175,7 @@ func (m *Matrix) cell(n int) (workload, nemesis string) {
 	return m.Workloads[at%len(m.Workloads)], m.Nemeses[at/len(m.Workloads)]
 }
 
-// one makes the n-th run. Its error is one that would stop all runs.
+// one makes the n-th run. Its error is why it came to no verdict.
 func (m *Matrix) one(ctx context.Context, n int) (Row, error) {
 	workload, nemesis := m.cell(n)
 	row := Row{Number: n, Seed: m.Seed + uint64(n), Workload: workload, Nemesis: nemesis, Verdict: checker.Invalid,
@@ -155,30 +191,25 @@ func (m *Matrix) one(ctx context.Context, n int) (Row, error) {
 	began := time.Now()
 	out, err := Run(ctx, config)
 	row.Seconds = time.Since(began).Seconds()
-	if kv.KindOf(err) == kv.KindInvalid || kv.KindOf(err) == kv.KindDenied {
-		return row, err // the next one would fail as well
-	}
-	if err != nil {
-		row.Error = err.Error()
-	}
 	if out != nil {
 		row.take(out)
 	}
 	if err == nil && out.Verdict == checker.Valid && !m.Keep {
-		return row, errors.Join(os.Remove(filepath.Join(folder, HistoryFile)), os.RemoveAll(filepath.Join(folder, ClusterDir)))
+		err = errors.Join(os.Remove(filepath.Join(folder, HistoryFile)), os.RemoveAll(filepath.Join(folder, ClusterDir)))
 	}
-	return row, nil
+	return row, err
 }
 
 // take takes in what became of the run.
 func (r *Row) take(out *Outcome) {
-	if r.Error == "" {
-		r.Verdict = out.Verdict
-	}
+	r.Verdict = out.Verdict
 	r.Txns, r.OK, r.Fail, r.Unknown, r.Checking = out.Txns, out.OK, out.Fail, out.Unknown, out.Checking
 	r.Faults, r.Effects = out.Faults, out.Effects
 	for _, result := range out.Results {
 		r.Checkers[result.Verdict]++
+		if result.Checker == (semantics.Checker{}).Name() {
+			r.takeValues(result.Counts)
+		}
 		if result.Verdict == checker.Unknown {
 			r.Found = append(r.Found, result.Checker+" gave up: "+result.Note)
 		}
@@ -186,6 +217,12 @@ func (r *Row) take(out *Outcome) {
 			r.Found = append(r.Found, fmt.Sprintf("%s (%d): %s", result.Checker, len(result.Anomalies), result.Anomalies[0]))
 		}
 	}
+}
+
+// takeValues takes in how strictly values were judged.
+func (r *Row) takeValues(counts map[string]int) {
+	bounds := counts[semantics.CountBounds]
+	r.Values, r.Beside, r.Bounds = counts[semantics.CountValues], counts[semantics.CountBeside]-bounds, bounds+counts[semantics.CountUnseen]
 }
 
 // keep writes the summary in one step, so that none is ever half.

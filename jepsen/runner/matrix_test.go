@@ -101,20 +101,74 @@ func TestAMatrixKeepsWhatIsNotValid(t *testing.T) {
 	require.Contains(t, page.String(), "- starting the cluster: no ports left")
 }
 
-// TestAMatrixThatCanNotRunEndsAtOnce: what would fail in every run.
-func TestAMatrixThatCanNotRunEndsAtOnce(t *testing.T) {
+// TestAMatrixThatCanNotRunGivesUp: what fails in every run is tried three times, and each of them is a row.
+func TestAMatrixThatCanNotRunGivesUp(t *testing.T) {
 	m := matrix(t, t.TempDir(), func() (Cluster, error) { return nil, kv.Errorf(kv.KindDenied, "not root") })
-	_, err := m.Run(t.Context())
+	s, err := m.Run(t.Context())
 	require.Equal(t, kv.KindDenied, kv.KindOf(err))
+	require.ErrorContains(t, err, "3 runs in a row could not be made")
+	require.ErrorContains(t, err, "not root")
+	require.Len(t, s.Rows, maxFailed)
+	require.Equal(t, checker.Invalid, s.Verdict())
+	m = matrix(t, t.TempDir(), nil)
 	m.Make = func(string, string, uint64, string) (Config, error) { return Config{}, errors.New("no such seed") }
-	_, err = m.Run(t.Context())
+	s, err = m.Run(t.Context())
 	require.ErrorContains(t, err, "no such seed")
+	require.Equal(t, "no such seed", s.Rows[2].Error)
 	m.Nemeses = nil
 	_, err = m.Run(t.Context())
 	require.ErrorContains(t, err, "needs a workload and a nemesis")
 	m = matrix(t, filepath.Join("matrix_test.go", "below"), nil)
 	_, err = m.Run(t.Context())
 	require.Equal(t, kv.KindInvalid, kv.KindOf(err))
+}
+
+// TestAMatrixGoesOnAfterARunThatCouldNotBeMade: it counts as not valid, and so does the matrix, but the others are made.
+func TestAMatrixGoesOnAfterARunThatCouldNotBeMade(t *testing.T) {
+	runs := 0
+	m := matrix(t, t.TempDir(), func() (Cluster, error) {
+		if runs++; runs != 3 {
+			return nil, kv.Errorf(kv.KindInvalid, "no ports left")
+		}
+		return start(t), nil
+	})
+	ctx, interrupt := context.WithCancel(t.Context())
+	m.Done = func(r Row) {
+		if r.Number == 4 {
+			interrupt()
+		}
+	}
+	s, err := m.Run(ctx)
+	require.ErrorContains(t, err, "interrupted after 5 runs")
+	require.Equal(t, checker.Invalid, s.Verdict())
+	for i, r := range s.Rows {
+		require.Equal(t, i != 2, r.Error != "")
+		require.Equal(t, i == 2, r.Verdict == checker.Valid, r.Found)
+	}
+	require.Positive(t, s.Rows[2].Values)
+	require.Contains(t, s.Totals().Weaker(), "values 0.00% were judged beside unknown outcomes")
+}
+
+// TestAMatrixGoesOnWithTheSameSettingsOnly: whatever differs is named.
+func TestAMatrixGoesOnWithTheSameSettingsOnly(t *testing.T) {
+	s := func(change func(*Summary)) *Summary {
+		s := &Summary{Workloads: []string{"bank"}, Nemeses: []string{"none"}, Seed: 1, Settings: map[string]string{"callers": "9"}}
+		change(s)
+		return s
+	}
+	same := func(*Summary) {}
+	require.Empty(t, s(same).otherThan(s(same)))
+	for want, change := range map[string]func(*Summary){
+		"seed 1, now 2":                    func(s *Summary) { s.Seed = 2 },
+		"workloads bank, now bank,session": func(s *Summary) { s.Workloads = []string{"bank", "session"} },
+		"nemeses none, now all":            func(s *Summary) { s.Nemeses = []string{"all"} },
+		`callers "9", now "3"`:             func(s *Summary) { s.Settings["callers"] = "3" },
+		`program "", now "another"`:        func(s *Summary) { s.Settings["program"] = "another" },
+		`callers "9", now ""`:              func(s *Summary) { s.Settings = nil },
+	} {
+		require.Equal(t, want, s(change).otherThan(s(same)))
+	}
+	require.Equal(t, `callers "", now "9"`, s(same).otherThan(s(func(s *Summary) { s.Settings = nil })))
 }
 
 // TestSummariesCount: more than one verdict of a hundred unknown is a failure, fewer are none.
@@ -136,6 +190,12 @@ func TestSummariesCount(t *testing.T) {
 		"4 unknown (1.33%)", "- regions: 3\n", "| kill-one | 4 | 2 more, 4 nodes killed |"} {
 		require.True(t, strings.Contains(page.String(), want), "%s in\n%s", want, page.String())
 	}
+	s.LeftOut = []LeftOut{{"kill-several", "takes at least 3 regions"}}
+	s.Rows[0].Values, s.Rows[0].Beside, s.Rows[0].Bounds = 200, 50, 1
+	page.Reset()
+	require.NoError(t, s.Markdown(&page))
+	require.Contains(t, page.String(), "- left out: nemesis kill-several: takes at least 3 regions\n")
+	require.Contains(t, page.String(), "of 200 values 25.00% were judged beside unknown outcomes, 0.50% by bounds alone.")
 	s.Rows = append(s.Rows, row("none", checker.Invalid, 0))
 	require.Equal(t, checker.Invalid, s.Verdict())
 }

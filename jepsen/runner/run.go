@@ -73,8 +73,9 @@ type driven struct {
 	loaded    time.Duration
 	// interrupted says that the load or the final reads were.
 	interrupted bool
-	watched     bool  // the cluster notices nodes that end
-	failed      error // what the cluster noticed
+	watched     bool     // the cluster notices nodes that end
+	failed      error    // what the cluster noticed
+	unread      []string // regions of the cluster that nobody asked
 }
 
 // drive loads the cluster under the nemesis, and reads in the end.
@@ -90,6 +91,9 @@ func (p *planned) drive(ctx context.Context, cluster Cluster, live *live) (*driv
 		return nil, kv.Errorf(kv.KindInvalid, "%w", err)
 	}
 	d := &driven{run: run}
+	if c, ok := cluster.(Partial); ok {
+		d.unread = c.Unread()
+	}
 	live.step("load")
 	began := time.Now()
 	d.load, d.disturbed = p.load(ctx, run, cluster, live)

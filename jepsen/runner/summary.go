@@ -15,6 +15,7 @@ const MaxUnknown = 0.01
 // Totals are the figures of all runs together.
 type Totals struct {
 	Runs, Txns, OK, Fail, Unknown int
+	Values, Beside, Bounds        int                     // as those of rows
 	Faults                        map[string]int          // by kind
 	Effects                       Effects                 // what they did
 	Verdicts                      map[checker.Verdict]int // of runs
@@ -28,6 +29,7 @@ func (s *Summary) Totals() Totals {
 	for i := range s.Rows {
 		r := &s.Rows[i]
 		t.Txns, t.OK, t.Fail, t.Unknown = t.Txns+r.Txns, t.OK+r.OK, t.Fail+r.Fail, t.Unknown+r.Unknown
+		t.Values, t.Beside, t.Bounds = t.Values+r.Values, t.Beside+r.Beside, t.Bounds+r.Bounds
 		t.Hours += r.Seconds / 3600
 		t.Verdicts[r.Verdict]++
 		for kind, n := range r.Faults {
@@ -51,6 +53,12 @@ func (t Totals) UnknownShare() float64 {
 		return 0
 	}
 	return float64(t.Checkers[checker.Unknown]) / float64(all)
+}
+
+// Weaker says which share of the values was judged less strictly than by the specification alone.
+func (t Totals) Weaker() string {
+	of := 100 / max(float64(t.Values), 1)
+	return fmt.Sprintf("of %d values %.2f%% were judged beside unknown outcomes, %.2f%% by bounds alone", t.Values, float64(t.Beside)*of, float64(t.Bounds)*of)
 }
 
 // Verdict of the matrix: unknown only if more than MaxUnknown of the verdicts are.
@@ -112,10 +120,14 @@ func (s *Summary) Markdown(w io.Writer) error {
 	fmt.Fprintf(&b, "# Runs of workloads under nemeses\n\nVerdict: **%s**. %d runs in %.2f hours, seeds %d to %d.\n\n",
 		s.Verdict(), t.Runs, t.Hours, s.Seed, s.Seed+uint64(max(t.Runs-1, 0)))
 	fmt.Fprintf(&b, "%d transactions: %d acknowledged, %d failed, %d of unknown outcome. ", t.Txns, t.OK, t.Fail, t.Unknown)
-	fmt.Fprintf(&b, "Of %d verdicts of single checkers %d are valid, %d invalid, %d unknown (%.2f%%).\n\n", t.Checkers[checker.Valid]+
+	fmt.Fprintf(&b, "Of %d verdicts of single checkers %d are valid, %d invalid, %d unknown (%.2f%%); ", t.Checkers[checker.Valid]+
 		t.Checkers[checker.Invalid]+t.Checkers[checker.Unknown], t.Checkers[checker.Valid], t.Checkers[checker.Invalid], t.Checkers[checker.Unknown], 100*t.UnknownShare())
+	b.WriteString(t.Weaker() + ".\n\n")
 	for _, name := range sortedKeys(s.Settings) {
 		fmt.Fprintf(&b, "- %s: %s\n", name, s.Settings[name])
+	}
+	for _, l := range s.LeftOut {
+		fmt.Fprintf(&b, "- left out: nemesis %s: %s\n", l.Nemesis, oneLine(l.Why))
 	}
 	b.WriteString("\n" + s.Table() + "\n## Faults\n\n| kind | times | what they did |\n| --- | --- | --- |\n")
 	for _, kind := range sortedKeys(t.Faults) {

@@ -3,7 +3,9 @@ package jepsen
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +36,8 @@ func (c *commands) allCommand() *cobra.Command {
 		Long: `Makes runs as theriac jepsen test does, of every workload under every nemesis in an order that the seed draws, again
 and again with other seeds, until --time-limit is over. It prints a line for each, and a table in the end, and keeps
 summary.json and summary.md in the folder --out; of runs that are not valid, and of all with --keep, history and logs
-too. After an interruption the same command goes on with the next run.
+too. After an interruption the same command, of the same build, goes on with the next run. Without --nemeses it says which
+it leaves out, and why. A run that can't be made counts as invalid; after three in a row it gives up.
 
 The exit code is 9 if a run is invalid, and 10 if none is but more than 1% of the checkers' verdicts are unknown.`,
 		Example: "  theriac jepsen all --time-limit 2h --each 20s --out matrix\n" +
@@ -85,12 +88,19 @@ func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
 			f.workloads = append(f.workloads, w.Name)
 		}
 	}
+	var left []runner.LeftOut
 	if f.nemeses == nil {
-		f.nemeses = c.possible(f)
+		f.nemeses, left = c.possible(f)
 	}
-	m := &runner.Matrix{Workloads: f.workloads, Nemeses: f.nemeses, TimeLimit: f.timeLimit, Seed: f.seed, Out: f.out, Keep: f.keep,
-		Settings: map[string]string{"regions": fmt.Sprint(f.regions), "rate": fmt.Sprintf("%g transactions a second", f.rate), "load of each run": f.each.String(),
-			"links": map[bool]string{true: "network namespaces", false: "proxies"}[f.namespaces]}}
+	for _, l := range left {
+		fmt.Fprintf(c.Err, "left out: nemesis %s: %s\n", l.Nemesis, l.Why)
+	}
+	settings, err := f.settings()
+	if err != nil {
+		return nil, err
+	}
+	m := &runner.Matrix{Workloads: f.workloads, Nemeses: f.nemeses, LeftOut: left, TimeLimit: f.timeLimit, Seed: f.seed, Out: f.out,
+		Keep: f.keep, Settings: settings}
 	line := c.progressLine(f.each)
 	m.Make = func(workload, names string, seed uint64, out string) (runner.Config, error) {
 		of := f.runFlags
@@ -124,19 +134,56 @@ func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
 	return m, nil
 }
 
-// possible are the nemeses that nodes of our own, this many, can be put under in the time of a run.
-func (c *commands) possible(f *allFlags) []string {
-	var names []string
+// settings are all that a run depends on beside its workload, nemesis and seed, this program included.
+func (f *allFlags) settings() (map[string]string, error) {
+	program, err := fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		"regions": fmt.Sprint(f.regions), "rate": fmt.Sprintf("%g transactions a second", f.rate), "callers": fmt.Sprint(f.workers),
+		"load of each run": f.each.String(), "links": map[bool]string{true: "network namespaces", false: "proxies"}[f.namespaces],
+		"program": program,
+	}, nil
+}
+
+// fingerprint tells this program from any other build: nodes are processes of it.
+func fingerprint() (string, error) {
+	name, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("finding this command: %w", err)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return "", fmt.Errorf("reading this command: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return "", fmt.Errorf("reading this command: %w", err)
+	}
+	return fmt.Sprintf("SHA-256 %x", sum.Sum(nil)[:8]), nil
+}
+
+// possible are the nemeses that nodes of our own, this many, can be put under in the time of a run, and those that they can't.
+func (c *commands) possible(f *allFlags) (names []string, left []runner.LeftOut) {
 	for _, e := range nemesis.List() {
 		if e.Name == nemesis.Partition || e.Name == nemesis.Kill {
 			continue // their kinds are in the list one by one
 		}
 		plan := nemesis.Plan{Seed: f.seed, Regions: regionNames[:f.regions], New: regionNames[len(regionNames)-spareRegions:], Kinds: []string{e.Name}, Duration: f.each}
-		if _, err := plan.Schedule(); err == nil && c.able(plan.Kinds) == nil {
-			names = append(names, e.Name)
+		_, err := plan.Schedule()
+		if err == nil {
+			err = c.able(plan.Kinds)
 		}
+		if err != nil {
+			why := strings.TrimPrefix(strings.Join(strings.Fields(err.Error()), " "), "nemesis "+e.Name)
+			left = append(left, runner.LeftOut{Nemesis: e.Name, Why: strings.TrimLeft(why, ": ")})
+			continue
+		}
+		names = append(names, e.Name)
 	}
-	return names
+	return names, left
 }
 
 func tellRow(r *runner.Row) string {
@@ -152,8 +199,8 @@ func tellRow(r *runner.Row) string {
 
 func totals(s *runner.Summary) string {
 	t := s.Totals()
-	return fmt.Sprintf("%s: %d runs in %.2f hours, %d valid, %d invalid, %d unknown; %d transactions, %d faults; %.2f%% of the checkers' verdicts are unknown\n",
-		s.Verdict(), t.Runs, t.Hours, t.Verdicts[checker.Valid], t.Verdicts[checker.Invalid], t.Verdicts[checker.Unknown], t.Txns, total(t.Faults), 100*t.UnknownShare())
+	return fmt.Sprintf("%s: %d runs in %.2f hours, %d valid, %d invalid, %d unknown; %d transactions, %d faults; %.2f%% of the checkers' verdicts are unknown; %s\n",
+		s.Verdict(), t.Runs, t.Hours, t.Verdicts[checker.Valid], t.Verdicts[checker.Invalid], t.Verdicts[checker.Unknown], t.Txns, total(t.Faults), 100*t.UnknownShare(), t.Weaker())
 }
 
 func writePage(name string, s *runner.Summary) error {

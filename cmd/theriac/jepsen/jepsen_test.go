@@ -325,22 +325,54 @@ func TestAllRunsPairs(t *testing.T) {
 	}
 }
 
-// TestNemesesOfAMatrix: without names, those that a cluster of this size and runs of this length allow.
+// TestNemesesOfAMatrix: without names, those that a cluster of this size and runs of this length allow. The others are
+// told with the reason.
 func TestNemesesOfAMatrix(t *testing.T) {
 	c := &commands{Options{Able: processes{}}}
 	f := &allFlags{runFlags: runFlags{regions: 1, seed: 1}, each: minute}
-	require.NotContains(t, c.possible(f), "partition-halves")
-	require.Contains(t, c.possible(f), "kill-one")
+	possible := func() []string {
+		names, left := c.possible(f)
+		require.Len(t, append(names, make([]string, len(left))...), len(nemesis.List())-2, "each is in one of the lists")
+		return names
+	}
+	require.NotContains(t, possible(), "partition-halves")
+	require.Contains(t, possible(), "kill-one")
+	_, left := c.possible(f)
+	require.Contains(t, left, runner.LeftOut{Nemesis: "kill-several", Why: "takes at least 3 regions, here are 1"})
 	f.regions = 3
 	for _, want := range []string{"none", "all", "partition-halves", "pause"} {
-		require.Contains(t, c.possible(f), want)
+		require.Contains(t, possible(), want)
 	}
-	require.NotContains(t, c.possible(f), "partition")
+	require.NotContains(t, possible(), "partition")
 	c.Able = nil
-	require.Equal(t, []string{"none"}, c.possible(f))
+	require.Equal(t, []string{"none"}, possible())
 	c.Able = processes{}
 	f.each = second
-	require.Equal(t, []string{"none"}, c.possible(f))
+	require.Equal(t, []string{"none"}, possible())
+}
+
+// TestWhatIsLeftOutIsTold: on the terminal and in the summary; and a name that a user gave is refused instead.
+func TestWhatIsLeftOutIsTold(t *testing.T) {
+	t.Chdir(t.TempDir())
+	o := Options{Open: honest}
+	line := "all --workloads counter --each 2s --time-limit 1s --regions 2 --out matrix"
+	code, stdout, stderr := exec(t, o, line)
+	require.Equal(t, cli.ExitOK, code, stdout+stderr)
+	require.Contains(t, stderr, "left out: nemesis partition-bridge: takes at least 3 regions, here are 2\n")
+	require.Contains(t, stderr, "left out: nemesis pause: this cluster can't pause nodes\n")
+	page, err := os.ReadFile(filepath.Join("matrix", summaryPage))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "- left out: nemesis partition-bridge: ")
+	text, err := os.ReadFile(filepath.Join("matrix", runner.SummaryFile))
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"nemesis": "partition-bridge",`)
+
+	code, _, stderr = exec(t, Options{Open: honest, Able: cutter{}}, line+" --nemeses none,partition-bridge")
+	require.Equal(t, cli.ExitUsage, code)
+	require.Contains(t, stderr, "partition-bridge takes at least 3 regions")
+	code, _, stderr = exec(t, o, line+" --workers 3")
+	require.Equal(t, cli.ExitUsage, code)
+	require.Contains(t, stderr, `with other settings (callers "9", now "3")`)
 }
 
 const second, minute = 1e9, 60e9
