@@ -58,9 +58,11 @@ func (c *Cluster) FillDisk(ctx context.Context, region string) error {
 		n.full.Store(true)
 		n.process.excused.Store(true)
 		if c.options.DiskBytes > 0 {
-			return fill(n.filler())
+			if err := fill(n.filler()); err != nil || !c.options.TestFaults {
+				return err
+			}
 		}
-		return c.setRoom(ctx, n)
+		return c.setRoom(ctx, n) // beside a disk that is full, since its node may go on for long in what it has reserved
 	})
 }
 
@@ -74,8 +76,11 @@ func (c *Cluster) FreeDisk(ctx context.Context, region string) error {
 			if err := os.Remove(n.filler()); err != nil {
 				return err
 			}
-		} else if err := c.setRoom(ctx, n); err != nil {
-			return err
+		}
+		if c.options.TestFaults {
+			if err := c.setRoom(ctx, n); err != nil {
+				return err
+			}
 		}
 		if n.paused {
 			return nil // Resume looks after it
@@ -84,7 +89,7 @@ func (c *Cluster) FreeDisk(ctx context.Context, region string) error {
 	})
 }
 
-// setRoom tells a node whether its disk is full, where it takes a quota. The caller holds mu.
+// setRoom tells a node whether its disk is full. It takes Options.TestFaults. The caller holds mu.
 func (c *Cluster) setRoom(ctx context.Context, n *node) error {
 	room := "-1"
 	if n.full.Load() {
@@ -154,7 +159,7 @@ func (c *Cluster) disturb(ctx context.Context, n *node) error {
 			return err
 		}
 	}
-	if c.options.DiskBytes > 0 || !n.full.Load() && !n.process.roomSet {
+	if !c.options.TestFaults || !n.full.Load() && !n.process.roomSet {
 		return nil
 	}
 	if n.full.Load() {

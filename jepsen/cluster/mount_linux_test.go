@@ -25,7 +25,7 @@ func TestRootThatMayNotMountGetsQuotas(t *testing.T) {
 	o = Options{}
 	require.NoError(t, o.prepare([]string{"disk-full"}, func(int64) error { return nil }))
 	require.EqualValues(t, DefaultDisk, o.DiskBytes)
-	require.False(t, o.TestFaults)
+	require.True(t, o.TestFaults)
 }
 
 func TestTheProbeLeavesNothing(t *testing.T) {
