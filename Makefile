@@ -16,6 +16,10 @@ KILLS ?= 2000
 CUTS ?= 20000
 LIMIT ?= 0
 SEED ?= 0
+# Where make sim, mutants and torture write their results; by default what was recorded is replaced by complete
+# runs only: make sim writes none, make torture with less than all kills and cuts writes to bin.
+RESULT ?=
+TORTURED = $(if $(filter 2000-20000-0,$(KILLS)-$(CUTS)-$(LIMIT)),docs/results/torture.md,bin/torture/report.md)
 # How many seeds make sim runs, from SEED on, on how many processes; which workload (empty: drawn by each).
 SEEDS ?= $(if $(filter-out 0,$(SEED)),1,50)
 PROCS ?= $(shell getconf _NPROCESSORS_ONLN)
@@ -57,9 +61,10 @@ jepsen: build ## workloads on real nodes that are disturbed, for JEPSEN (default
 	rm -rf bin/jepsen && bin/theriac jepsen all --time-limit $(JEPSEN) --each 8s --seed $$(date +%s) --out bin/jepsen \
 		--workloads bank,causal,counter,mixed,session --nemeses partition-halves+kill-one,partition-oneway+pause,slow+kill-all
 
-sim: ## simulate clusters under faults: SEEDS=n new seeds, or SEED=x again, WORKLOAD=name
-	go test ./jepsen/sim -run '^TestSeeds$$' -count=1 -timeout 0 -seeds $(SEEDS) -seed $(SEED) -procs $(PROCS) \
-		-workload '$(WORKLOAD)' -out $(CURDIR)/bin/sim
+sim: ## simulate clusters under faults: SEEDS=n new seeds, or SEED=x again, WORKLOAD=name, RESULT=file for a summary
+	go test ./jepsen/sim -run '^TestSeeds$$' -v -count=1 -timeout 0 -seeds $(SEEDS) -seed $(SEED) -procs $(PROCS) \
+		-workload '$(WORKLOAD)' -out $(CURDIR)/bin/sim $(if $(RESULT),-report $(abspath $(RESULT))) \
+		| grep --line-buffered -Ev '^(=== RUN|--- |PASS|FAIL|ok )'
 
 bench: ## measure the figures of docs/benchmarks.md, each beside its limit, and write them there
 	go run ./bench/cmd -write docs/benchmarks.md
@@ -70,12 +75,11 @@ bench-compare: ## Go benchmarks of commit OLD (default HEAD) and of this tree: B
 cover: ## write bin/cover.html: which statements the tests of all packages run
 	mkdir -p bin && go test -coverpkg=./... -coverprofile=bin/cover.out ./... && go tool cover -html=bin/cover.out -o bin/cover.html
 
-mutants: ## catch every mutant (deliberate faults in the database) by the simulation, or MUTANT=name; writes docs/results/mutants.md
-	mkdir -p docs/results
+mutants: ## catch every mutant (deliberate faults in the database) by the simulation, or MUTANT=name; all of them: docs/results/mutants.md
 	go test -tags mutants ./jepsen/sim -run '^TestMutants$$' -count=1 -v -timeout 0 -mutant '$(MUTANT)' \
-		$(if $(MUTANT),,-table $(CURDIR)/docs/results/mutants.md)
+		$(if $(MUTANT),,-table $(abspath $(or $(RESULT),docs/results/mutants.md)))
 
-torture: ## kill -9 real nodes and cut the power of simulated ones: KILLS=2000 CUTS=20000 SEED=x LIMIT=2h
-	mkdir -p docs/results bin/torture
+torture: ## kill -9 real nodes and cut the power of simulated ones: KILLS=2000 CUTS=20000 SEED=x LIMIT=2h RESULT=file
+	mkdir -p bin/torture
 	go test ./jepsen/torture -run '^(TestKills|TestCuts)$$' -count=1 -v -timeout 0 -kills $(KILLS) -cuts $(CUTS) -seed $(SEED) \
-		-limit $(LIMIT) -loud -keep $(CURDIR)/bin/torture -report $(CURDIR)/docs/results/torture.md
+		-limit $(LIMIT) -loud -keep $(CURDIR)/bin/torture -report $(abspath $(or $(RESULT),$(TORTURED)))

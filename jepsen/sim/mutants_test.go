@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,9 +73,11 @@ func wrongs(failures []Failure) []Failure {
 // TestMutants: every mutant is noticed by one of the checks that the table names, within its number of
 // seeds, and the same seeds without a mutant show nothing.
 func TestMutants(t *testing.T) {
+	all := chosen(t)
+	require.True(t, *tableFlag == "" || len(all) == len(mutant.All()), "a table is of all mutants, here are %d", len(all))
 	hunt := &hunt{folder: t.TempDir(), controls: map[control]*sync.Once{}, clean: map[control]seedEnd{}}
 	t.Run("all", func(t *testing.T) {
-		for _, m := range chosen(t) {
+		for _, m := range all {
 			t.Run(string(m.Name), func(t *testing.T) {
 				t.Parallel()
 				hunt.catch(t, m)
@@ -241,13 +244,15 @@ func (h *hunt) table() string {
 		place[m.Name] = i
 	}
 	slices.SortFunc(h.caught, func(a, b catch) int { return place[a.Name] - place[b.Name] })
+	survived := maps.Clone(place)
 	for _, c := range h.caught {
+		delete(survived, c.Name)
 		seconds += c.Seconds
 		if c.Kind == mutant.Protocol {
 			protocol++
 		}
 	}
-	fmt.Fprintf(&b, tableHead, strings.TrimSpace(string(commit)), len(h.caught), len(place), protocol, seconds)
+	fmt.Fprintf(&b, tableHead, strings.TrimSpace(string(commit)), len(h.caught), len(place), protocol, seconds, survivors(survived))
 	for _, c := range h.caught {
 		by := strings.Join(c.By, ", ")
 		if len(c.Others) > 0 {
@@ -258,11 +263,38 @@ func (h *hunt) table() string {
 	return b.String()
 }
 
+// survivors says which mutants nothing has caught.
+func survivors(of map[mutant.Name]int) string {
+	if len(of) == 0 {
+		return "None survived."
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		names = append(names, "`"+string(name)+"`")
+	}
+	return "**Not caught: " + strings.Join(names, ", ") + ".**"
+}
+
+// TestTheTableNamesWhatSurvived: a mutant that was not caught is in no row, and is named above them.
+func TestTheTableNamesWhatSurvived(t *testing.T) {
+	all := mutant.All()
+	var h hunt
+	for _, m := range all[1:] {
+		h.caught = append(h.caught, catch{Mutant: m, By: []string{"causal"}})
+	}
+	require.Contains(t, h.table(), "**Not caught: `"+string(all[0].Name)+"`.**")
+	require.NotContains(t, h.table(), "| `"+string(all[0].Name)+"` |")
+	h.caught = append(h.caught, catch{Mutant: all[0], By: []string{"causal"}})
+	require.Contains(t, h.table(), "None survived.")
+}
+
 const tableHead = `# Mutants and what caught them
 
 Written by ` + "`make mutants`" + ` at commit %s: %d of %d mutants were caught, %d of them changed protocol decisions; the seeds
 took %.0f s together, controls not counted. [Testing](../guides/testing.md#mutants) says what this is. A seed is ` +
 	`4 simulated minutes of a cluster; "seeds" is how many were needed, of how many there may be.
+
+%s
 
 | mutant | kind | what it breaks | where | caught by | seeds | seconds |
 | --- | --- | --- | --- | --- | --- | --- |

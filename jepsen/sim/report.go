@@ -66,12 +66,8 @@ func (r *Report) fail(check, text string) {
 
 // String tells the run in a line.
 func (r *Report) String() string {
-	faults := 0
-	for _, n := range r.Faults {
-		faults += n
-	}
 	return fmt.Sprintf("seed %d: %s, %d regions, %d transactions in %d groups, %d faults of %d kinds, %d steps checked; %v in %.1f s of a core, %.0f times real time",
-		r.Seed, r.Workload, r.Regions, r.Txns, r.Records, faults, len(r.Faults), r.Calls, r.Simulated.Round(time.Second), r.CPU.Seconds(), r.Ratio())
+		r.Seed, r.Workload, r.Regions, r.Txns, r.Records, sum(r.Faults), len(r.Faults), r.Calls, r.Simulated.Round(time.Second), r.CPU.Seconds(), r.Ratio())
 }
 
 // Save writes what helps to understand a run into a folder.
@@ -108,6 +104,7 @@ func saveHistory(name string, h *history.History) error {
 // Summary is what came of several seeds.
 type Summary struct {
 	Seeds     int
+	First     uint64 // the smallest seed
 	Txns      int
 	Records   int
 	Calls     int
@@ -115,13 +112,20 @@ type Summary struct {
 	CPU       time.Duration
 	Reached   map[string]int // in how many seeds
 	Workloads map[string]int
+	Faults    map[string]int // by kind, in all seeds together
+	Regions   map[int]int    // how many seeds had so many
 	Failed    []*Report
 }
 
 // Add takes a seed in.
 func (s *Summary) Add(r *Report) {
 	if s.Reached == nil {
-		s.Reached, s.Workloads = map[string]int{}, map[string]int{}
+		s.Reached, s.Workloads, s.Faults, s.Regions, s.First = map[string]int{}, map[string]int{}, map[string]int{}, map[int]int{}, r.Seed
+	}
+	s.First = min(s.First, r.Seed)
+	s.Regions[r.Regions]++
+	for kind, n := range r.Faults {
+		s.Faults[kind] += n
 	}
 	s.Seeds++
 	s.Txns, s.Records, s.Calls = s.Txns+r.Txns, s.Records+r.Records, s.Calls+r.Calls
@@ -149,16 +153,94 @@ func (s *Summary) Missing() (out []string) {
 func (s *Summary) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d seeds, %d failed; %d transactions in %d groups, %d steps checked; %v simulated in %.1f s of a core, %.0f times real time\n",
-		s.Seeds, len(s.Failed), s.Txns, s.Records, s.Calls, s.Simulated.Round(time.Second), s.CPU.Seconds(), s.Simulated.Seconds()/max(s.CPU.Seconds(), 1e-9))
+		s.Seeds, len(s.Failed), s.Txns, s.Records, s.Calls, s.Simulated.Round(time.Second), s.CPU.Seconds(), s.ratio())
 	for _, kind := range []struct {
 		title string
 		of    map[string]int
-	}{{"workloads", s.Workloads}, {"reached, in so many seeds", s.Reached}} {
+	}{{"workloads, in so many seeds", s.Workloads}, {"faults, so many in all", s.Faults}, {"reached, in so many seeds", s.Reached}} {
 		fmt.Fprintf(&b, "%s:\n", kind.title)
-		names := slices.SortedFunc(maps.Keys(kind.of), func(x, y string) int { return cmp.Or(kind.of[y]-kind.of[x], strings.Compare(x, y)) })
-		for _, name := range names {
+		for _, name := range byCount(kind.of) {
 			fmt.Fprintf(&b, "%7d  %s\n", kind.of[name], name)
 		}
 	}
 	return b.String()
+}
+
+// ratio is how much faster than the simulated time the runs were, on one core.
+func (s *Summary) ratio() float64 { return s.Simulated.Seconds() / max(s.CPU.Seconds(), 1e-9) }
+
+// byCount are the names with the highest counts first.
+func byCount(of map[string]int) []string {
+	return slices.SortedFunc(maps.Keys(of), func(x, y string) int { return cmp.Or(of[y]-of[x], strings.Compare(x, y)) })
+}
+
+// Verdict is the last line of a run of so many seeds: whether one failed, and how to run those again.
+func (s *Summary) Verdict(asked int) string {
+	missing := s.Missing()
+	var parts []string
+	if n := len(s.Failed); n > 0 {
+		var again []string
+		for _, r := range s.Failed[:min(n, maxReplays)] {
+			again = append(again, r.Command())
+		}
+		if n > maxReplays {
+			again = append(again, fmt.Sprintf("and %d more", n-maxReplays))
+		}
+		parts = append(parts, fmt.Sprintf("%d of %s failed; replay: %s", n, seeds(asked), strings.Join(again, "; ")))
+	}
+	if s.Seeds < asked {
+		parts = append(parts, fmt.Sprintf("%d of %s came to no end", asked-s.Seeds, seeds(asked)))
+	}
+	if len(missing) > 0 {
+		parts = append(parts, fmt.Sprintf("%d paths that so many seeds should come through were not reached", len(missing)))
+	}
+	if len(parts) == 0 {
+		return seeds(asked) + ", none failed"
+	}
+	return strings.Join(parts, "; ")
+}
+
+// maxReplays commands are told in one line.
+const maxReplays = 10
+
+func seeds(n int) string {
+	if n == 1 {
+		return "1 seed"
+	}
+	return fmt.Sprintf("%d seeds", n)
+}
+
+// Markdown is the summary as a page of the documentation. made says how it was made.
+func (s *Summary) Markdown(asked int, made string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Simulation\n\n%s [Testing](../guides/testing.md#simulating-the-database-itself) says what a seed is.\n\n**%s.**\n\n", made, s.Verdict(asked))
+	b.WriteString("| what | how much |\n| --- | ---: |\n")
+	for _, row := range [][2]any{
+		{"seeds", s.Seeds}, {"first seed", s.First}, {"simulated time", s.Simulated.Round(time.Second)}, {"transactions", s.Txns}, {"groups committed", s.Records},
+		{"steps checked", s.Calls}, {"faults", sum(s.Faults)}, {"processor time", s.CPU.Round(time.Second)}, {"times real time, on one core", fmt.Sprintf("%.0f", s.ratio())},
+	} {
+		fmt.Fprintf(&b, "| %v | %v |\n", row[0], row[1])
+	}
+	b.WriteString("\n| regions | seeds |\n| ---: | ---: |\n")
+	for _, n := range slices.Sorted(maps.Keys(s.Regions)) {
+		fmt.Fprintf(&b, "| %d | %d |\n", n, s.Regions[n])
+	}
+	for _, t := range []struct {
+		head string
+		of   map[string]int
+	}{{"workload | seeds", s.Workloads}, {"kind of fault | times", s.Faults}, {"reached | seeds", s.Reached}} {
+		fmt.Fprintf(&b, "\n| %s |\n| --- | ---: |\n", t.head)
+		for _, name := range byCount(t.of) {
+			fmt.Fprintf(&b, "| %s | %d |\n", name, t.of[name])
+		}
+	}
+	return b.String()
+}
+
+func sum(of map[string]int) int {
+	all := 0
+	for _, n := range of {
+		all += n
+	}
+	return all
 }

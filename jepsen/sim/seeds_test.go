@@ -32,6 +32,7 @@ var (
 	procsFlag    = flag.Int("procs", 1, "processes to spread the seeds over, each of which has one processor")
 	outFlag      = flag.String("out", "", "folder for what failing seeds leave; empty: one for temporary files")
 	keepFlag     = flag.Bool("keep", false, "keep what every seed leaves, not only the failing ones")
+	reportFlag   = flag.String("report", "", "write the summary to this file, as markdown")
 	partFlag     = flag.String("part", "", "K/N: run each N-th seed from the K-th on, and write reports to standard output as JSON (a process of -procs)")
 )
 
@@ -47,6 +48,7 @@ func TestSeeds(t *testing.T) {
 		runPart(t, base)
 		return
 	}
+	fmt.Println("A seed is one simulated cluster: everything that befalls it, and what callers do, is drawn from that number.")
 	fmt.Printf("seeds from %d on: go test ./jepsen/sim -run TestSeeds -seed %d -seeds %d\n", base, base, *seedsFlag)
 	var sum Summary
 	began := time.Now()
@@ -59,10 +61,27 @@ func TestSeeds(t *testing.T) {
 		spread(t, &sum, base)
 	}
 	fmt.Printf("%sin %v\n", sum.String(), time.Since(began).Round(time.Second))
-	require.Equal(t, *seedsFlag, sum.Seeds, "seeds that came to an end")
 	for _, missing := range sum.Missing() {
 		t.Error(missing)
 	}
+	if *reportFlag != "" {
+		require.NoError(t, os.WriteFile(*reportFlag, []byte(sum.Markdown(*seedsFlag, made(t, base))), 0o644)) //nolint:gosec // a page of the documentation
+	}
+	if sum.Seeds < *seedsFlag {
+		t.Fail()
+	}
+	fmt.Println(sum.Verdict(*seedsFlag))
+}
+
+// made says how a summary was made.
+func made(t *testing.T, base uint64) string {
+	commit, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12").Output()
+	require.NoError(t, err)
+	command := fmt.Sprintf("make sim SEEDS=%d SEED=%d", *seedsFlag, base)
+	if *workloadFlag != "" {
+		command += " WORKLOAD=" + *workloadFlag
+	}
+	return fmt.Sprintf("Written by `%s` at commit %s.", command, strings.TrimSpace(string(commit)))
 }
 
 // options of a seed. Where little is asked for (go test -short) a run is a short one.
@@ -224,6 +243,25 @@ func TestAProcessThatEndsEarlyIsNoticed(t *testing.T) {
 	require.EqualValues(t, 9, began)
 	require.Len(t, got, 1)
 	require.Equal(t, "=== RUN TestSeeds\npanic: causal: x\n", rest)
+}
+
+func TestTheLastLineSaysWhetherASeedFailed(t *testing.T) {
+	var sum Summary
+	sum.Add(&Report{Seed: 8, Regions: 3, Workload: "bank", Faults: map[string]int{"kill-one": 4}})
+	sum.Add(&Report{Seed: 7, Regions: 5, Workload: "bank", Faults: map[string]int{"kill-one": 1, "slow": 2}})
+	require.Equal(t, "2 seeds, none failed", sum.Verdict(2))
+	require.Equal(t, "1 of 3 seeds came to no end", sum.Verdict(3))
+	sum.Add(&Report{Seed: 9, Asked: "bank", Failures: []Failure{{"causal", "x"}}})
+	require.Equal(t, "1 of 3 seeds failed; replay: make sim SEED=9 WORKLOAD=bank", sum.Verdict(3))
+	for range maxReplays {
+		sum.Add(&Report{Seed: 9, Failures: []Failure{{"causal", "x"}}})
+	}
+	require.Contains(t, sum.Verdict(13), "make sim SEED=9; and 1 more; ")
+	require.Contains(t, sum.Verdict(13), "paths that so many seeds should come through were not reached")
+	page := sum.Markdown(13, "Written by hand.")
+	for _, line := range []string{"# Simulation", "Written by hand.", "| seeds | 13 |", "| first seed | 7 |", "| kill-one | 5 |", "| slow | 2 |", "| 3 | 1 |", "| bank | 2 |"} {
+		require.Contains(t, page, line)
+	}
 }
 
 // What a failing seed leaves can be read again.
