@@ -68,16 +68,11 @@ const (
 	leastTxns = 50
 )
 
-// Of the values judged, these shares must be judged in full, which is where no transaction of unknown outcome can
-// matter. Cut links leave few of those: 0.97 and more of the values were judged in full. A crash may leave many, and takes back
-// what had durability applied: then hardly a read of the bank's accounts is certain until the end, in one run only 0.04 were.
-// What was read before the first fault is; that is a twentieth at least, since a fault begins after a tenth of its slot.
-// However long a run goes on after it, so many values show something.
-const (
-	inFullGentle  = 0.5
-	inFullCrashes = 0.05
-	enoughInFull  = 300
-)
+// inFullShare is of the values that must be judged by the time of the first fault that is not gentle, or of the first
+// call of unknown outcome: so many must be judged in full, which is where no such call can matter. Until then all are. After
+// it there may be none: a crash takes back what had durability applied, and one lost answer leaves the bank's accounts open to the end.
+// Then a value must be one of those that are possible; where that says no more than its bounds, it does not count as judged.
+const inFullShare = 0.5
 
 // minimum is what a run must have done for its verdicts to mean anything.
 func (w *Workload) minimum(h *history.History) minimums {
@@ -124,11 +119,23 @@ func mean(of []float64) float64 {
 
 // inFull adds the minimum of values judged in full, from that of all judged.
 func (w *Workload) inFull(h *history.History, least map[string]int) {
-	share := inFullGentle
-	if slices.ContainsFunc(h.Faults, func(f history.Fault) bool { return !gentle(f.Kind) }) {
-		share = inFullCrashes
+	from, to := loadTime(h)
+	first := to
+	for i := range h.Txns {
+		if t := &h.Txns[i]; t.Outcome == history.Unknown {
+			first = min(first, t.Start)
+		}
 	}
-	least[semantics.CountInFull] = min(atLeastOne(float64(least[semantics.CountJudged])*share), enoughInFull)
+	for _, f := range h.Faults {
+		if !gentle(f.Kind) {
+			first = min(first, f.Start)
+		}
+	}
+	share := inFullShare
+	if to > from {
+		share *= float64(max(first, from)-from) / float64(to-from)
+	}
+	least[semantics.CountInFull] = atLeastOne(float64(least[semantics.CountJudged]) * share)
 }
 
 // gentle reports whether faults of a kind keep no node from answering its callers.
