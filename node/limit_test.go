@@ -132,7 +132,7 @@ func TestWithoutALimitNothingIsDropped(t *testing.T) {
 	require.Equal(t, int64(2*DefaultLogLimit), c.LogLimit, "never below what is kept anyway")
 }
 
-// TestCallsAreRefusedWhileTheDataIsTakenAnew holds the gate as a renewal does.
+// TestCallsAreRefusedWhileTheDataIsTakenAnew shuts the gate as a renewal does.
 func TestCallsAreRefusedWhileTheDataIsTakenAnew(t *testing.T) {
 	n, err := Start(t.Context(), config(vfs.NewMem(), "eu"))
 	require.NoError(t, err)
@@ -140,7 +140,7 @@ func TestCallsAreRefusedWhileTheDataIsTakenAnew(t *testing.T) {
 	n.current.Load().leftBehind("this region fell behind")
 	require.ErrorIs(t, n.Refused(), kv.ErrReadOnly)
 	require.ErrorContains(t, n.Refused(), "write elsewhere")
-	n.gate.Lock()
+	n.gate.shut()
 	calls := map[string]func() error{
 		"Do":      func() error { _, err := n.Do(t.Context(), kv.Request{}); return err },
 		"Begin":   func() error { _, _, err := n.Begin(t.Context(), kv.Begin{}); return err },
@@ -169,7 +169,7 @@ func TestCallsAreRefusedWhileTheDataIsTakenAnew(t *testing.T) {
 	require.True(t, stats.Behind)
 	require.True(t, stats.Renewing)
 	n.TruncateLog(t.Context())
-	n.gate.Unlock()
+	n.gate.open()
 	stats = n.Stats()
 	require.True(t, stats.Behind)
 	require.False(t, stats.Renewing)

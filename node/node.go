@@ -13,9 +13,9 @@ import (
 type Node struct {
 	config  Config
 	current atomic.Pointer[run]
-	// gate is held for reading by every call, and for writing while the run is replaced: no call ever
-	// meets a store that is being emptied.
-	gate  sync.RWMutex
+	// gate is entered by every call, and shut while the run is replaced: no call ever meets a store that
+	// is being emptied.
+	gate  *gate
 	began chan error // buffered; what came of the first attempt to take writes
 
 	cancel  context.CancelFunc
@@ -31,7 +31,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	door := newDoor(config.Transport)
 	config.Transport = door
 	background, cancel := context.WithCancel(context.Background())
-	n := &Node{config: config, began: make(chan error, 1), cancel: cancel}
+	n := &Node{config: config, gate: newGate(), began: make(chan error, 1), cancel: cancel}
 	n.running.Go(func() { door.serve(background) })
 	r, err := newRun(ctx, config, 0)
 	if err != nil {
@@ -93,10 +93,10 @@ func (n *Node) stopRunning() {
 
 // enter returns what serves at the moment, and what to call when done with it; nil: nothing does.
 func (n *Node) enter() (*run, func()) {
-	if !n.gate.TryRLock() {
+	if !n.gate.enter() {
 		return nil, nil
 	}
-	return n.current.Load(), n.gate.RUnlock
+	return n.current.Load(), n.gate.leave
 }
 
 // through makes a call of whatever serves at the moment.
@@ -105,7 +105,7 @@ func through[T any](n *Node, call func(*run) (T, error)) (out T, err error) {
 	if err != nil {
 		return out, err
 	}
-	defer n.gate.RUnlock()
+	defer n.gate.leave()
 	out, err = call(r)
 	if r.forked.Load() != nil { // what was done meanwhile is only here
 		var none T
@@ -114,14 +114,14 @@ func through[T any](n *Node, call func(*run) (T, error)) (out T, err error) {
 	return out, err
 }
 
-// open is enter for calls: the caller unlocks the gate, unless there is an error.
+// open is enter for calls: the caller leaves the gate, unless there is an error.
 func (n *Node) open() (*run, error) {
-	if !n.gate.TryRLock() {
+	if !n.gate.enter() {
 		return nil, n.errRenewing()
 	}
 	r := n.current.Load()
 	if r.forked.Load() != nil {
-		n.gate.RUnlock()
+		n.gate.leave()
 		return nil, r.errForked()
 	}
 	return r, nil
@@ -133,7 +133,7 @@ func (n *Node) Do(ctx context.Context, req kv.Request) (resp kv.Response, err er
 	if err != nil {
 		return resp, err
 	}
-	defer n.gate.RUnlock()
+	defer n.gate.leave()
 	resp, err = r.Do(ctx, req)
 	if r.forked.Load() != nil {
 		return kv.Response{}, r.errForked().WithOutcome(kv.OutcomeUnknown)

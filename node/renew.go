@@ -56,7 +56,7 @@ func (n *Node) keepUp(ctx context.Context) {
 func (n *Node) renew(ctx context.Context, old *run, b replication.Behind) error {
 	old.config.logf("stopping to take all data anew from region %d", b.Source)
 	old.exposure.Stop() // ends the waits of calls
-	n.gate.Lock()
+	n.gate.shut()
 	if err := old.retire(ctx, b.Missing); err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (n *Node) renew(ctx context.Context, old *run, b replication.Behind) error 
 		return err
 	}
 	n.current.Store(r)
-	n.gate.Unlock()
+	n.gate.open()
 	r.begin(n.tellBegan)
 	return nil
 }
