@@ -38,6 +38,13 @@ func (d *disk) setSlow(by time.Duration) {
 	d.slow = by
 }
 
+// isSlow reports whether syncs of the log take time.
+func (d *disk) isSlow() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.slow > 0
+}
+
 // fail has each write and sync of the log fail from now on.
 func (d *disk) fail(err syscall.Errno) {
 	d.mu.Lock()

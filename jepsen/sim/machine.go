@@ -140,7 +140,7 @@ func (m *machine) config(l *life, founds bool) node.Config {
 		Addresses: node.Addresses{Peer: m.name},
 		LogAge:    p.LogAge, LogBytes: p.LogBytes, LogLimit: p.LogLimit,
 		CacheBytes: 1 << 20, LeafCacheBytes: p.LeafCache, MemTableBytes: p.MemTable, RemovalLeaves: p.RemovalLeaves,
-		Log:   logWriter{m},
+		Log:   logWriter{m, l.disk},
 		Fatal: func(err error) { m.gaveUp(l, err) },
 		Core: func(start causal.Start, c *causal.Machine) replication.Core {
 			return m.watch.begin(l, start, c)
@@ -267,13 +267,22 @@ func (m *machine) status(ctx context.Context) (kv.Status, bool) {
 }
 
 // logWriter takes a node's log lines.
-type logWriter struct{ m *machine }
+type logWriter struct {
+	m    *machine
+	disk *disk // the node's
+}
+
+// What a region does that fell behind; its store closes, and others open, though syncs take long.
+const (
+	takenAnew       = "data taken anew after falling behind"
+	takenAnewSlowly = takenAnew + ", on a slow disk"
+)
 
 // signs are what log lines say of paths that were taken.
 var signs = []struct{ text, means string }{
 	{"its records wait; correct the clocks", "records paused by skew"},
 	{"most regions find this node's clock", "writes refused for a clock that is ahead"},
-	{"stopping to take all data anew", "data taken anew after falling behind"},
+	{"stopping to take all data anew", takenAnew},
 	{"has not reported records that the log no longer holds", "log dropped though a region lacks it"},
 	{"no writes are taken:", "region fell behind"},
 	{"this region catches up again", "region that fell behind caught up"},
@@ -293,6 +302,9 @@ func (w logWriter) Write(b []byte) (int, error) {
 	for _, s := range signs {
 		if strings.Contains(line, s.text) {
 			w.m.world.reach.count(s.means)
+			if s.means == takenAnew && w.disk.isSlow() {
+				w.m.world.reach.count(takenAnewSlowly)
+			}
 			break
 		}
 	}

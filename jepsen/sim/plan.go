@@ -158,7 +158,8 @@ func (p *plan) drawStores(d drawing) {
 	p.LogBytes = 1 << 20
 	if d.chance(0.4) {
 		p.LogBytes, p.LogLimit, p.LogAge = 1, 1, d.between(time.Second, 20*time.Second)
-	} else if d.chance(0.7) {
+	}
+	if d.chance(0.7) {
 		p.drawSyncs(d)
 	}
 	if d.chance(0.5) {
@@ -166,7 +167,7 @@ func (p *plan) drawStores(d drawing) {
 	}
 }
 
-// drawSyncs draws how fast disks are. Only where no region can fall behind: see drawMore.
+// drawSyncs draws how fast disks are.
 func (p *plan) drawSyncs(d drawing) {
 	for _, name := range p.all() {
 		m := p.Machines[name]
@@ -238,16 +239,14 @@ func (p *plan) possible(kinds []string) (out []string) {
 	return out
 }
 
-// drawMore draws the faults of this package's own kinds. A region that falls behind closes its store while
-// callers wait, which a slow disk would have them do inside a lock: see logFile.
+// drawMore draws the faults of this package's own kinds.
 func (p *plan) drawMore(d drawing) {
-	behind := p.LogLimit > 0
 	for _, k := range []struct {
 		kind   string
 		chance float64
 		most   int
 	}{{diskLost, 0.3, 2}, {slowDisk, 0.4, 4}, {diskError, 0.15, 1}, {badCalls, 0.5, 4}, {drift, 0.3, 3}} {
-		if !d.chance(k.chance) || k.kind == slowDisk && behind {
+		if !d.chance(k.chance) {
 			continue
 		}
 		for range 1 + d.IntN(k.most) {
