@@ -1,9 +1,6 @@
 package causal
 
-import (
-	"math/bits"
-	"slices"
-)
+import "slices"
 
 // A clock says how far into each chain a transaction has seen. Clocks of transactions that have seen
 // nearly the same share the pages that are equal: with many chains, most of them ended long ago, a
@@ -68,17 +65,30 @@ func (c clock) join(owner int32, o clock) clock {
 	return c
 }
 
+// join returns o if that is all that comes of it, and of two that are equal the older one, and so do pages: that is how
+// clocks come to share what they have learned in different ways.
 func (b *block) join(owner int32, o *block) *block {
+	own, same := b, true
 	for i, p := range o.pages {
-		if p == nil || p == b.pages[i] {
+		mine := own.pages[i]
+		if p == mine {
 			continue
 		}
-		if joined := b.pages[i].join(owner, p); joined != b.pages[i] {
-			b = b.own(owner)
-			b.pages[i] = joined
+		if p == nil {
+			same = false
+			continue
+		}
+		joined := mine.join(owner, p)
+		same = same && joined == p
+		if joined != mine {
+			own = own.own(owner)
+			own.pages[i] = joined
 		}
 	}
-	return b
+	if same && (own != b || o.owner < b.owner) {
+		return o
+	}
+	return own
 }
 
 // join returns one of the two pages if it holds all of the other, so that clocks go on to share it.
@@ -92,6 +102,8 @@ func (p *page) join(owner int32, o *page) *page {
 		less = less || n < p.at[i]
 	}
 	switch {
+	case !more && !less && o.owner < p.owner:
+		return o
 	case !more:
 		return p
 	case !less:
@@ -126,65 +138,4 @@ func (p *page) own(owner int32) *page {
 	own := *p
 	own.owner = owner
 	return &own
-}
-
-// chainSet is a set of chains: a word for each page.
-type chainSet []uint32
-
-func (s chainSet) add(chain int32) chainSet {
-	for int(chain>>pageBits) >= len(s) {
-		s = append(s, 0)
-	}
-	s[chain>>pageBits] |= 1 << (chain & (1<<pageBits - 1))
-	return s
-}
-
-// since calls f for each chain of a set of which c has seen more than any of olds.
-func (c clock) since(olds []clock, set chainSet, f func(chain int32)) {
-	blocks := make([]*block, len(olds))
-	for i, b := range c {
-		for j, o := range olds {
-			if blocks[j] = nil; i < len(o) {
-				blocks[j] = o[i]
-			}
-		}
-		if from := i << blockBits; b != nil && from < len(set) && !slices.Contains(blocks, b) {
-			b.since(blocks, set[from:min(len(set), from+1<<blockBits)], func(c int32) { f(int32(from)<<pageBits + c) })
-		}
-	}
-}
-
-func (b *block) since(olds []*block, set chainSet, f func(chain int32)) {
-	pages := make([]*page, 0, len(olds))
-	for i, word := range set {
-		p := b.pages[i]
-		if p == nil || word == 0 {
-			continue
-		}
-		pages = pages[:0]
-		for _, o := range olds {
-			if o != nil && o.pages[i] != nil {
-				pages = append(pages, o.pages[i])
-			}
-		}
-		if !slices.Contains(pages, p) {
-			p.since(pages, word, func(c int32) { f(int32(i)<<pageBits + c) })
-		}
-	}
-}
-
-func (p *page) since(olds []*page, word uint32, f func(chain int32)) {
-	for ; word != 0; word &= word - 1 {
-		i := bits.TrailingZeros32(word)
-		n := p.at[i]
-		for _, o := range olds {
-			if o.at[i] >= n {
-				n = 0
-				break
-			}
-		}
-		if n > 0 {
-			f(int32(i))
-		}
-	}
 }

@@ -67,19 +67,26 @@
 // an order exists exactly if there is no cycle. We differ:
 //
 //   - Sessions come and go with unknown outcomes, so clocks count chains instead: a transaction goes on
-//     with the chain of an ended session if it has seen all of it. Only writers that somebody follows need a chain.
-//   - Clocks are shared page by page between transactions that have seen the same, so an ended chain costs a
-//     pointer that is shared, not a number in each clock.
-//   - Only what the reader has seen since an earlier reader of the register (in its session, or a late one that it
-//     follows) is tried: what that one had seen has its place already. AWDIT moves a pointer for each session.
+//     with the chain of an ended session if it has seen all of it that anybody may still see. Only writers that
+//     somebody follows need a chain.
+//   - No cover by chains is small: sessions that begin blind and writers at level eventual follow nothing, so each begins a
+//     chain. Theirs are numbered one after the other, and clocks are shared page by page between transactions that
+//     have seen the same: once all have seen the transactions of a page it is one page for all, and costs two
+//     clocks a comparison of pointers. The chains of sessions that last have pages of their own, few of them.
+//   - The writers of a register are numbered in the order of the walk. Whoever has read or written the register knows
+//     below which number it has seen them all, and whoever follows it looks only at chains that have written since. AWDIT
+//     moves a pointer for each session. What an earlier reader of the register had seen has its place already.
 //   - An inferred edge against happened-before is a violation by itself and is told as one, not put into the graph.
 //
 // Cost: O(n k) for n operations and k chains at worst, since the clocks of two transactions may differ in
-// every chain. Measured growth is well above linear (docs/benchmarks.md). BenchmarkCheck measures it.
+// every chain, and a read may have to look at every chain that wrote its register (one that has seen nothing of what its
+// likes have read, or while a partition keeps writes from being seen by all). Where writes are soon seen by all, what is
+// looked at for a transaction does not grow with the history, and the time it takes hardly does (docs/benchmarks.md).
+// BenchmarkCheck measures it.
 //
 // # Invariants
 //
-//  1. Each transaction of a chain has seen all that stand before it in the chain.
+//  1. Each transaction of a chain has seen all that stand before it in the chain and that anybody may still see.
 //  2. A clock is changed by its own transaction only, before anybody else has seen it.
 //  3. An inferred order is never between transactions of which one happened before the other (unless these are
 //     in a cycle of what happened before what).

@@ -5,49 +5,23 @@ import "slices"
 // causes holds, for each transaction, what it has causally seen, and what follows for the order of the
 // writes.
 type causes struct {
+	walk   // in which order they are looked at
 	clocks []clock
 	chain  []int32 // of a transaction that writes and is followed; -1: of none
 	pos    []int32 // its place in the chain, from 1
 	chains
-	writers  []writers // of each register
-	seen     map[sessionState]sighting
-	recent   []recent // of each register
+	writers
+	seen     []map[int32]sighting // by session and register: the last of a transaction that binds
+	recent   []recent             // of each register
 	inferred []order
 	known    map[[2]int32]struct{}
 	scratch  []sighting
 	loops    [][]int32 // components of more than one transaction in what happened before what
 }
 
-// chains cover the transactions that write: each has seen all before it in its chain. A chain belongs to
-// a session while that lasts; then anybody who has seen its end may go on with it. That keeps clocks
-// short, however many sessions come and go.
-type chains struct {
-	length  []int32
-	session []int32 // chain of each session; -1: it has none yet
-	left    []int32 // how many transactions of each session its chain still waits for
-	free    []int32 // chains that belong to no session, in the order in which they are tried
-}
-
-// maxTried is how many free chains a transaction tries before it begins one.
-const maxTried = 16
-
-// writers are the transactions that wrote a register, by chain.
-type writers struct {
-	chains []int32
-	nodes  [][]int32       // of each of the chains, in its order
-	index  map[int32]int32 // where a chain stands in chains; only if there are many
-	set    chainSet        // the chains; only if there are many
-}
-
-// manyChains is from how many chains on a register's writers are looked up by chain: below, trying all is
-// cheaper.
-const manyChains = 24
-
-type sessionState struct{ session, register int32 }
-
-// sighting is the last transaction whose write of a register a session has read or made, and the
-// session's transaction that did so.
-type sighting struct{ writer, at int32 }
+// sighting is a transaction whose write of a register another one, or itself, has read or made. That one has seen all
+// writers of numbers below settled.
+type sighting struct{ writer, at, settled int32 }
 
 // recent holds the last sightings of a register by transactions in chains, whatever their session.
 type recent struct {
@@ -69,17 +43,22 @@ func (r *run) order() {
 	n := len(r.nodes)
 	r.clocks = make([]clock, n)
 	r.chain, r.pos = make([]int32, n), make([]int32, n)
-	r.writers = make([]writers, len(r.sample))
-	r.seen = map[sessionState]sighting{}
 	r.recent = make([]recent, len(r.sample))
 	r.known = map[[2]int32]struct{}{}
-	r.countChains()
-	for _, c := range components(&r.before) {
+	r.seen = make([]map[int32]sighting, len(r.sessions))
+	for i := range r.seen {
+		r.seen[i] = map[int32]sighting{}
+	}
+	components := components(&r.before)
+	r.startWalk(components)
+	r.startChains()
+	r.startWriters()
+	for _, c := range components {
 		if len(c) > 1 {
 			r.loops = append(r.loops, c)
 		}
 		for _, t := range c {
-			if r.nodes[t].in {
+			if r.now = r.at[t]; r.nodes[t].in {
 				r.step(t)
 			}
 		}
@@ -94,135 +73,33 @@ func (r *run) step(t int32) {
 		c = c.join(t, r.clocks[b])
 	}
 	r.clocks[t] = c
-	r.infer(t)
+	settled := r.infer(t)
 	r.place(t)
-	r.noteSeen(t)
+	r.noteSeen(t, settled)
 }
 
-// countChains finds out how long each session needs its chain.
-func (r *run) countChains() {
-	r.session = make([]int32, len(r.sessions))
-	r.left = make([]int32, len(r.sessions))
-	for i := range r.session {
-		r.session[i] = -1
-	}
-	for i := range r.nodes {
-		if r.chain[i] = -1; r.inSessionChain(int32(i)) {
-			r.left[r.nodes[i].session]++
-		}
-	}
-}
-
-// needsChain: of a transaction that nothing follows, or that writes nothing, nobody asks whether it was seen.
-func (r *run) needsChain(n int32) bool { return r.followed[n] && len(r.nodes[n].writes) > 0 }
-
-func (r *run) inSessionChain(n int32) bool {
-	return r.needsChain(n) && r.nodes[n].session >= 0 && r.binds(n) && r.bound(n)
-}
-
-// place puts t into a chain and its writes into the registers' lists.
-func (r *run) place(t int32) {
-	if !r.needsChain(t) {
-		return
-	}
-	c := int32(-1)
-	inSession := r.inSessionChain(t)
-	if inSession {
-		c = r.session[r.nodes[t].session]
-	}
-	if c < 0 || r.clocks[t].get(c) != r.length[c] {
-		c = r.takeChain(t)
-	}
-	r.length[c]++
-	r.chain[t], r.pos[t] = c, r.length[c]
-	r.clocks[t] = r.clocks[t].set(t, c, r.length[c])
-	for _, reg := range r.nodes[t].writes {
-		r.writers[reg].add(c, t)
-	}
-	r.keepChain(t, c, inSession)
-}
-
-// keepChain leaves the chain to the session, or to anybody.
-func (r *run) keepChain(t, c int32, inSession bool) {
-	if inSession {
-		s := r.nodes[t].session
-		r.session[s] = c
-		if r.left[s]--; r.left[s] > 0 {
-			return
-		}
-	}
-	r.free = append(r.free, c)
-}
-
-// takeChain returns a free chain whose end t has seen, or a new one. Those that t can't go on with are
-// tried again last.
-func (r *run) takeChain(t int32) int32 {
-	for range min(maxTried, len(r.free)) {
-		c := r.free[0]
-		r.free = r.free[1:]
-		if r.clocks[t].get(c) == r.length[c] {
-			return c
-		}
-		r.free = append(r.free, c)
-	}
-	r.length = append(r.length, 0)
-	return int32(len(r.length) - 1)
-}
-
-func (w *writers) add(chain, n int32) {
-	i := w.find(chain)
-	if i < 0 {
-		i = int32(len(w.chains))
-		w.chains = append(w.chains, chain)
-		w.nodes = append(w.nodes, nil)
-		w.reindex()
-	}
-	w.nodes[i] = append(w.nodes[i], n)
-}
-
-func (w *writers) reindex() {
-	switch n := len(w.chains); {
-	case n > manyChains:
-		w.index[w.chains[n-1]] = int32(n - 1)
-		w.set = w.set.add(w.chains[n-1])
-	case n == manyChains:
-		w.index = map[int32]int32{}
-		for i, c := range w.chains {
-			w.index[c] = int32(i)
-			w.set = w.set.add(c)
-		}
-	}
-}
-
-func (w *writers) find(chain int32) int32 {
-	if w.index == nil {
-		return int32(slices.Index(w.chains, chain))
-	}
-	if i, ok := w.index[chain]; ok {
-		return i
-	}
-	return -1
-}
-
-// happenedBefore reports whether b has causally seen a, a transaction in a chain.
+// happenedBefore reports whether b, to which the walk has come, has causally seen a, a transaction in a chain.
 func (r *run) happenedBefore(a, b int32) bool {
-	return a != b && r.chain[a] >= 0 && r.clocks[b].get(r.chain[a]) >= r.pos[a]
+	return a != b && r.chain[a] >= 0 && !r.gone(a) && r.clocks[b].get(r.chain[a]) >= r.pos[a]
 }
 
 // infer looks at each read of t: every other write of the register that t has seen must come before the
-// one that it read. The simplest witnesses go first, since they explain best.
-func (r *run) infer(t int32) {
+// one that it read. The simplest witnesses go first, since they explain best. It returns below which numbers t has
+// seen all writers of what it read.
+func (r *run) infer(t int32) []int32 {
 	reads := r.nodes[t].reads
 	if len(reads) == 0 {
-		return
+		return nil
 	}
 	bad := make([]bool, len(reads))
+	settled := make([]int32, len(reads))
 	r.inferDirect(t, bad)
 	for i, rd := range reads {
 		if !bad[i] {
-			r.inferSeen(t, rd)
+			settled[i] = r.inferSeen(t, rd)
 		}
 	}
+	return settled
 }
 
 // inferDirect: whoever reads from a transaction, or follows it in a session, has seen all that it wrote.
@@ -249,92 +126,67 @@ func (r *run) inferDirect(t int32, bad []bool) {
 // inferSeen tries, of each chain, the last transaction that wrote the register and that t has seen, unless
 // it was seen by one that has settled where it belongs: the transaction that t read from, or an earlier
 // reader or writer of the register that t follows. (What the earlier one had seen comes before what it
-// read, and that is tried.)
-func (r *run) inferSeen(t int32, rd read) {
+// read, and that is tried.) It returns below which number t has seen all writers.
+func (r *run) inferSeen(t int32, rd read) int32 {
 	var space [1 + maxSightings]clock
 	old := space[:0]
+	from := int32(0)
 	if rd.from != initial {
 		old = append(old, r.clocks[rd.from])
+		from = r.settledBy(rd.from, rd.register)
 	}
-	sightings := r.sightings(t, rd.register)
-	for _, s := range sightings {
+	for _, s := range r.sightings(t, rd.register) {
 		if r.try(t, rd, s.writer) {
-			return
+			return from
 		}
 		old = append(old, r.clocks[s.at])
+		from = max(from, s.settled)
 	}
-	r.inferSince(t, rd, old)
+	return r.unsettled(t, rd.register, from, func(w int32) bool {
+		return !r.seenBy(old, w) && r.try(t, rd, w)
+	})
+}
+
+// seenBy reports whether w is in any of the clocks.
+func (r *run) seenBy(clocks []clock, w int32) bool {
+	for _, c := range clocks {
+		if c.get(r.chain[w]) >= r.pos[w] {
+			return true
+		}
+	}
+	return false
+}
+
+// settledBy returns below which number the writer of a register had seen all.
+func (r *run) settledBy(n, reg int32) int32 {
+	i, _ := slices.BinarySearch(r.nodes[n].writes, reg)
+	return r.settled(n)[i]
 }
 
 // maxSightings of those that t follows are used: more of them hardly shorten what is left to try.
-const maxSightings = 3
+const maxSightings = 2
 
-// sightings returns some of the register's sightings that t follows, likely late ones.
+// sightings returns some of the register's sightings that t follows: the last of its session, and of the recent ones
+// that which had seen most.
 func (r *run) sightings(t, reg int32) []sighting {
 	found := r.scratch[:0]
-	for _, b := range r.before.of(t) {
-		if len(found) == maxSightings-1 {
-			break
-		}
-		if s, ok := r.sighted(b, reg); ok {
+	if session := r.nodes[t].session; session >= 0 {
+		if s, ok := r.seen[session][reg]; ok && r.sessionBefore(s.at, t) {
 			found = append(found, s)
 		}
 	}
 	l := &r.recent[reg]
+	best := sighting{settled: -1}
 	for i := 1; i <= min(l.n, len(l.ring)); i++ {
-		if s := l.ring[(l.n-i)%len(l.ring)]; r.happenedBefore(s.at, t) {
-			found = append(found, s)
-			break
+		if s := l.ring[(l.n-i)%len(l.ring)]; s.settled > best.settled && r.happenedBefore(s.at, t) {
+			best = s
 		}
+	}
+	if best.settled >= 0 {
+		found = append(found, best)
 	}
 	r.scratch = found
 	return found
-}
-
-// sighted returns the last sighting of a register in b's session up to b.
-func (r *run) sighted(b, reg int32) (sighting, bool) {
-	session := r.nodes[b].session
-	if session < 0 {
-		return sighting{}, false
-	}
-	s, ok := r.seen[sessionState{session, reg}]
-	return s, ok && (s.at == b || r.sessionBefore(s.at, b))
-}
-
-func (r *run) inferSince(t int32, rd read, old []clock) {
-	w := &r.writers[rd.register]
-	found := false
-	one := func(i int32) {
-		if n := r.lastSeen(t, w.nodes[i]); n >= 0 && !found {
-			found = r.try(t, rd, n)
-		}
-	}
-	if w.index != nil {
-		r.clocks[t].since(old, w.set, func(chain int32) { one(w.index[chain]) })
-		return
-	}
-	for i, c := range w.chains {
-		n := r.clocks[t].get(c)
-		for _, o := range old {
-			if o.get(c) >= n {
-				n = 0
-				break
-			}
-		}
-		if n > 0 {
-			one(int32(i))
-		}
-	}
-}
-
-// lastSeen returns the last transaction of one chain's list that t has seen; -1: none.
-func (r *run) lastSeen(t int32, list []int32) int32 {
-	seen := r.clocks[t].get(r.chain[list[0]])
-	i, _ := slices.BinarySearchFunc(list, seen+1, func(n, pos int32) int { return int(r.pos[n] - pos) })
-	if i == 0 {
-		return -1
-	}
-	return list[i-1]
 }
 
 // try notes that w, which t has seen and which wrote the register of a read of t, comes before the
@@ -358,27 +210,43 @@ func (r *run) try(t int32, rd read, w int32) bool {
 	return false
 }
 
-// noteSeen notes what has been seen of registers by t, and so by whoever follows it.
-func (r *run) noteSeen(t int32) {
+// noteSeen notes what has been seen of registers by t, and so by whoever follows it; settled is what infer returned.
+func (r *run) noteSeen(t int32, settled []int32) {
 	if !r.bound(t) {
 		return
 	}
-	for _, rd := range r.nodes[t].reads {
+	v, own := &r.nodes[t], r.settled(t)
+	for i, reg := range v.writes {
+		own[i] = r.settledBefore(t, reg, settled)
+	}
+	for i, rd := range v.reads {
 		if rd.from != initial {
-			r.noteSighting(t, rd.register, rd.from)
+			r.noteSighting(rd.register, sighting{rd.from, t, settled[i]})
 		}
 	}
-	for _, reg := range r.nodes[t].writes {
-		r.noteSighting(t, reg, t)
+	for i, reg := range v.writes {
+		r.noteSighting(reg, sighting{t, t, own[i]})
 	}
 }
 
-func (r *run) noteSighting(t, reg, writer int32) {
-	s := sighting{writer, t}
-	if session := r.nodes[t].session; session >= 0 && r.binds(t) {
-		r.seen[sessionState{session, reg}] = s
+// settledBefore returns below which number t, which writes a register, has seen all writers of it, as far as its reads
+// or the sightings say: nothing is looked up for it.
+func (r *run) settledBefore(t, reg int32, reads []int32) int32 {
+	if i, ok := r.nodes[t].readOf(reg); ok {
+		return reads[i]
 	}
-	if r.chain[t] >= 0 {
+	from := int32(0)
+	for _, s := range r.sightings(t, reg) {
+		from = max(from, s.settled)
+	}
+	return from
+}
+
+func (r *run) noteSighting(reg int32, s sighting) {
+	if session := r.nodes[s.at].session; session >= 0 && r.binds(s.at) {
+		r.seen[session][reg] = s
+	}
+	if r.chain[s.at] >= 0 {
 		r.recent[reg].add(s)
 	}
 }

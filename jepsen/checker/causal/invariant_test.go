@@ -53,7 +53,7 @@ func walked(h *history.History) *run {
 }
 
 // requireClocks: a clock says of each transaction in a chain whether it happened before, and each of a chain has seen those
-// that stand before it.
+// that stand before it and that anybody still sees.
 func requireClocks(t *testing.T, r *run, o *oracle, seed uint64) {
 	chained := map[int32][]int32{}
 	for a := range r.nodes {
@@ -63,14 +63,21 @@ func requireClocks(t *testing.T, r *run, o *oracle, seed uint64) {
 		chained[r.chain[a]] = append(chained[r.chain[a]], int32(a))
 		for b := range r.nodes {
 			if r.nodes[b].in {
-				require.Equal(t, o.after[a][b], r.happenedBefore(int32(a), int32(b)), "seed %d: T%d T%d", seed, a+1, b+1)
+				r.now = r.at[b]
+				if got := r.happenedBefore(int32(a), int32(b)); got != o.after[a][b] {
+					require.Equal(t, o.after[a][b], got, "seed %d: T%d T%d", seed, a+1, b+1)
+				}
 			}
 		}
 	}
 	for _, c := range chained {
 		slices.SortFunc(c, func(a, b int32) int { return cmp.Compare(r.pos[a], r.pos[b]) })
 		for i := 1; i < len(c); i++ {
-			require.True(t, o.after[c[i-1]][c[i]], "seed %d: T%d T%d", seed, c[i-1]+1, c[i]+1)
+			for _, earlier := range c[:i] {
+				if r.now = r.at[c[i]]; !r.gone(earlier) && !o.after[earlier][c[i]] {
+					require.Fail(t, "not seen", "seed %d: T%d T%d", seed, earlier+1, c[i]+1)
+				}
+			}
 		}
 	}
 }

@@ -32,9 +32,12 @@ func (o *oracle) begin() {
 		o.in[i] = o.h.Txns[i].Outcome == history.OK
 		o.after = append(o.after, make([]bool, len(o.h.Txns)))
 	}
-	for range o.h.Txns { // as often as there could be unknown ones that read from each other
+	for more := true; more; { // unknown ones may read from each other
+		more = false
 		o.eachSource(func(writer, _ int, _ string) {
-			o.in[writer] = o.in[writer] || o.h.Txns[writer].Outcome == history.Unknown
+			if !o.in[writer] && o.h.Txns[writer].Outcome == history.Unknown {
+				o.in[writer], more = true, true
+			}
 		})
 	}
 	o.happened()
@@ -142,8 +145,11 @@ func (o *oracle) happened() {
 func (o *oracle) close() {
 	for k := range o.after {
 		for i := range o.after {
-			for j := range o.after {
-				o.after[i][j] = o.after[i][j] || o.after[i][k] && o.after[k][j]
+			if !o.after[i][k] {
+				continue
+			}
+			for j, after := range o.after[k] {
+				o.after[i][j] = o.after[i][j] || after
 			}
 		}
 	}
@@ -171,14 +177,18 @@ func (o *oracle) readsTheLast() bool {
 			continue
 		}
 		for key, v := range reads {
+			if v == nil {
+				continue
+			}
+			from := o.writer(key, v.Text)
 			for w := range o.wrote {
-				if v == nil || o.wrote[w][key] == nil || !o.in[w] || !before[w][r] {
+				if o.wrote[w][key] == nil || !o.in[w] || !before[w][r] {
 					continue
 				}
 				if v.Absent {
 					return false
 				}
-				if from := o.writer(key, v.Text); from != w {
+				if from != w {
 					o.after[w][from] = true
 				}
 			}
