@@ -91,7 +91,7 @@ func (r *Result) Exercised(least map[string]int) {
 			r.Verdict = Invalid
 			r.Anomalies = append(r.Anomalies, Anomaly{
 				Name: NotExercised,
-				Text: fmt.Sprintf("%d %s, at least %d are needed for a verdict that means something", have, name, least[name]),
+				Text: fmt.Sprintf("%d %s, a verdict that means something needs %d or more", have, name, least[name]),
 			})
 		}
 	}

@@ -16,7 +16,7 @@ func TestWhatWasNotExercisedIsInvalid(t *testing.T) {
 	r.Exercised(map[string]int{"writes": 6, "faults": 1, "reads": 1})
 	require.Equal(t, Invalid, r.Verdict)
 	require.Len(t, r.Anomalies, 2)
-	require.Equal(t, "not exercised: 0 faults, at least 1 are needed for a verdict that means something", r.Anomalies[0].String())
+	require.Equal(t, "not exercised: 0 faults, a verdict that means something needs 1 or more", r.Anomalies[0].String())
 	require.Contains(t, r.Anomalies[1].Text, "5 writes")
 }
 

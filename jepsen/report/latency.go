@@ -58,7 +58,7 @@ func wasOrWere(n int) string {
 }
 
 // outcomeWord names an outcome for people.
-var outcomeWord = map[history.Outcome]string{history.OK: "acknowledged", history.Fail: "failed", history.Unknown: "outcome unknown"}
+var outcomeWord = map[history.Outcome]string{history.OK: "acknowledged", history.Fail: "not applied", history.Unknown: "outcome unknown"}
 
 // points is a path with a dot for each transaction, or for some of those of a bucket with many.
 func (r *run) points(by *[buckets][]*history.Txn, s logScale) string {

@@ -102,7 +102,7 @@ func (r *run) facts() []fact {
 		{"Length", duration(r.length)},
 		{"Transactions", fmt.Sprintf("%s (%s)", count(len(r.h.Txns)), perSecond(float64(len(r.h.Txns))/(float64(r.length)/1e9)))},
 		{"Acknowledged", fmt.Sprintf("%s (%s)", count(acknowledged), percent(acknowledged, len(r.h.Txns)))},
-		{"Failed", fmt.Sprintf("%s (%s)", count(r.outcomes[history.Fail]), percent(r.outcomes[history.Fail], len(r.h.Txns)))},
+		{"Not applied", fmt.Sprintf("%s (%s)", count(r.outcomes[history.Fail]), percent(r.outcomes[history.Fail], len(r.h.Txns)))},
 		{"Outcome unknown", fmt.Sprintf("%s (%s)", count(r.outcomes[history.Unknown]), percent(r.outcomes[history.Unknown], len(r.h.Txns)))},
 		{"Faults", count(len(r.h.Faults))},
 		{"Seed", fmt.Sprint(h.Seed)},

@@ -46,7 +46,7 @@ func (r *run) throughputChart() chart {
 		under = over
 	}
 	for i := range all {
-		c.Hovers = append(c.Hovers, r.hoverAt(i, fmt.Sprintf("%s acknowledged, %s failed, %s of unknown outcome",
+		c.Hovers = append(c.Hovers, r.hoverAt(i, fmt.Sprintf("%s acknowledged, %s not applied, %s of unknown outcome",
 			perSecond(r.rate(by[history.OK][i])), perSecond(r.rate(by[history.Fail][i])), perSecond(r.rate(by[history.Unknown][i])))))
 	}
 	return c

@@ -186,7 +186,7 @@ func TestSummariesCount(t *testing.T) {
 	require.Equal(t, "| nemesis | bank | session |\n| --- | --- | --- |\n| kill-one | 1 valid, 1 unknown | not run |\n| none | 1 unknown | not run |\n", s.Table())
 	var page bytes.Buffer
 	require.NoError(t, s.Markdown(&page))
-	for _, want := range []string{"Verdict: **unknown**. 3 runs in 1.50 hours, seeds 3 to 5.", "30 transactions: 24 acknowledged, 3 failed, 3 of unknown outcome.",
+	for _, want := range []string{"Verdict: **unknown**. 3 runs in 1h30m0s, seeds 3 to 5.", "30 transactions: 24 acknowledged, 3 not applied, 3 of unknown outcome.",
 		"4 unknown (1.33%)", "- regions: 3\n", "| kill-one | 4 | 2 more, 4 nodes killed |"} {
 		require.True(t, strings.Contains(page.String(), want), "%s in\n%s", want, page.String())
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
 )
@@ -41,6 +42,11 @@ func (s *Summary) Totals() Totals {
 		}
 	}
 	return t
+}
+
+// Lasted is how long all runs took together, for people.
+func (t Totals) Lasted() time.Duration {
+	return time.Duration(t.Hours * float64(time.Hour)).Round(time.Second)
 }
 
 // UnknownShare is how much of all verdicts of checkers is unknown.
@@ -117,9 +123,9 @@ func (s *Summary) cell(workload, nemesis string) string {
 func (s *Summary) Markdown(w io.Writer) error {
 	t := s.Totals()
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Runs of workloads under nemeses\n\nVerdict: **%s**. %d runs in %.2f hours, seeds %d to %d.\n\n",
-		s.Verdict(), t.Runs, t.Hours, s.Seed, s.Seed+uint64(max(t.Runs-1, 0)))
-	fmt.Fprintf(&b, "%d transactions: %d acknowledged, %d failed, %d of unknown outcome. ", t.Txns, t.OK, t.Fail, t.Unknown)
+	fmt.Fprintf(&b, "# Runs of workloads under nemeses\n\nVerdict: **%s**. %d runs in %s, seeds %d to %d.\n\n",
+		s.Verdict(), t.Runs, t.Lasted(), s.Seed, s.Seed+uint64(max(t.Runs-1, 0)))
+	fmt.Fprintf(&b, "%d transactions: %d acknowledged, %d not applied, %d of unknown outcome. ", t.Txns, t.OK, t.Fail, t.Unknown)
 	fmt.Fprintf(&b, "Of %d verdicts of single checkers %d are valid, %d invalid, %d unknown (%.2f%%); ", t.Checkers[checker.Valid]+
 		t.Checkers[checker.Invalid]+t.Checkers[checker.Unknown], t.Checkers[checker.Valid], t.Checkers[checker.Invalid], t.Checkers[checker.Unknown], 100*t.UnknownShare())
 	b.WriteString(t.Weaker() + ".\n\n")

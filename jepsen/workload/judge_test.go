@@ -55,14 +55,14 @@ func TestARunThatDidNothingIsInvalid(t *testing.T) {
 			}
 			for name, least := range w.minimum(h) {
 				for count, n := range least {
-					requireTold(t, told, fmt.Sprintf("%s: 0 %s, at least %d are needed", name, count, n))
+					requireTold(t, told, fmt.Sprintf("%s: 0 %s, a verdict that means something needs %d or more", name, count, n))
 				}
 			}
 			if asked == "100000" {
-				requireTold(t, told, "exercised: 0 transactions, at least 30000 are needed")
+				requireTold(t, told, "exercised: 0 transactions, a verdict that means something needs 30000 or more")
 				requireTold(t, told, "(100000 transactions were asked for; if the machine can't make so many, ask for fewer a second with --rate)")
 			} else {
-				requireTold(t, told, "exercised: 0 transactions, at least 50 are needed")
+				requireTold(t, told, "exercised: 0 transactions, a verdict that means something needs 50 or more")
 			}
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/theriac-db/theriac/jepsen/nemesis"
 	"github.com/theriac-db/theriac/jepsen/runner"
 	"github.com/theriac-db/theriac/jepsen/workload"
+	"github.com/theriac-db/theriac/kv"
 )
 
 // allFlags are those of all.
@@ -80,6 +81,12 @@ func (c *commands) all(ctx context.Context, f *allFlags) error {
 
 // matrix is what the flags ask for. Every pair is checked before the first run.
 func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
+	if err := lasting("each", f.each); err != nil {
+		return nil, err
+	}
+	if f.timeLimit <= 0 {
+		return nil, kv.Errorf(kv.KindInvalid, "--time-limit %s: want more than 0s, for a run to begin", f.timeLimit)
+	}
 	if _, err := c.config(&f.runFlags, "", []string{nemesis.None}, f.each); err != nil {
 		return nil, err
 	}
@@ -199,8 +206,8 @@ func tellRow(r *runner.Row) string {
 
 func totals(s *runner.Summary) string {
 	t := s.Totals()
-	return fmt.Sprintf("%s: %d runs in %.2f hours, %d valid, %d invalid, %d unknown; %d transactions, %d faults; %.2f%% of the checkers' verdicts are unknown; %s\n",
-		s.Verdict(), t.Runs, t.Hours, t.Verdicts[checker.Valid], t.Verdicts[checker.Invalid], t.Verdicts[checker.Unknown], t.Txns, total(t.Faults), 100*t.UnknownShare(), t.Weaker())
+	return fmt.Sprintf("%s: %d runs in %s, %d valid, %d invalid, %d unknown; %d transactions, %d faults; %.2f%% of the checkers' verdicts are unknown; %s\n",
+		s.Verdict(), t.Runs, t.Lasted(), t.Verdicts[checker.Valid], t.Verdicts[checker.Invalid], t.Verdicts[checker.Unknown], t.Txns, total(t.Faults), 100*t.UnknownShare(), t.Weaker())
 }
 
 func writePage(name string, s *runner.Summary) error {

@@ -26,7 +26,7 @@ type checkFlags struct {
 func (c *commands) checkCommand() *cobra.Command {
 	f := new(checkFlags)
 	cmd := &cobra.Command{
-		Use: "check HISTORY", Short: "check a recorded history", Args: cobra.ExactArgs(1),
+		Use: "check HISTORY", Short: "check a recorded history", Args: oneHistory,
 		Long: `Reads a history, in the form of docs/formats/history.md, and prints the verdict of each checker of its workload,
 with what it found. The history may be one of another database. No node is asked.
 
@@ -44,13 +44,21 @@ history: results.json of the run has them.`,
 	return cmd
 }
 
+// oneHistory says what the argument is to be.
+func oneHistory(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return kv.Errorf(kv.KindInvalid, "name one history, such as jepsen-bank-7/%s; %d are named", runner.HistoryFile, len(args))
+	}
+	return nil
+}
+
 func (c *commands) check(ctx context.Context, name string, f *checkFlags) error {
 	h, err := history.ReadFile(name)
 	if info, wrong := os.Stat(name); wrong == nil && info.IsDir() {
 		return kv.Errorf(kv.KindInvalid, "%s is a folder: name the history in it, such as %s", name, filepath.Join(name, runner.HistoryFile))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return kv.Errorf(kv.KindInvalid, "%w", err)
+		return kv.Errorf(kv.KindInvalid, "there is no file %s: name the %s of a run", name, runner.HistoryFile)
 	}
 	if err != nil {
 		return kv.Errorf(kv.KindInvalid, "%w (docs/formats/history.md describes histories)", err)

@@ -112,7 +112,7 @@ func (f *testFlags) settings() (*config.Client, error) {
 		}
 	}
 	if err := s.Validate(fs); err != nil {
-		return nil, kv.Errorf(kv.KindInvalid, "--cluster: %s", strings.ReplaceAll(err.Error(), "--addr", "--cluster"))
+		return nil, kv.Errorf(kv.KindInvalid, "%s", strings.ReplaceAll(err.Error(), "--addr", "--cluster"))
 	}
 	return s, nil
 }

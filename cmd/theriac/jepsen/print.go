@@ -32,7 +32,7 @@ func tell(out *runner.Outcome) string {
 	if out.Nemesis != "" {
 		nemesis = " under " + out.Nemesis
 	}
-	fmt.Fprintf(&b, "%s%s: %d transactions (%d acknowledged, %d failed, %d of unknown outcome), %d faults\n\n",
+	fmt.Fprintf(&b, "%s%s: %d transactions (%d acknowledged, %d not applied, %d of unknown outcome), %d faults\n\n",
 		out.Workload, nemesis, out.Txns, out.OK, out.Fail, out.Unknown, total(out.Faults))
 	width := 0
 	for _, r := range out.Results {

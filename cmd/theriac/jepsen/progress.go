@@ -47,7 +47,7 @@ func (l *progressLine) text(p runner.Progress) string {
 	if p.Step != "load" {
 		return p.Step
 	}
-	text := fmt.Sprintf("%s of %s: %d acknowledged, %d failed, %d unknown", (l.limit - p.TimeLeft).Round(time.Second), l.limit, p.OK, p.Fail, p.Unknown)
+	text := fmt.Sprintf("%s of %s: %d acknowledged, %d not applied, %d of unknown outcome", (l.limit - p.TimeLeft).Round(time.Second), l.limit, p.OK, p.Fail, p.Unknown)
 	if len(p.Faults) > 0 {
 		text += "; " + strings.Join(strings.Fields(strings.Join(p.Faults, "; ")), " ")
 	}

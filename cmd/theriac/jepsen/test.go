@@ -36,7 +36,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.IntVar(&f.regions, "regions", runner.DefaultRegions, fmt.Sprintf("how many regions, a process each, 1 to %d", runner.MaxRegions))
 	fs.Float64Var(&f.rate, "rate", runner.DefaultRate, "transactions a second of all callers together; 0: as many as answers allow")
-	fs.IntVar(&f.workers, "workers", workload.DefaultWorkers, "callers at a time, 1 or more")
+	fs.IntVar(&f.workers, "workers", workload.DefaultWorkers, fmt.Sprintf("callers at a time, 1 to %d", workload.MaxWorkers))
 	fs.BoolVar(&f.namespaces, "namespaces", false, "each region in a network namespace of its own, with nftables on its links, instead of proxies: Linux, as root, with the commands ip and nft")
 }
 
@@ -100,12 +100,31 @@ func (f *testFlags) check(fs *pflag.FlagSet) error {
 	if f.workload == "" {
 		return kv.Errorf(kv.KindInvalid, "--workload: name one; theriac jepsen list has them")
 	}
+	for _, name := range f.nemeses {
+		if strings.TrimSpace(name) == "" {
+			return kv.Errorf(kv.KindInvalid, "--nemesis has an empty name: leave the flag out to disturb nothing, or name what theriac jepsen list has")
+		}
+	}
+	if len(f.nemeses) == 0 {
+		return kv.Errorf(kv.KindInvalid, "--nemesis is empty: leave the flag out to disturb nothing, or name what theriac jepsen list has")
+	}
+	if err := lasting("time-limit", f.timeLimit); err != nil {
+		return err
+	}
 	if err := f.together(fs); err != nil {
 		return err
 	}
 	if len(f.cluster) > 0 && !slices.Equal(f.nemeses, []string{nemesis.None}) {
 		return kv.Errorf(kv.KindInvalid, "--nemesis %s: nodes that --cluster names can't be disturbed from here; leave --nemesis out, and cut their links or kill them yourself while the run lasts",
 			strings.Join(f.nemeses, ","))
+	}
+	return nil
+}
+
+// lasting checks how long a load is to last.
+func lasting(flag string, d time.Duration) error {
+	if d < runner.MinTimeLimit || d > runner.MaxTimeLimit {
+		return kv.Errorf(kv.KindInvalid, "--%s %s: want 1s to 24h", flag, d)
 	}
 	return nil
 }
@@ -162,19 +181,22 @@ func (c *commands) test(ctx context.Context, f *testFlags) error {
 }
 
 // config is that of a run on nodes of our own.
-func (c *commands) config(f *runFlags, workload string, nemeses []string, limit time.Duration) (runner.Config, error) {
+func (c *commands) config(f *runFlags, load string, nemeses []string, limit time.Duration) (runner.Config, error) {
 	if f.regions < 1 || f.regions > runner.MaxRegions {
 		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--regions %d: want 1 to %d", f.regions, runner.MaxRegions)
 	}
-	if f.workers < 1 {
-		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--workers %d: want 1 or more", f.workers)
+	if f.workers < 1 || f.workers > workload.MaxWorkers {
+		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--workers %d: want 1 to %d", f.workers, workload.MaxWorkers)
+	}
+	if !(f.rate >= 0) {
+		return runner.Config{}, kv.Errorf(kv.KindInvalid, "--rate %g: want 0 (as many as answers allow) or more", f.rate)
 	}
 	if err := c.able(nemeses); err != nil {
 		return runner.Config{}, err
 	}
 	regions, added := regionNames[:f.regions], regionNames[f.regions:f.regions+spareRegions]
 	return runner.Config{
-		Workload: workload, Nemesis: nemeses, Regions: regions, New: added, Rate: f.rate, Workers: f.workers,
+		Workload: load, Nemesis: nemeses, Regions: regions, New: added, Rate: f.rate, Workers: f.workers,
 		TimeLimit: limit, Seed: f.seed, Out: f.out, Started: time.Now(),
 		Open: func(ctx context.Context, dir string) (runner.Cluster, error) {
 			return c.Open(ctx, Nodes{Dir: dir, Regions: regions, New: added, Keep: f.keep, Nemeses: nemeses, Namespaces: f.namespaces})

@@ -44,8 +44,8 @@ func TestTooLittleIsInvalid(t *testing.T) {
 	h, err := history.Read(strings.NewReader(busy))
 	require.NoError(t, err)
 	r := Exercised(map[string]int{"fault kill": 1, "final reads in every region": 1, "transactions": 5}).Check(h, checker.Options{})
-	require.Equal(t, "not exercised: 0 fault kill, at least 1 are needed for a verdict that means something\n"+
-		"not exercised: 0 final reads in every region, at least 1 are needed for a verdict that means something", summary(r))
+	require.Equal(t, "not exercised: 0 fault kill, a verdict that means something needs 1 or more\n"+
+		"not exercised: 0 final reads in every region, a verdict that means something needs 1 or more", summary(r))
 	empty := &history.History{Header: history.Header{Regions: []string{"eu"}}}
 	require.Equal(t, checker.Invalid, Exercised(map[string]int{"transactions": 1}).Check(empty, checker.Options{}).Verdict)
 	require.Len(t, Exercised(map[string]int{"a": 1, "b": 1}).Check(empty, checker.Options{Anomalies: 1}).Anomalies, 1)
