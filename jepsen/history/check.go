@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -167,7 +168,7 @@ func (h *History) apart(what string, of func(*Txn) int, last bool) error {
 			order = append(order, &h.Txns[i])
 		}
 	}
-	slices.SortStableFunc(order, func(a, b *Txn) int { return compare(a.Start, b.Start) })
+	slices.SortStableFunc(order, func(a, b *Txn) int { return cmp.Compare(a.Start, b.Start) })
 	before := map[int]*Txn{}
 	for _, t := range order {
 		k := of(t)

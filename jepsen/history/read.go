@@ -3,6 +3,7 @@ package history
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,14 +137,14 @@ func (h *History) complete(lines []int) error {
 	if err := h.checkIDs(lines); err != nil {
 		return err
 	}
-	slices.SortStableFunc(h.Faults, func(a, b Fault) int { return compare(a.Start, b.Start) })
+	slices.SortStableFunc(h.Faults, func(a, b Fault) int { return cmp.Compare(a.Start, b.Start) })
 	if err := h.apart("process", func(t *Txn) int { return t.Process }, true); err != nil {
 		return err
 	}
 	return h.apart("session", func(t *Txn) int { return t.Session }, false)
 }
 
-// checkIDs sorts the transactions by their ids and makes sure that these are 1 to their number.
+// checkIDs sorts the transactions by their ids, which are at least 1, and makes sure that they are 1 to their number.
 func (h *History) checkIDs(lines []int) error {
 	order := make([]int, len(h.Txns))
 	for i := range order {
@@ -155,7 +156,7 @@ func (h *History) checkIDs(lines []int) error {
 		sorted = append(sorted, h.Txns[at])
 		switch id := sorted[i].ID; {
 		case id <= i:
-			return fmt.Errorf("history: %stwo transactions have the id %d", naming(lines, order[max(i, 1)-1:i+1]...), id)
+			return fmt.Errorf("history: %stwo transactions have the id %d", naming(lines, order[i-1:i+1]...), id)
 		case id > i+1:
 			return fmt.Errorf("history: %sthere is no transaction %d, but there is %d: ids are 1 to the number of transactions; some may be missing",
 				naming(lines, at), i+1, id)
@@ -174,14 +175,4 @@ func naming(lines []int, txns ...int) string {
 		return fmt.Sprintf("line %d: ", lines[txns[0]])
 	}
 	return fmt.Sprintf("lines %d and %d: ", lines[txns[0]], lines[txns[1]])
-}
-
-func compare(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
