@@ -39,10 +39,17 @@ func (c bank) Check(h *history.History, o checker.Options) checker.Result {
 	if !b.takeTransfers() {
 		return r.result(c.Name(), o)
 	}
+	var taken []snapshot
 	for i := range h.Txns {
 		if t := &h.Txns[i]; t.Outcome == history.OK {
-			b.snapshot(t)
+			taken = b.snapshot(t, taken)
 		}
+	}
+	for _, s := range taken {
+		b.showRich(s)
+	}
+	for _, s := range taken {
+		b.judge(s)
 	}
 	return r.result(c.Name(), o)
 }
@@ -57,7 +64,7 @@ type branch struct {
 	deposit  *history.Txn           // brings the total in; nil: it was there before the run, unless
 	failed   bool                   // a deposit failed, or none was there before the run: then perhaps nothing is there
 	legs     map[int64]*history.Txn // amount to the first transfer that moves it
-	rich     map[int]*history.Txn   // session to the transaction that showed it the deposit
+	rich     map[int]*history.Txn   // session to the first transaction that showed it the deposit
 }
 
 func newBranch(h *history.History, r *report) (*branch, error) {
@@ -127,8 +134,15 @@ func (b *branch) net(t *history.Txn) (net wide, legs int, resets bool) {
 	return net, legs, resets
 }
 
-// snapshot judges a transaction that read all accounts. Its own transfers so far are taken out again.
-func (b *branch) snapshot(t *history.Txn) {
+// snapshot is what a transaction that read all accounts found, without what it had moved itself.
+type snapshot struct {
+	txn  *history.Txn
+	read map[string]int64
+	sum  wide
+}
+
+// snapshot adds what a transaction found, if it read all accounts.
+func (b *branch) snapshot(t *history.Txn, to []snapshot) []snapshot {
 	read := map[string]int64{}
 	own := map[string]int64{}
 	for j := range t.Ops {
@@ -143,37 +157,46 @@ func (b *branch) snapshot(t *history.Txn) {
 		got := o.Got.Int - own[o.Key]
 		if first, again := read[o.Key]; again && first != got {
 			b.r.anomaly("non-repeatable read", fmt.Sprintf("%s read the account %s twice, less what it moved itself: %d, then %d", tn(t), o.Key, first, got), t)
-			return
+			return to
 		}
 		read[o.Key] = got
 	}
-	if len(read) == len(b.accounts) {
-		b.r.counts["snapshots"]++
-		b.judge(t, read)
+	if len(read) < len(b.accounts) {
+		return to
+	}
+	b.r.counts["snapshots"]++
+	s := snapshot{txn: t, read: read}
+	for _, n := range read {
+		s.sum = s.sum.plus(n)
+	}
+	return append(to, s)
+}
+
+// isRich reports whether a snapshot has the total. The deposit itself has nothing beside its own adds.
+func (b *branch) isRich(s snapshot) bool {
+	return s.sum.compare(b.total) == 0 && s.txn != b.deposit
+}
+
+// showRich notes that a session has seen the deposit, if a snapshot of it has.
+func (b *branch) showRich(s snapshot) {
+	t := s.txn
+	if first := b.rich[t.Session]; b.isRich(s) && (first == nil || t.End < first.End) {
+		b.rich[t.Session] = t
 	}
 }
 
-func (b *branch) judge(t *history.Txn, read map[string]int64) {
-	var sum wide
-	for _, n := range read {
-		sum = sum.plus(n)
-	}
+func (b *branch) judge(s snapshot) {
+	t := s.txn
 	switch {
-	case sum.compare(b.total) == 0:
-		if t.Session != 0 && b.deposit != t {
-			b.showRich(t)
-		}
-	case sum.compare(0) == 0 && b.mayBePoor(t):
+	case b.isRich(s):
+	case s.sum.compare(0) == 0 && b.mayBePoor(t):
 		b.r.counts["snapshots before the deposit"]++
 	default:
-		b.r.anomaly("total changed", fmt.Sprintf("the accounts that %s read in %s sum to %s, the total is %d%s", tn(t), t.Region, sum, b.total, b.explain(read, sum)), t)
-	}
-}
-
-// showRich notes that a session has seen the deposit.
-func (b *branch) showRich(t *history.Txn) {
-	if s := b.rich[t.Session]; s == nil || t.End < s.End {
-		b.rich[t.Session] = t
+		what := fmt.Sprintf("the accounts that %s read in %s", tn(t), t.Region)
+		if t == b.deposit {
+			what += ", less what it deposited itself,"
+		}
+		b.r.anomaly("total changed", fmt.Sprintf("%s sum to %s, the total is %d%s", what, s.sum, b.total, b.explain(s.read, s.sum)), t)
 	}
 }
 

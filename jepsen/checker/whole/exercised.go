@@ -81,10 +81,8 @@ func countRegions(h *history.History, counts map[string]int) {
 		acknowledged = min(acknowledged, counts["acknowledged in "+region])
 		final = min(final, counts["final reads in "+region])
 	}
-	if len(h.Header.Regions) > 0 {
-		counts["acknowledged in every region"] = acknowledged
-		counts["final reads in every region"] = final
-	}
+	counts["acknowledged in every region"] = acknowledged
+	counts["final reads in every region"] = final
 }
 
 func countSessions(h *history.History, counts map[string]int) {
@@ -154,7 +152,7 @@ func countMet(h *history.History, counts map[string]int) {
 		own := slices.Index(h.Header.Regions, t.Region) + 1
 		for j := range t.Ops {
 			o := &t.Ops[j]
-			if o.Writes() || o.Got == nil || t.Final || !sees(t.Snapshot, first[object{o.Bucket, o.Key, o.Type}], own) {
+			if o.Got == nil || t.Final || !sees(t.Snapshot, first[object{o.Bucket, o.Key, o.Type}], own) {
 				continue
 			}
 			counts[othersWrites]++

@@ -51,6 +51,56 @@ func TestTooLittleIsInvalid(t *testing.T) {
 	require.Len(t, Exercised(map[string]int{"a": 1, "b": 1}).Check(empty, checker.Options{Anomalies: 1}).Anomalies, 1)
 }
 
+// edges is a history in which each count has something beside it that does not count.
+const edges = `{"history":1,"workload":"w","regions":["ap","eu","us","zz"]}
+{"txn":{"id":1,"process":1,"session":1,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","commit":{"region":2,"time":9},"ops":[{"do":"get","key":"n","type":"counter","got":{}},{"do":"add","key":"n","type":"counter","arg":{"int":1}},{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":2,"process":2,"session":1,"region":"us","level":"causal","start":21,"end":25,"outcome":"fail","ops":[{"do":"get","key":"n","type":"counter"}]}}
+{"txn":{"id":3,"process":3,"session":1,"region":"eu","level":"causal","start":26,"end":30,"outcome":"ok","commit":{"region":2,"time":7},"snapshot":{"2":9},"ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}},{"do":"insert","key":"s","type":"set-aw","element":"x"},{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":4,"process":4,"region":"us","level":"causal","start":31,"end":-1,"outcome":"unknown","snapshot":{"2":9},"ops":[{"do":"get","key":"n","type":"counter"}]}}
+{"txn":{"id":5,"process":5,"region":"us","level":"causal","start":40,"end":50,"outcome":"ok","snapshot":{"2":7},"ops":[{"do":"get","key":"k","type":"counter","got":{}},{"do":"get","key":"m","type":"counter","got":{"int":1}},{"do":"get","key":"n","type":"counter","got":{}}]}}
+{"txn":{"id":6,"process":6,"region":"us","level":"causal","start":60,"end":65,"outcome":"ok","final":true,"snapshot":{"2":9},"ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}}]}}
+{"txn":{"id":7,"process":7,"region":"us","level":"causal","start":61,"end":64,"outcome":"ok","commit":{"region":3,"time":8},"snapshot":{"2":9},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"fault":{"kind":"whole","start":0,"end":0}}
+{"fault":{"kind":"touch","start":30,"end":31}}
+{"fault":{"kind":"gap","start":51,"end":59}}
+{"fault":{"kind":"kill","start":64,"end":66}}
+`
+
+// TestExercisedCountsNothingElse: what failed, what the own region wrote, and what only came close.
+func TestExercisedCountsNothingElse(t *testing.T) {
+	h, err := history.Read(strings.NewReader(edges))
+	require.NoError(t, err)
+	want := map[string]int{
+		"transactions": 7, "transactions that read": 4, "transactions that write": 3,
+		"outcome ok": 5, "outcome fail": 1, "outcome unknown": 1, "level causal": 7,
+		"add counter": 4, "insert set-aw": 1, "get counter": 6,
+		"acknowledged in ap": 0, "acknowledged in eu": 2, "acknowledged in us": 3, "acknowledged in zz": 0, "acknowledged in every region": 0,
+		"final reads in us": 1, "final reads in every region": 0,
+		"sessions": 1, "hops": 0,
+		"faults": 3, "fault touch": 1, "transactions during touch": 2, "fault kill": 1, "transactions during kill": 3,
+		"fault gap": 1, "transactions during gap": 1, "reads of others' writes": 1,
+	}
+	r := Exercised(nil).Check(h, checker.Options{})
+	require.Equal(t, want, r.Counts)
+}
+
+// backwards is a history whose ids go against the time.
+const backwards = `{"history":1,"workload":"w","regions":["eu","us"]}
+{"txn":{"id":1,"process":1,"region":"us","level":"causal","start":50,"end":60,"outcome":"ok","snapshot":{"1":7},"ops":[{"do":"get","key":"m","type":"counter","got":{"int":1}}]}}
+{"txn":{"id":2,"process":2,"region":"eu","level":"causal","start":30,"end":40,"outcome":"ok","commit":{"region":1,"time":7},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":3,"process":3,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","commit":{"region":1,"time":8},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"fault":{"kind":"kill","start":12,"end":15}}
+{"fault":{"kind":"pause","start":25,"end":35}}
+`
+
+// TestExercisedCountsByTimes: not by the order in which transactions stand.
+func TestExercisedCountsByTimes(t *testing.T) {
+	h, err := history.Read(strings.NewReader(backwards))
+	require.NoError(t, err)
+	counts := Exercised(nil).Check(h, checker.Options{}).Counts
+	require.Equal(t, []int{2, 1, 1, 1}, []int{counts["faults"], counts["transactions during kill"], counts["transactions during pause"], counts["reads of others' writes"]})
+}
+
 // TestCheckersSayWhatTheyProve: names are words with hyphens, each its own.
 func TestCheckersSayWhatTheyProve(t *testing.T) {
 	met := map[string]bool{}

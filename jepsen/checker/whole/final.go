@@ -96,15 +96,15 @@ func flatten(path string, v *history.Value, to map[string]*history.Value) {
 	}
 }
 
-// unread is the number of regions in which a place was not read in the end, neither whole nor by
-// asking for each of its elements.
+// unread is the number of regions in which a place that was written was not read in the end, neither
+// whole nor by asking for each of its elements.
 func (f *finals) unread(p *place) int {
 	n := 0
 	for r := range f.x.h.Header.Regions {
 		if all := f.whole[p]; all != nil && all[r] {
 			continue
 		}
-		asked := isSet(p.leaf) && len(p.order) > 0
+		asked := isSet(p.leaf)
 		for _, i := range p.order {
 			part := f.part[i]
 			asked = asked && (part != nil && part[r] || len(i.marks)+len(i.unmarks) == 0)

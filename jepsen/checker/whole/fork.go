@@ -146,7 +146,7 @@ func (f *forks) pair(t *history.Txn, a, b sight) {
 			f.r.counts["long forks"]++
 		}
 	}
-	if f.strict[this] != nil || !f.forbids(t) || !f.forbids(a.writer) || !f.forbids(b.writer) {
+	if f.strict[this] != nil || !f.forbids(t) || !f.forbids(a.writer) { // b's writer is looked at where b is seen
 		return
 	}
 	f.strict[this] = t

@@ -79,8 +79,8 @@ func (v *view) says(text string) (there, known bool) {
 // same mix from another side.
 func (v *halves) reader(t *history.Txn) {
 	views, order := v.views(t)
-	if len(order) < 2 {
-		return
+	if len(order) == 0 || len(order) == 1 && !isSet(order[0].at.leaf) {
+		return // a register alone has one mark of each writer
 	}
 	v.r.counts["transactions that read several marks"]++
 	for _, w := range order {
@@ -93,20 +93,16 @@ func (v *halves) reader(t *history.Txn) {
 }
 
 // views gathers the registers and sets that a transaction read. What it read after it wrote there
-// is its own work and left out.
+// is its own work and left out. What it reads of a map's fields after it reset the map itself is missing
+// for that reason, which replaced knows.
 func (v *halves) views(t *history.Txn) (map[*place]*view, []*view) {
 	views := map[*place]*view{}
 	var order []*view
 	wrote := map[*place]bool{}
 	for j, p := range v.x.at[t.ID-1] {
 		o := &t.Ops[j]
-		if o.Writes() {
-			wrote[p] = true
-			for _, q := range p.below { // a map is only ever reset as a whole
-				wrote[q] = true
-			}
-		}
-		if o.Writes() || wrote[p] || !isRegister(p.leaf) && !isSet(p.leaf) {
+		wrote[p] = wrote[p] || o.Writes()
+		if wrote[p] || !isRegister(p.leaf) && !isSet(p.leaf) {
 			continue
 		}
 		w := views[p]
@@ -178,9 +174,6 @@ func (v *halves) replaced(writer *history.Txn, w *view, i *item, other *view, mi
 // removed reports whether a transaction may have taken the missing element away and left the mark
 // that was seen: one that took both away would have been seen to do so, too.
 func (v *halves) removed(writer *history.Txn, w *view, i *item, at *place, missing *item) bool {
-	if missing.removes.n == 0 {
-		return false
-	}
 	if removeWins(at.leaf) {
 		if missing.removes.allBefore(writer) {
 			return false
@@ -189,7 +182,7 @@ func (v *halves) removed(writer *history.Txn, w *view, i *item, at *place, missi
 		return false
 	}
 	d := missing.removes.only
-	return d == nil || d == writer || !isSet(w.at.leaf) || i.removes.only != d || w.at.leaf != at.leaf
+	return d == nil || i.removes.only != d || w.at.leaf != at.leaf
 }
 
 // newer reports whether a value that stands where writer's mark should be may have replaced it. It
@@ -204,7 +197,7 @@ func (v *halves) newer(writer *history.Txn, w *view, at *place, text string) boo
 	if by == writer || before(by, writer) || v.read(writer, at, text) {
 		return false
 	}
-	if !isRegister(w.at.leaf) || w.at.leaf != at.leaf {
+	if w.at.leaf != at.leaf {
 		return true
 	}
 	for _, m := range v.x.marks[by.ID-1] {
@@ -218,7 +211,7 @@ func (v *halves) newer(writer *history.Txn, w *view, at *place, text string) boo
 // read reports whether a transaction read a value of a place: what it writes there is newer.
 func (v *halves) read(t *history.Txn, at *place, text string) bool {
 	for j, p := range v.x.at[t.ID-1] {
-		if o := &t.Ops[j]; p == at && o.Do == history.Get && o.Got != nil && in(texts(at.leaf, o.Got), text) {
+		if p == at && in(texts(at.leaf, t.Ops[j].Got), text) {
 			return true
 		}
 	}

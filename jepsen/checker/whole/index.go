@@ -27,7 +27,7 @@ type place struct {
 	resets  latest           // of the place itself
 }
 
-// add is what one transaction adds to a counter in all.
+// add is what one transaction adds to a counter in all, or in all before it resets the counter.
 type add struct {
 	txn   *history.Txn
 	n     int64
@@ -176,9 +176,6 @@ func (x *index) place(o *history.Op, steps int) *place {
 
 // pathOf writes a path so that different ones differ.
 func pathOf(path []history.Step) string {
-	if len(path) == 0 {
-		return ""
-	}
 	var b strings.Builder
 	for _, s := range path {
 		step(&b, s.Name, s.Type)
@@ -243,14 +240,15 @@ func (x *index) takeWrites(t *history.Txn, at []*place) {
 // take notes one write.
 func (p *place) take(t *history.Txn, o *history.Op) {
 	switch {
-	case o.Do == history.Reset && possible(t):
+	case !possible(t):
+		if o.Do == history.Assign || o.Do == history.Insert || o.Do == history.Enable {
+			p.item(itemText(o)).failed = t
+		}
+	case o.Do == history.Reset:
 		p.resets.take(t)
 		p.resetOwnAdd(t)
-	case o.Do == history.Reset:
 	case o.Do == history.Add:
 		p.takeAdd(t, o.Arg.Int)
-	case !possible(t):
-		p.item(itemText(o)).failed = t
 	case o.Do == history.Remove || o.Do == history.Disable:
 		p.item(itemText(o)).removes.take(t)
 	default:
@@ -262,10 +260,7 @@ func (p *place) take(t *history.Txn, o *history.Op) {
 }
 
 func (p *place) takeAdd(t *history.Txn, n int64) {
-	if !possible(t) {
-		return
-	}
-	if l := len(p.adds); l > 0 && p.adds[l-1].txn == t {
+	if l := len(p.adds); l > 0 && p.adds[l-1].txn == t && !p.adds[l-1].reset {
 		p.adds[l-1].n += n
 		return
 	}
@@ -296,8 +291,8 @@ func itemText(o *history.Op) string {
 // operation overrode counts no more.
 func (x *index) takeMarks(t *history.Txn, at []*place) {
 	type word struct {
-		at   *place
-		item string
+		at      *place
+		element string // of a set
 	}
 	later := make(map[word]bool, len(at))
 	reset := map[*place]bool{}
@@ -306,14 +301,11 @@ func (x *index) takeMarks(t *history.Txn, at []*place) {
 		if o.Do == history.Reset {
 			reset[p] = true
 		}
-		if !o.Writes() || o.Do == history.Reset || o.Do == history.Add || reset[p] ||
+		if !o.Writes() || o.Do == history.Add || reset[p] ||
 			slices.ContainsFunc(p.above, func(a *place) bool { return reset[a] }) {
 			continue
 		}
-		w := word{at: p}
-		if isSet(p.leaf) {
-			w.item = o.Element
-		}
+		w := word{p, o.Element}
 		if !later[w] {
 			later[w] = true
 			x.takeMark(t, p, o)

@@ -130,7 +130,7 @@ func (l *losses) presence(k look, i *item, there bool) {
 		if !l.required(w) || k.at.maySeeReset(w) {
 			continue
 		}
-		if removeWins(k.at.leaf) && !i.removes.allBefore(w) || !removeWins(k.at.leaf) && i.removes.mayCover(w) {
+		if removeWins(k.at.leaf) && !i.removes.allBefore(w) || i.removes.mayCover(w) {
 			continue
 		}
 		l.tell(i, k, finding{"lost write", fmt.Sprintf("%s acknowledged %s, which nothing took back", tn(w), wrote(k.at, i)), "has it not", []*history.Txn{w}})

@@ -58,10 +58,9 @@ func (w overwrites) take(t *history.Txn, known map[*place][]sighting) {
 	for j, p := range w.x.at[t.ID-1] {
 		o := &t.Ops[j]
 		switch {
-		case !isRegister(p.leaf) || o.Do == history.Reset:
 		case o.Do == history.Assign:
 			known[p] = w.assign(t, known[p], p.item(o.Arg.Text))
-		default:
+		case isRegister(p.leaf):
 			for _, text := range texts(p.leaf, o.Got) {
 				if i := p.item(text); !newest(known[p], i) {
 					known[p] = append(known[p], sighting{i, t, "read"})
@@ -75,7 +74,7 @@ func (w overwrites) take(t *history.Txn, known map[*place][]sighting) {
 func (w overwrites) assign(t *history.Txn, known []sighting, i *item) []sighting {
 	if w.required(t) {
 		for _, s := range known {
-			if s.item != i && s.item.writers.only != nil && w.out[s.item].by == nil {
+			if s.item.writers.only != nil && w.out[s.item].by == nil {
 				w.out[s.item] = overwrite{t, fmt.Sprintf("%s had %s", tn(s.by), s.verb)}
 			}
 		}
