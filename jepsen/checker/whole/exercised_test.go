@@ -125,6 +125,7 @@ func TestSumsNeverWrap(t *testing.T) {
 	require.Equal(t, "-9223372036854775808", w.String())
 	require.Negative(t, w.compare(-most))
 	require.Equal(t, "less than any number of 64 bits", w.plus(-1).String())
+	require.Equal(t, "more than any number of 64 bits", wide{}.plus(most).plus(1).String())
 }
 
 // TestAnomaliesAreBounded: however much is wrong, as many are told as were asked for, the smallest first.
@@ -138,4 +139,40 @@ func TestAnomaliesAreBounded(t *testing.T) {
 	require.Len(t, r.Anomalies, 3)
 	require.Equal(t, []int{1, 2}, r.Anomalies[0].Txns)
 	require.Equal(t, 2999, r.Counts["anomalies"])
+	require.Len(t, Convergence().Check(h, checker.Options{Anomalies: 5000}).Anomalies, kept)
+}
+
+// TestCountsOfNothingAreTold: whoever asks for a minimum finds a count of nothing, not that there is none.
+func TestCountsOfNothingAreTold(t *testing.T) {
+	want := map[string][]string{
+		"lost-writes":       {"final reads", "acknowledged writes", "acknowledged writes that may be lost", "places"},
+		"half-transactions": {"transactions that write several marks", "transactions that read several marks", "marks compared"},
+		"convergence":       {"final reads", "places", "final transactions in eu"},
+		"bank":              {"snapshots", "snapshots before the deposit", "transfers"},
+		"causal-pair":       {"pairs", "pairs not judged", "pointers seen", "pairs read"},
+		"long-fork":         {"readers of several", "long forks", "readers too wide"},
+		"session":           {"sessions", "sessions that hopped", "reads compared", "reads compared after a hop"},
+		"compare-and-set":   {"swaps"},
+	}
+	h := &history.History{Header: history.Header{Regions: []string{"eu"},
+		Notes: map[string]string{NoteAccounts: "a", NoteTotal: "1", NotePrescription: "r", NotePointer: "p"}}}
+	for _, c := range checkers {
+		counts := c.Check(h, checker.Options{}).Counts
+		for _, name := range want[c.Name()] {
+			require.Contains(t, counts, name, c.Name())
+			delete(counts, name)
+		}
+		delete(counts, "anomalies")
+		require.Empty(t, counts, c.Name())
+	}
+}
+
+// TestEachTransactionIsToldOnce: below the text, one a line, though it is both what was known and what was read.
+func TestEachTransactionIsToldOnce(t *testing.T) {
+	h, err := history.ReadFile("testdata/session/counter-fell-within-one.jsonl")
+	require.NoError(t, err)
+	a := Session().Check(h, checker.Options{}).Anomalies[0]
+	require.Equal(t, []int{2}, a.Txns)
+	_, below, _ := strings.Cut(a.Text, "\n")
+	require.Equal(t, "  "+checker.Describe(&h.Txns[1]), below)
 }

@@ -31,7 +31,7 @@ func (causalPair) Proves() string {
 
 func (c causalPair) Check(h *history.History, o checker.Options) checker.Result {
 	r := newReport(h, "pairs", "pairs not judged", "pointers seen", "pairs read")
-	p := &pairs{h: h, r: r, why: map[string]string{}, written: map[string]bool{}}
+	p := &pairs{h: h, r: r, unsure: map[string]bool{}, written: map[string]bool{}}
 	if err := p.notes(); err != nil {
 		r.unjudged("%v", err)
 		return r.result(c.Name(), o)
@@ -40,7 +40,7 @@ func (c causalPair) Check(h *history.History, o checker.Options) checker.Result 
 	p.eachSession(p.takeWrites)
 	r.counts["pairs"] = len(p.written)
 	for id := range p.written {
-		if p.why[id] != "" {
+		if p.unsure[id] {
 			r.counts["pairs not judged"]++
 		}
 	}
@@ -110,9 +110,9 @@ type pairs struct {
 	h                     *history.History
 	r                     *report
 	prescription, pointer side
-	why                   map[string]string // ids that can't be judged, and why
-	all                   bool              // every prescription may have been removed at once
-	written               map[string]bool   // ids of pointers that were written
+	unsure                map[string]bool // ids that can't be judged
+	all                   bool            // every prescription may have been removed at once
+	written               map[string]bool // ids of pointers that were written
 }
 
 func (p *pairs) notes() error {
@@ -140,13 +140,13 @@ func (p *pairs) takeRemovals() {
 			removes := o.Do == history.Remove || o.Do == history.Disable || o.Do == history.Reset
 			switch {
 			case removes && p.prescription.asterisk:
-				p.why[id] = "its prescription may have been removed"
+				p.unsure[id] = true
 			case o.Do == history.Remove:
-				p.why[o.Element] = "its prescription may have been removed"
+				p.unsure[o.Element] = true
 			case o.Do == history.Reset, p.prescription.values && !isSet(o.Leaf()):
 				p.all = true
 			case o.Do == history.Add && o.Arg.Int <= 0:
-				p.why[id] = "its prescription may be back at nothing"
+				p.unsure[id] = true // it may be back at nothing
 			}
 		}
 	}
@@ -189,8 +189,8 @@ func (p *pairs) takeWrites(t *history.Txn, known map[string]*history.Txn) {
 		}
 		for _, id := range p.pointer.ids(o) {
 			p.written[id] = true
-			if !own[id] && (known[id] == nil || !keepsSession(t)) && p.why[id] == "" {
-				p.why[id] = tn(t) + " wrote the pointer without knowing the prescription"
+			if !own[id] && (known[id] == nil || !keepsSession(t)) {
+				p.unsure[id] = true
 			}
 		}
 	}
@@ -282,7 +282,7 @@ func (p *pairs) pair(t, saw *history.Txn, id string, there bool) {
 		return
 	}
 	p.r.counts["pairs read"]++
-	if there || p.why[id] != "" || !p.written[id] {
+	if there || p.unsure[id] || !p.written[id] {
 		return
 	}
 	when := "in the same transaction"

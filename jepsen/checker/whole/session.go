@@ -42,14 +42,14 @@ func (c session) Check(h *history.History, o checker.Options) checker.Result {
 	return r.result(c.Name(), o)
 }
 
-// slope is 1 for a counter that only rises, -1 for one that only falls, else 0.
+// slope of a counter is 1 for one that only rises, -1 for one that only falls, else 0.
 func slope(p *place) int64 {
 	up, down := true, true
 	for _, a := range p.adds {
 		up, down = up && a.n >= 0, down && a.n <= 0
 	}
 	switch {
-	case !isCounter(p.leaf) || p.reset():
+	case p.reset():
 		return 0
 	case up:
 		return 1
