@@ -17,7 +17,7 @@
 // read of nothing reads from before all writes. The history is correct if happened-before is contained in
 // one order of all transactions in which, whenever U reads T's value of a register, every other
 // transaction that wrote the register and happened before U comes before T. (Biswas, Enea: On the
-// Complexity of Checking Transactional Consistency, OOPSLA 2019, section 2, axiom "causal".) The last write
+// Complexity of Checking Transactional Consistency, OOPSLA 2019, axiom "causal".) The last write
 // wins by an order that all regions agree on, so this, and no weaker form of causal consistency, is what the
 // database promises.
 //

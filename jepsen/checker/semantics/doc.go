@@ -103,7 +103,7 @@
 // object, and a fixed share of them is of unknown outcome, that is quadratic, with a small constant.
 //
 // After: Burckhardt, Gotsman, Yang, Zawirski, Replicated Data Types: Specification, Verification,
-// Optimality (POPL 2014), section 3, whose specifications are functions of operations and their visibility.
+// Optimality (POPL 2014), whose specifications are functions of operations and their visibility.
 // We differ in taking visibility from reported snapshots, which are judged as well, in not searching for
 // one, and in resolving the arbitration order from stamps.
 package semantics

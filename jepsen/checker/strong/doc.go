@@ -5,8 +5,8 @@
 // # Linearizable
 //
 // Proves that every register, counter, set and flag, taken by itself, can be explained by one order
-// of its calls that respects real time (Herlihy and Wing, TOPLAS 1990). Linearizability is local,
-// theorem 1 there, hence places are searched one by one, by porcupine's version (after Horn and
+// of its calls that respects real time (Herlihy and Wing, TOPLAS 1990). Linearizability is local
+// (section 3.1, theorem 1 there), hence places are searched one by one, by porcupine's version (after Horn and
 // Kroening, FORTE 2015) of the search of Wing and Gong (1993) as Lowe improved it (2017).
 // Differences: a transaction counts as one call on each place that it touches, so that histories of
 // transactions are judged too, for what strict serializability means for each place; a budget counts

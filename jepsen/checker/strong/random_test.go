@@ -58,7 +58,7 @@ func TestAStaleReadIsFound(t *testing.T) {
 			require.NotEmpty(t, r.Anomalies)
 		}
 	})
-	require.Greater(t, planted, 10)
+	require.Greater(t, planted, 3, "of 20 in short mode")
 }
 
 // plantStale lets the last read that may see an old value see one.
@@ -116,7 +116,7 @@ func TestALostUpdateIsFound(t *testing.T) {
 		require.Equal(t, checker.Invalid, r.Verdict)
 		require.Equal(t, lostUpdate, r.Anomalies[0].Name)
 	})
-	require.Greater(t, planted, 10)
+	require.Greater(t, planted, 3, "of 20 in short mode")
 }
 
 // plantLostUpdate repeats the last compare-and-set that begins a transaction, with another value.

@@ -57,7 +57,7 @@
 // did not write the place of the seen mark as well (then it was not the one that won there) and is not
 // certainly before the mark's writer; a removal that did not take both away; a reset. This is read
 // atomicity as Bailis et al. define it (Scalable Atomic Visibility with RAMP Transactions, SIGMOD
-// 2014, section 3), told by marks of one writer and without an order of versions, so that it holds at
+// 2014), told by marks of one writer and without an order of versions, so that it holds at
 // causal and eventual level. Anomaly: half transaction; one for each reader. The cost is that of the
 // values read times the marks of their writers.
 //
@@ -89,7 +89,7 @@
 //
 // [LongFork]. Of things that one transaction wrote and none took back, no two readers see two in
 // opposite orders, if readers and writers are of a level that forbids it (Sovran et al., Transactional
-// storage for geo-replicated systems, SOSP 2011, section 3.2, name it; causal level allows it, and
+// storage for geo-replicated systems, SOSP 2011, name it; causal level allows it, and
 // there it is counted). Sound; complete for such things, but for readers of more than 64 of them,
 // which make the verdict unknown where a level forbids forks. The cost is the square of what a
 // transaction reads, at most 64, and at most 16 where forks are only counted.

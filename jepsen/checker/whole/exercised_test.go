@@ -85,10 +85,12 @@ func TestExercisedCountsNothingElse(t *testing.T) {
 }
 
 // backwards is a history whose ids go against the time.
-const backwards = `{"history":1,"workload":"w","regions":["eu","us"]}
-{"txn":{"id":1,"process":1,"region":"us","level":"causal","start":50,"end":60,"outcome":"ok","snapshot":{"1":7},"ops":[{"do":"get","key":"m","type":"counter","got":{"int":1}}]}}
-{"txn":{"id":2,"process":2,"region":"eu","level":"causal","start":30,"end":40,"outcome":"ok","commit":{"region":1,"time":7},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
-{"txn":{"id":3,"process":3,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","commit":{"region":1,"time":8},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+const backwards = `{"history":1,"workload":"w","regions":["us","eu","ap"]}
+{"txn":{"id":1,"process":1,"region":"us","level":"causal","start":50,"end":60,"outcome":"ok","snapshot":{"2":7},"ops":[{"do":"get","key":"m","type":"counter","got":{"int":1}}]}}
+{"txn":{"id":2,"process":2,"region":"eu","level":"causal","start":30,"end":40,"outcome":"ok","commit":{"region":2,"time":7},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":3,"process":3,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","commit":{"region":2,"time":8},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":4,"process":4,"region":"ap","level":"causal","start":70,"end":71,"outcome":"ok","commit":{"region":3,"time":8},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
+{"txn":{"id":5,"process":5,"region":"ap","level":"causal","start":72,"end":73,"outcome":"ok","commit":{"region":3,"time":9},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
 {"fault":{"kind":"kill","start":12,"end":15}}
 {"fault":{"kind":"pause","start":25,"end":35}}
 `
@@ -97,8 +99,13 @@ const backwards = `{"history":1,"workload":"w","regions":["eu","us"]}
 func TestExercisedCountsByTimes(t *testing.T) {
 	h, err := history.Read(strings.NewReader(backwards))
 	require.NoError(t, err)
+	for range 20 {
+		h.Txns[0].Ops = append(h.Txns[0].Ops, h.Txns[0].Ops[0])
+	}
 	counts := Exercised(nil).Check(h, checker.Options{}).Counts
-	require.Equal(t, []int{2, 1, 1, 1}, []int{counts["faults"], counts["transactions during kill"], counts["transactions during pause"], counts["reads of others' writes"]})
+	require.Equal(t, []int{2, 1, 1}, []int{counts["faults"], counts["transactions during kill"], counts["transactions during pause"]})
+	require.Equal(t, 21, counts["reads of others' writes"], "that another region's write was not seen changes nothing")
+	require.Equal(t, 1, counts["acknowledged in every region"])
 }
 
 // TestCheckersSayWhatTheyProve: names are words with hyphens, each its own.
