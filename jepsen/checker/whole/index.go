@@ -51,7 +51,7 @@ type latest struct {
 	n             int
 	first         *history.Txn // the one that may have taken effect last
 	firstEnd, end int64        // its end, and the latest end of any other
-	session       int          // of all of them; mixed: they are of several, or of none
+	session       int          // of all of them; 0: of none; mixed: of several
 	only          *history.Txn // the one transaction, if there is one; nil if there are several
 }
 
@@ -63,9 +63,6 @@ func (l *latest) take(t *history.Txn) {
 	switch {
 	case l.n == 0:
 		*l = latest{n: 1, first: t, firstEnd: end, end: math.MinInt64, session: t.Session, only: t}
-		if t.Session == 0 {
-			l.session = mixed
-		}
 		return
 	case l.first == t:
 		return
@@ -75,9 +72,7 @@ func (l *latest) take(t *history.Txn) {
 		l.end = max(l.end, end)
 	}
 	l.n++
-	if t != l.only {
-		l.only = nil
-	}
+	l.only = nil
 	if l.session != t.Session {
 		l.session = mixed
 	}
@@ -100,7 +95,7 @@ func (l *latest) mayCover(t *history.Txn) bool { return l.endOfOthers(t) >= t.St
 // allBefore reports whether t's snapshot certainly includes each of them but t itself: they are
 // earlier transactions of its session, and it was given the session's token.
 func (l *latest) allBefore(t *history.Txn) bool {
-	if l.n == 0 || l.n == 1 && l.only == t {
+	if l.n == 0 || l.only == t {
 		return true
 	}
 	return l.session == t.Session && t.Session != 0 && keepsSession(t) && l.endOfOthers(t) < t.Start
