@@ -106,9 +106,9 @@ func (s *search) step(at, input, _ any) (bool, any) {
 // allows reports whether an answer or a condition fits what is there.
 func (s *search) allows(now state, o *history.Op) bool {
 	switch {
-	case o.Do == history.Assign && o.Expect != nil:
+	case o.Expect != nil:
 		return now.text == content(s.kind, o.Expect)
-	case o.Writes() || o.Got == nil:
+	case o.Got == nil:
 		return true
 	case o.Do == history.Contains:
 		return now.set.has(s.number[o.Element], s.depth) == o.Got.Flag
