@@ -31,7 +31,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the checkers count into th
 
 // TestEachAnomalyIsFoundAndNamed: the notes of each history in testdata say which checkers find what,
 // in which words, and which find nothing; "all" says of each checker the verdict, the names of what it finds, and
-// what it counts, but for nothing.
+// what it counts, but for nothing; "texts" are the words of all that is found.
 func TestEachAnomalyIsFoundAndNamed(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.jsonl")
 	require.NoError(t, err)
@@ -51,25 +51,27 @@ func TestEachAnomalyIsFoundAndNamed(t *testing.T) {
 				require.Equal(t, checker.Valid, r.Verdict, "%s: %v %s", who, r.Anomalies, r.Note)
 				require.Empty(t, r.Anomalies)
 			}
-			said := sayings(h)
+			said, texts := sayings(h)
 			if *rewrite {
-				h.Header.Notes["all"] = said
+				h.Header.Notes["all"], h.Header.Notes["texts"] = said, texts
 				rewriteHeader(t, name, h.Header)
 			}
 			require.Equal(t, h.Header.Notes["all"], said)
+			require.Equal(t, h.Header.Notes["texts"], texts)
 		})
 	}
 }
 
-// sayings are what all checkers say of a history, one a line.
-func sayings(h *history.History) string {
+// sayings are what all checkers say of a history, one a line, and the different texts of what they find.
+func sayings(h *history.History) (said, told string) {
 	all := checkers()
-	var out []string
+	var out, texts []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		r := all[name].Check(h, checker.Options{})
 		text := name + " " + string(r.Verdict)
 		for _, a := range r.Anomalies {
 			text += fmt.Sprintf(", %s %v", a.Name, a.Txns)
+			texts = append(texts, a.Text)
 		}
 		for _, count := range slices.Sorted(maps.Keys(r.Counts)) {
 			if n := r.Counts[count]; n != 0 {
@@ -81,7 +83,8 @@ func sayings(h *history.History) string {
 		}
 		out = append(out, text)
 	}
-	return strings.Join(out, "\n")
+	slices.Sort(texts)
+	return strings.Join(out, "\n"), strings.Join(slices.Compact(texts), "\n")
 }
 
 // rewriteHeader replaces the first line of a history.
