@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -52,7 +53,7 @@ func TestSeeds(t *testing.T) {
 	fmt.Printf("seeds from %d on: go test ./jepsen/sim -run TestSeeds -seed %d -seeds %d\n", base, base, *seedsFlag)
 	var sum Summary
 	began := time.Now()
-	if *procsFlag <= 1 {
+	if *procsFlag <= 1 && *seedsFlag <= partSeeds {
 		defer alone()()
 		for i := range uint64(*seedsFlag) {
 			tell(t, &sum, Run(t, options(base+i)))
@@ -163,36 +164,64 @@ func runPart(t *testing.T, base uint64) {
 	}
 }
 
-// spread runs the seeds in several processes.
+// partSeeds is how many seeds one process runs at most. A seed in which a disk fails leaves goroutines behind that
+// wait for ever, and tens of megabytes with them: what gives these back is the end of the process.
+const partSeeds = 50
+
+// parts is how many processes run so many seeds, of which so many are to run at a time.
+func parts(seeds, procs int) int {
+	return max(procs, (seeds+partSeeds-1)/partSeeds, 1)
+}
+
+// spread runs the seeds in several processes, so many of them at a time.
 func spread(t *testing.T, sum *Summary, base uint64) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	for k := range *procsFlag {
-		cmd := exec.CommandContext(t.Context(), self, "-test.run", "^TestSeeds$", "-test.timeout", "0",
-			"-seed", fmt.Sprint(base), "-seeds", fmt.Sprint(*seedsFlag), "-workload", *workloadFlag, "-out", *outFlag,
-			fmt.Sprintf("-keep=%t", *keepFlag), "-part", fmt.Sprintf("%d/%d", k, *procsFlag))
-		cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		cmd.Stderr = cmd.Stdout
-		require.NoError(t, cmd.Start())
-		stuck := time.AfterFunc(stuckAfter, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // it then tells where
+	turn := make(chan struct{}, max(*procsFlag, 1))
+	n := parts(*seedsFlag, *procsFlag)
+	for k := range n {
 		all.Go(func() {
-			defer stuck.Stop()
-			began, rest := readPart(out, func(r *Report) {
-				stuck.Reset(stuckAfter)
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			err := runProcess(t.Context(), self, base, fmt.Sprintf("%d/%d", k, n), func(r *Report) {
 				mu.Lock()
 				defer mu.Unlock()
 				tell(t, sum, r)
 			})
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("the process of part %d: %v; the last seed that it began is %d (make sim SEED=%d)\n%s", k, err, began, began, rest)
+			if err != nil {
+				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
+}
+
+// runProcess has a process run a part of the seeds, and hands on its reports.
+func runProcess(ctx context.Context, self string, base uint64, part string, report func(*Report)) error {
+	cmd := exec.CommandContext(ctx, self, "-test.run", "^TestSeeds$", "-test.timeout", "0", fmt.Sprintf("-test.short=%t", testing.Short()),
+		"-seed", fmt.Sprint(base), "-seeds", fmt.Sprint(*seedsFlag), "-workload", *workloadFlag, "-out", *outFlag,
+		fmt.Sprintf("-keep=%t", *keepFlag), "-part", part)
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	stuck := time.AfterFunc(stuckAfter, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // it then tells where
+	defer stuck.Stop()
+	began, rest := readPart(out, func(r *Report) {
+		stuck.Reset(stuckAfter)
+		report(r)
+	})
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("the process of part %s: %w; the last seed that it began is %d (make sim SEED=%d)\n%s", part, err, began, began, rest)
+	}
+	return nil
 }
 
 // stuckAfter is how long a seed may take of real time. One that takes longer has come to a stop: where a
@@ -234,6 +263,13 @@ func TestWhatNoSeedReachedIsMissed(t *testing.T) {
 	require.Contains(t, missing, `"closure checked" was not reached in 10 seeds`)
 	require.NotContains(t, missing, "cut taken")
 	require.NotContains(t, missing, "fault clock", "10 seeds are not enough to expect it")
+}
+
+func TestLongRunsAreOfManyProcesses(t *testing.T) {
+	require.Equal(t, 2, parts(1, 2))
+	require.Equal(t, 1, parts(partSeeds, 1))
+	require.Equal(t, 2, parts(partSeeds+1, 1))
+	require.Equal(t, 40, parts(2000, 2))
 }
 
 func TestAProcessThatEndsEarlyIsNoticed(t *testing.T) {
