@@ -97,8 +97,9 @@ func (m *Matrix) Run(ctx context.Context) (*Summary, error) {
 	begun, failed := time.Now(), 0
 	for time.Since(begun) < m.TimeLimit {
 		row, err := m.one(ctx, len(s.Rows))
-		if ctx.Err() != nil {
-			return s, kv.Errorf(kv.KindDeadline, "interrupted after %d runs; the same command goes on from there", len(s.Rows))
+		interrupted := ctx.Err() != nil
+		if interrupted && !row.foundWrong() { // else the run that is made again would hide what was found
+			return s, cutAfter(s)
 		}
 		if failed++; err == nil {
 			failed = 0
@@ -112,11 +113,19 @@ func (m *Matrix) Run(ctx context.Context) (*Summary, error) {
 		if m.Done != nil {
 			m.Done(row)
 		}
+		if interrupted {
+			return s, cutAfter(s)
+		}
 		if failed == maxFailed {
 			return s, fmt.Errorf("%d runs in a row could not be made, so the next ones hardly can; the last one: %w", failed, err)
 		}
 	}
 	return s, nil
+}
+
+// cutAfter is the error of a matrix that was interrupted.
+func cutAfter(s *Summary) error {
+	return kv.Errorf(kv.KindDeadline, "interrupted after %d runs; the same command goes on from there", len(s.Rows))
 }
 
 // resume reads what an earlier matrix in this folder found.
@@ -199,6 +208,9 @@ func (m *Matrix) one(ctx context.Context, n int) (Row, error) {
 	}
 	return row, err
 }
+
+// foundWrong reports whether a checker found what must not be.
+func (r *Row) foundWrong() bool { return r.Checkers[checker.Invalid] > 0 }
 
 // take takes in what became of the run.
 func (r *Row) take(out *Outcome) {

@@ -101,6 +101,36 @@ func TestAMatrixKeepsWhatIsNotValid(t *testing.T) {
 	require.Contains(t, page.String(), "- starting the cluster: no ports left")
 }
 
+// TestAMatrixKeepsWhatAnInterruptedRunFound: a run in which something was wrong is not made again, and its folder stays.
+func TestAMatrixKeepsWhatAnInterruptedRunFound(t *testing.T) {
+	out := t.TempDir()
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	close(ended)
+	m := matrix(t, out, func() (Cluster, error) {
+		interrupt()
+		return &dying{start(t), ended}, nil
+	})
+	told := 0
+	m.Done = func(Row) { told++ }
+	s, err := m.Run(ctx)
+	require.ErrorContains(t, err, "interrupted after 1 runs")
+	require.Equal(t, 1, told)
+	require.Equal(t, checker.Invalid, s.Rows[0].Verdict)
+	require.Contains(t, s.Rows[0].Found, "nodes (1): node failed: region us ended by itself: panic: index out of range")
+	require.Contains(t, s.Rows[0].Error, "interrupted")
+
+	ctx, interrupt = context.WithCancel(t.Context())
+	m = matrix(t, out, func() (Cluster, error) {
+		interrupt()
+		return start(t), nil
+	})
+	s, err = m.Run(ctx)
+	require.ErrorContains(t, err, "interrupted after 1 runs", "of this one nothing is known")
+	require.Equal(t, checker.Invalid, s.Verdict())
+	require.FileExists(t, filepath.Join(out, s.Rows[0].Folder, HistoryFile))
+}
+
 // TestAMatrixThatCanNotRunGivesUp: what fails in every run is tried three times, and each of them is a row.
 func TestAMatrixThatCanNotRunGivesUp(t *testing.T) {
 	m := matrix(t, t.TempDir(), func() (Cluster, error) { return nil, kv.Errorf(kv.KindDenied, "not root") })
