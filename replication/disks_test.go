@@ -3,7 +3,9 @@ package replication_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
@@ -97,6 +99,37 @@ func TestADiskIsLostWhileAnotherRegionIsGone(t *testing.T) {
 		eu.sees(next)
 		us.sees(s)
 		require.Equal(t, eu.store.content(), us.store.content())
+	})
+}
+
+// TestTheFounderLosesItsDiskWhileARegionJoins: the newcomer, which has nothing, can't go on without the founder, which
+// asks every region what it holds.
+func TestTheFounderLosesItsDiskWhileARegionJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, _ := stuck(t)
+		s := eu.commit()
+		us.sees(s)
+		eu.crash()
+		wait(t, 2*replication.StreamTimeout)
+		joined := make(chan *node)
+		go func() {
+			n, err := c.tryStart(t.Context(), "ap", newFakeStore(43), []string{"us", "eu"})
+			assert.NoError(t, err)
+			joined <- n
+		}()
+		wait(t, time.Minute)
+		eu = c.start("eu", newFakeStore(41), []string{"us"})
+		require.True(t, eu.id.Recovering)
+		eu.resume()
+		ap := <-joined
+		defer stopAll(eu, us, ap)
+		ap.writable()
+		next := eu.commit()
+		for _, n := range []*node{eu, us, ap} {
+			n.sees(s)
+			n.sees(next)
+			require.Len(t, n.store.content(), 2)
+		}
 	})
 }
 

@@ -54,6 +54,9 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 		f, _ := r.registry.find(founder)
 		return pointTo(r.c.Identity, f.Addresses.Peer, "region "+f.Name+" hands out numbers"), nil
 	case r.recovery.running():
+		if exists && r.heardBy(m.Region) == "" { // it has no data, and could not say so otherwise: it can't go on without a number
+			r.recovery.hear(m.Region, handed{}, 0)
+		}
 		return later("the founder is recovering its own data"), nil
 	case r.gone(name):
 		return nil, kv.Errorf(kv.KindInvalid, "region name %q is one that the founder's --gone names: take it out there, or choose another", name)
