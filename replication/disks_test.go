@@ -1,11 +1,11 @@
 package replication_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/clock"
@@ -102,37 +102,6 @@ func TestADiskIsLostWhileAnotherRegionIsGone(t *testing.T) {
 	})
 }
 
-// TestTheFounderLosesItsDiskWhileARegionJoins: the newcomer, which has nothing, can't go on without the founder, which
-// asks every region what it holds.
-func TestTheFounderLosesItsDiskWhileARegionJoins(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, eu, us, _ := stuck(t)
-		s := eu.commit()
-		us.sees(s)
-		eu.crash()
-		wait(t, 2*replication.StreamTimeout)
-		joined := make(chan *node)
-		go func() {
-			n, err := c.tryStart(t.Context(), "ap", newFakeStore(43), []string{"us", "eu"})
-			assert.NoError(t, err)
-			joined <- n
-		}()
-		wait(t, time.Minute)
-		eu = c.start("eu", newFakeStore(41), []string{"us"})
-		require.True(t, eu.id.Recovering)
-		eu.resume()
-		ap := <-joined
-		defer stopAll(eu, us, ap)
-		ap.writable()
-		next := eu.commit()
-		for _, n := range []*node{eu, us, ap} {
-			n.sees(s)
-			n.sees(next)
-			require.Len(t, n.store.content(), 2)
-		}
-	})
-}
-
 // shorten takes the last record of a lane out of a stopped store, as damage that its start finds does.
 func (s *fakeStore) shorten(lane clock.Lane) {
 	log := s.log[lane]
@@ -194,4 +163,66 @@ func (n *node) waiting(of *node) int {
 		}
 	}
 	return 0
+}
+
+// TestTheFounderLosesItsDiskWhileARegionJoins: it waits for what the newcomer holds, which may be of its own
+// lane, and the newcomer for its number, which only the founder gives. The store that the number was promised
+// to asks for it, so it has nothing.
+func TestTheFounderLosesItsDiskWhileARegionJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		eu := c.start("eu", newFakeStore(1), nil)
+		us := c.start("us", newFakeStore(2), []string{"eu"})
+		us.writable()
+		kept := eu.commit()
+		us.sees(kept)
+		c.net.CutBoth("eu", "us")
+		joined := c.joins("ap", 3, "eu")
+		eventually(t, "eu has a number for ap", func() bool { return eu.knows("ap") })
+		c.net.CutBoth("eu", "ap")
+		c.net.HealBoth("eu", "us")
+		eventually(t, "us is told of ap", func() bool { return us.knows("ap") })
+		eu.crash()
+
+		eu = c.start("eu", newFakeStore(31), []string{"us"})
+		require.True(t, eu.id.Recovering)
+		wait(t, time.Minute)
+		require.True(t, eu.x.Recovering(), "ap has not said what it holds")
+		require.Empty(t, joined)
+		other := c.joins("sa", 4, "eu")
+		wait(t, time.Minute)
+		require.Empty(t, other, "it decides nothing before")
+		c.net.HealBoth("eu", "ap")
+		ap := <-joined
+		eu.resume()
+		ap.writable()
+		sa := <-other
+		sa.writable()
+		defer stopAll(eu, us, ap, sa)
+		for _, s := range []clock.Stamp{kept, eu.commit(), us.commit(), ap.commit(), sa.commit()} {
+			for _, n := range []*node{eu, us, ap, sa} {
+				n.sees(s)
+			}
+		}
+	})
+}
+
+// TestAnotherStoreOfAJoiningRegionWaitsForTheFounder: what was joining may have come to serve, told by the
+// disk that is lost, so another store does not take its place before it is heard.
+func TestAnotherStoreOfAJoiningRegionWaitsForTheFounder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := stuck(t)
+		eu.crash()
+		eu = c.start("eu", newFakeStore(31), []string{"us"})
+		_, err := c.tryJoin("ap", newFakeStore(33), time.Minute)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.True(t, eu.x.Recovering())
+		first := c.start("ap", ap, nil)
+		eu.resume()
+		first.writable()
+		defer stopAll(eu, us, first)
+		s := eu.commit()
+		us.sees(s)
+		first.sees(s)
+	})
 }

@@ -54,7 +54,9 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 		f, _ := r.registry.find(founder)
 		return pointTo(r.c.Identity, f.Addresses.Peer, "region "+f.Name+" hands out numbers"), nil
 	case r.recovery.running():
-		if exists && r.heardBy(m.Region) == "" { // it has no data, and could not say so otherwise: it can't go on without a number
+		// The recovery waits for a region that joins, too, which may hold some of this lane, and may serve by now
+		// for all that the founder knows. But the store that was promised its number has not begun if it asks again.
+		if exists && m.Incarnation == h.GetIncarnation() {
 			r.recovery.hear(m.Region, handed{}, 0)
 		}
 		return later("the founder is recovering its own data"), nil

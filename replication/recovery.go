@@ -17,10 +17,11 @@ import (
 // recovery is the time until this node may write: while it joins, and while it takes back what
 // others hold of its own lane, since its disk lost that.
 //
-// It is over once every other region (but those that the operator names as gone) has said what it holds of
-// this lane, in a handshake, or by asking the founder for its number again with an empty folder; all of that is on disk here, and E includes every report of
-// this region that any of them has counted, as far as one of them still holds it: below those, others
-// may have forgotten. Regions that lost their disks together do not wait for what only they had.
+// It is over once every other region (but those that the operator names as gone) has said in a handshake
+// what it holds of this lane, or, to the founder, by asking for its number that it has nothing; all of that
+// is on disk here, and E includes every report of this region that any of them has counted, as far as one
+// of them still holds it: below those, others may have forgotten. Regions that lost their disks together do
+// not wait for what only they had.
 type recovery struct {
 	mu     sync.Mutex
 	active bool
