@@ -62,6 +62,7 @@ jepsen: build ## workloads on real nodes that are disturbed, for JEPSEN (default
 		--workloads bank,causal,counter,mixed,session --nemeses partition-halves+kill-one,partition-oneway+pause,slow+kill-all
 
 sim: ## simulate clusters under faults: SEEDS=n new seeds, or SEED=x again, WORKLOAD=name, RESULT=file for a summary
+	@mkdir -p $(dir $(or $(RESULT),bin/))
 	go test ./jepsen/sim -run '^TestSeeds$$' -v -count=1 -timeout 0 -seeds $(SEEDS) -seed $(SEED) -procs $(PROCS) \
 		-workload '$(WORKLOAD)' -out $(CURDIR)/bin/sim $(if $(RESULT),-report $(abspath $(RESULT))) \
 		| grep --line-buffered -Ev '^(=== RUN|--- |PASS|FAIL|ok )'
@@ -76,10 +77,11 @@ cover: ## write bin/cover.html: which statements the tests of all packages run
 	mkdir -p bin && go test -coverpkg=./... -coverprofile=bin/cover.out ./... && go tool cover -html=bin/cover.out -o bin/cover.html
 
 mutants: ## catch every mutant (deliberate faults in the database) by the simulation, or MUTANT=name; all of them: docs/results/mutants.md
+	@mkdir -p $(dir $(or $(RESULT),docs/results/))
 	go test -tags mutants ./jepsen/sim -run '^TestMutants$$' -count=1 -v -timeout 0 -mutant '$(MUTANT)' \
 		$(if $(MUTANT),,-table $(abspath $(or $(RESULT),docs/results/mutants.md)))
 
 torture: ## kill -9 real nodes and cut the power of simulated ones: KILLS=2000 CUTS=20000 SEED=x LIMIT=2h RESULT=file
-	mkdir -p bin/torture
+	@mkdir -p bin/torture $(dir $(or $(RESULT),bin/))
 	go test ./jepsen/torture -run '^(TestKills|TestCuts)$$' -count=1 -v -timeout 0 -kills $(KILLS) -cuts $(CUTS) -seed $(SEED) \
 		-limit $(LIMIT) -loud -keep $(CURDIR)/bin/torture -report $(abspath $(or $(RESULT),$(TORTURED)))
