@@ -139,6 +139,83 @@ func (o *Op) check(answered bool) error {
 		return fmt.Errorf("%s with an answer", o.Do)
 	case answered && !o.Writes() && o.Got == nil:
 		return fmt.Errorf("%s without an answer, though the transaction is ok", o.Do)
+	case o.Element != "" && o.Do != Contains && o.Do != Insert && o.Do != Remove:
+		return fmt.Errorf("%s with an element", o.Do)
+	}
+	return o.checkValues()
+}
+
+// checkValues makes sure that no value says something that is none of its type, which checkers would not see.
+func (o *Op) checkValues() error {
+	kind := o.Leaf()
+	for _, c := range []struct {
+		name, kind string
+		v          *Value
+	}{{"arg", assigned(kind), o.Arg}, {"expect", kind, o.Expect}, {"got", asked(o.Do, kind), o.Got}} {
+		if c.v == nil {
+			continue
+		}
+		if err := c.v.check(c.kind); err != nil {
+			return fmt.Errorf("%s of %s: %w", c.name, o.Do, err)
+		}
+	}
+	if o.Arg != nil && o.Arg.Absent {
+		return fmt.Errorf("%s of nothing", o.Do)
+	}
+	return nil
+}
+
+// assigned is the type that what is given to a leaf is like: a text is assigned to a register of either kind.
+func assigned(kind string) string {
+	if kind == "register-mv" {
+		return "register-lww"
+	}
+	return kind
+}
+
+// asked is the type that an answer is like.
+func asked(do Do, kind string) string {
+	if do == Contains {
+		return "flag-ew"
+	}
+	return kind
+}
+
+// form is the field in which the values of a type are.
+func form(kind string) string {
+	switch kind {
+	case "counter":
+		return "int"
+	case "flag-ew", "flag-dw":
+		return "flag"
+	case "register-lww":
+		return "text"
+	case "map", "map-go":
+		return "fields"
+	}
+	return "list"
+}
+
+// check makes sure that a value is of the form of a type. That of a type that nobody knows may be any: that a
+// database answered so is for checkers to say.
+func (v *Value) check(kind string) error {
+	if !slices.Contains(types, kind) {
+		return nil
+	}
+	own := form(kind)
+	for _, part := range [...]struct {
+		name string
+		has  bool
+	}{{"int", v.Int != 0}, {"flag", v.Flag}, {"text", v.Text != ""}, {"list", len(v.List) > 0}, {"fields", len(v.Fields) > 0}} {
+		if part.has && (part.name != own || v.Absent) {
+			return fmt.Errorf("a value with %s, where a %s has %s, and nothing if it is absent", part.name, kind, own)
+		}
+	}
+	for i := range v.Fields {
+		f := &v.Fields[i]
+		if err := f.Value.check(f.Type); err != nil {
+			return fmt.Errorf("field %q: %w", f.Name, err)
+		}
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func TestEachTypeHasItsOperations(t *testing.T) {
 		for _, do := range []Do{Get, Contains, Add, Assign, Insert, Remove, Enable, Disable, Reset} {
 			h := plain(1)
 			o := &h.Txns[0].Ops[0]
-			o.Do, o.Type = do, kind
+			o.Do, o.Type, o.Got = do, kind, &Value{}
 			if o.Writes() {
 				o.Got = nil
 			}
