@@ -312,9 +312,15 @@ func (r *run) others(d *read, v string) bool {
 	return false
 }
 
+// took reports whether the transaction itself had taken away what was there, and left nothing: it sees that
+// also where its commit fails.
+func (d *read) took() bool {
+	return d.mine && d.own.covers[positive] && !(d.own.live && d.own.class == positive)
+}
+
 // boundMissing: what was acknowledged and nobody tried to take away must be there.
 func (r *run) boundMissing(d *read) {
-	if d.at.overridable() || r.must(d).n == 0 {
+	if d.at.overridable() || d.took() || r.must(d).n == 0 {
 		return
 	}
 	name, lost := "lost write", d.at.place()+" without a value"
