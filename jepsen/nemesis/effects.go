@@ -83,7 +83,7 @@ func (e Effects) of(k Kind) Effects {
 // Inert says that faults of a kind, so many of them, did nothing.
 func Inert(k Kind, times int) string {
 	if times == 1 {
-		return fmt.Sprintf("fault %s: %s the one time that it came", k, bites[k].none)
+		return fmt.Sprintf("fault %s: %s the one time that it came; a longer run has it come again", k, bites[k].none)
 	}
 	return fmt.Sprintf("fault %s: %s any of the %d times that it came", k, bites[k].none, times)
 }

@@ -63,13 +63,6 @@ func TestOneSeed(t *testing.T) {
 	require.NoError(t, os.WriteFile(*outcomeFlag, text, 0o600))
 }
 
-// wrongs leaves out that the run did too little for a verdict, which one as short as these may.
-func wrongs(failures []Failure) []Failure {
-	return slices.DeleteFunc(slices.Clone(failures), func(f Failure) bool {
-		return f.Check == "exercised" || strings.HasPrefix(f.Text, "no verdict: ") || strings.HasPrefix(f.Text, "not exercised: ")
-	})
-}
-
 // TestMutants: every mutant is noticed by one of the checks that the table names, within its number of
 // seeds, and the same seeds without a mutant show nothing.
 func TestMutants(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,7 +57,7 @@ func TestSeeds(t *testing.T) {
 	if *procsFlag <= 1 && *seedsFlag <= partSeeds {
 		defer alone()()
 		for i := range uint64(*seedsFlag) {
-			tell(t, &sum, Run(t, options(base+i)))
+			tell(t, &sum, seeded(t, base+i))
 		}
 	} else {
 		spread(t, &sum, base)
@@ -92,6 +93,22 @@ func options(seed uint64) Options {
 		o.Minutes, o.Txns = 2, 400
 	}
 	return o
+}
+
+// seeded runs a seed. That it did enough for a verdict is not asked of a short run.
+func seeded(t *testing.T, seed uint64) *Report {
+	r := Run(t, options(seed))
+	if testing.Short() {
+		r.Failures = wrongs(r.Failures)
+	}
+	return r
+}
+
+// wrongs leaves out that the run did too little for a verdict, which a short one may.
+func wrongs(failures []Failure) []Failure {
+	return slices.DeleteFunc(slices.Clone(failures), func(f Failure) bool {
+		return f.Check == "exercised" || strings.HasPrefix(f.Text, "no verdict: ") || strings.HasPrefix(f.Text, "not exercised: ")
+	})
 }
 
 // alone gives the process what a run wants: one processor, so that one goroutine runs at a time, and
@@ -156,7 +173,7 @@ func runPart(t *testing.T, base uint64) {
 	}
 	for i := k; i < uint64(*seedsFlag); i += n {
 		say(partLine{Begins: base + i})
-		r := Run(t, options(base+i))
+		r := seeded(t, base+i)
 		if len(r.Failures) > 0 || *keepFlag {
 			require.NoError(t, r.Save(folder(t, r)))
 		}
