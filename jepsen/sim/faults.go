@@ -158,7 +158,12 @@ func (w *world) disk(ctx context.Context, f fault, m *machine) {
 		sleep(ctx, f.For)
 		m.crash()
 	default:
+		if !w.spares(m) {
+			w.reach.count("last disk left alone")
+			return
+		}
 		alone, done := m.loseDisk()
+		w.lost(m)
 		if !done {
 			return
 		}
@@ -171,6 +176,26 @@ func (w *world) disk(ctx context.Context, f fault, m *machine) {
 		sleep(ctx, f.For)
 	}
 	m.on()
+}
+
+// spares reports whether a disk may be lost: another region has data on its own, and will not lose it first.
+func (w *world) spares(m *machine) bool {
+	w.disks.Lock()
+	defer w.disks.Unlock()
+	for _, other := range w.machines {
+		if other != m && !w.doomed[other] && other.watch.holdsData() {
+			w.doomed[m] = true
+			return true
+		}
+	}
+	return false
+}
+
+// lost is called when a disk that spares let go is empty.
+func (w *world) lost(m *machine) {
+	w.disks.Lock()
+	defer w.disks.Unlock()
+	delete(w.doomed, m)
 }
 
 // slow makes the disk slower than it is by itself, or, with 0, no more.

@@ -266,6 +266,19 @@ func TestAProcessThatEndsWhileItStartsClaimsNothing(t *testing.T) {
 	require.Equal(t, []string{"invariant:durable"}, w.checks(), "of a process that lives it is remembered")
 }
 
+// The last disk that has data is not lost: nothing would be left to test.
+func TestTheLastDiskIsLeftAlone(t *testing.T) {
+	c, w := watched(t, &lying{})
+	first, second := w.machines[0], w.machines[1]
+	require.False(t, w.spares(first), "no other has data yet")
+	require.True(t, w.spares(second))
+	require.False(t, w.spares(first))
+	second.watch.begin(&life{}, c.record.start, c.Core.(*lying).Machine)
+	require.False(t, w.spares(first), "the second is about to lose it")
+	w.lost(second)
+	require.True(t, w.spares(first))
+}
+
 func TestWhatAStartHasLostIsNoticed(t *testing.T) {
 	l := &lying{}
 	c, w := watched(t, l)

@@ -187,6 +187,13 @@ func (w *watch) lost() {
 	w.durable, w.read, w.newest, w.lacks = nil, nil, 0, kv.Interval{}
 }
 
+// holdsData reports whether a node has begun with what is on the disk.
+func (w *watch) holdsData() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.durable != nil
+}
+
 // alone lists the regions of whose writes this region's disk has some that no other disk has. The registry
 // forgets them: they go with the disk, and their operations may be written again.
 func (w *watch) alone() (out []string) {

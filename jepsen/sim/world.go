@@ -32,6 +32,9 @@ type world struct {
 	load     *workload.Run  // nil before there is one
 	made     atomic.Int64   // transactions that have ended
 
+	disks  sync.Mutex
+	doomed map[*machine]bool // whose disks are about to be lost
+
 	mu       sync.Mutex
 	failures []Failure
 	numbers  map[clock.Region]string
@@ -43,6 +46,7 @@ func newWorld(ctx context.Context, p *plan) *world {
 	w := &world{
 		plan: p, ctx: ctx, start: time.Now(), reach: reach, registry: newRegistry(), log: &logBook{},
 		byName: map[string]*machine{}, numbers: map[clock.Region]string{}, present: map[string]bool{},
+		doomed: map[*machine]bool{},
 	}
 	w.network = newNetwork(rand.New(rand.NewPCG(p.Seed, 5)), p.Unruly, reach, w.nameOf)
 	for k, l := range p.Links {

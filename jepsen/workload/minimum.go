@@ -72,7 +72,8 @@ const (
 // call of unknown outcome: so many must be judged in full, which is where no such call can matter. Until then all are. After
 // it there may be none: a crash takes back what had durability applied, and one lost answer leaves the bank's accounts open to the end.
 // Then a value must be one of those that are possible; where that says no more than its bounds, it does not count as judged.
-const inFullShare = 0.5
+// A fifth, since that time may be a few seconds in which few things were read: nothing is asked for then.
+const inFullShare = 0.2
 
 // minimum is what a run must have done for its verdicts to mean anything.
 func (w *Workload) minimum(h *history.History) minimums {
@@ -135,7 +136,7 @@ func (w *Workload) inFull(h *history.History, least map[string]int) {
 	if to > from {
 		share *= float64(max(first, from)-from) / float64(to-from)
 	}
-	least[semantics.CountInFull] = atLeastOne(float64(least[semantics.CountJudged]) * share)
+	least[semantics.CountInFull] = int(float64(least[semantics.CountJudged]) * share)
 }
 
 // gentle reports whether faults of a kind keep no node from answering its callers.

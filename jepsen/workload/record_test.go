@@ -54,7 +54,7 @@ func (s *scripted) Begin(context.Context, kv.Begin) (kv.TxnID, kv.Receipt, error
 func (s *scripted) Execute(_ context.Context, _ kv.TxnID, _ []kv.Op, queries []kv.Query) ([]kv.Value, error) {
 	values := make([]kv.Value, len(queries))
 	for i := range values {
-		values[i].Int = int64(s.begun)
+		values[i].Present, values[i].Int = true, int64(s.begun)
 	}
 	return values, nil
 }
