@@ -107,8 +107,8 @@
 // # Compare-and-set
 //
 // [Swaps]. A compare-and-set is atomic among the transactions of one region, and what it replaced does not come
-// back. So of those that a region acknowledged no two replaced the same value, which one transaction wrote.
-// Anomaly: lost update. Not judged: those that expected nothing, and those whose effect a fault excuses.
+// back. So of those that a region acknowledged no two replaced the same value, which one transaction wrote, or nothing, where
+// nobody tried a reset. Anomaly: lost update. Not judged: those whose effect a fault excuses.
 //
 // # Exercised
 //

@@ -16,14 +16,36 @@ type swaps struct{ excused checker.Losses }
 func (swaps) Name() string { return "compare-and-set" }
 
 func (swaps) Proves() string {
-	return "Of the acknowledged compare-and-sets that one region made no two replaced the same value. Those of several regions may, " +
-		"and those that expected nothing, or a value that several may have written, are not judged."
+	return "Of the acknowledged compare-and-sets that one region made no two replaced the same value, or nothing. Those of several regions may, " +
+		"and those that expected a value that several may have written, or nothing where a reset may have left that, are not judged."
 }
 
-// swapped is a value that a region replaced.
+// swapped is what a region replaced: a value, or nothing.
 type swapped struct {
 	region string
-	item   *item
+	at     *place
+	item   *item // nil: nothing
+}
+
+// swappedBy is what a compare-and-set replaced; false: that is not known, or may have come back.
+func swappedBy(t *history.Txn, p *place, expected *history.Value) (s swapped, known bool) {
+	s = swapped{t.Region, p, nil}
+	if expected == nil || p.leaf != "register-lww" {
+		return s, false
+	}
+	if expected.Absent {
+		return s, !p.reset()
+	}
+	s.item = p.item(expected.Text)
+	by := s.item.writers.only
+	return s, by != nil && by != t
+}
+
+func (s swapped) String() string {
+	if s.item == nil {
+		return s.at.name + " = nothing"
+	}
+	return wrote(s.at, s.item)
 }
 
 func (c swaps) Check(h *history.History, o checker.Options) checker.Result {
@@ -36,17 +58,13 @@ func (c swaps) Check(h *history.History, o checker.Options) checker.Result {
 			continue
 		}
 		for j := range t.Ops {
-			p, value := x.at[i][j], t.Ops[j].Expect
-			if value == nil || value.Absent || p.leaf != "register-lww" {
-				continue
-			}
-			at := swapped{t.Region, p.item(value.Text)}
-			if by := at.item.writers.only; by == nil || by == t {
+			at, known := swappedBy(t, x.at[i][j], t.Ops[j].Expect)
+			if !known {
 				continue
 			}
 			r.counts["swaps"]++
 			if before := first[at]; before != nil && before != t {
-				r.anomaly("lost update", fmt.Sprintf("%s and %s both replaced %s in %s, where a compare-and-set is atomic", tn(before), tn(t), wrote(p, at.item), t.Region), before, t)
+				r.anomaly("lost update", fmt.Sprintf("%s and %s both replaced %s in %s, where a compare-and-set is atomic", tn(before), tn(t), at, t.Region), before, t)
 				continue
 			}
 			first[at] = t
