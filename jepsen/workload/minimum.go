@@ -21,9 +21,11 @@ const (
 	sessionName   = "session"
 	lostName      = "lost-writes"
 	halfName      = "half-transactions"
+	swapsName     = "compare-and-set"
 
 	othersRead         = "reads of others' writes"
 	acknowledgedWrites = "acknowledged writes"
+	swapsJudged        = "swaps"
 )
 
 // usual says how many of a count a run makes for each transaction that it has acknowledged, by the checker whose count

@@ -19,6 +19,7 @@ func registerLoad() Workload {
 			semanticsName: ofValues(0.8),
 			causalName:    ofRegisters(0.5, 0.1),
 			lostName:      {acknowledgedWrites: 0.5},
+			swapsName:     {swapsJudged: 0.2},
 		},
 	}
 }
