@@ -235,6 +235,20 @@ func TestEachStepIsChecked(t *testing.T) {
 			l.settled = nil
 			c.Cuts()
 		}, []string{"invariant:monotonic"}},
+		"an own group that is not on disk": {func(c *core, l *lying) {
+			l.show(c, at(64))
+		}, []string{"invariant:early"}},
+		"a record that is on no disk": {func(c *core, l *lying) {
+			c.Offer(kv.Header{Lane: lane, Time: 64}, 0)
+		}, []string{"invariant:early"}},
+		"a snapshot of what was": {func(c *core, l *lying) {
+			l.show(c, at(0, 64))
+			_, err := c.Open(false, false)
+			require.NoError(t, err)
+		}, []string{"invariant:snapshots"}},
+		"an answer before the disk": {func(c *core, l *lying) {
+			c.watch.answered(kv.DurabilityLocal, kv.Receipt{Lane: c.own, Commit: clock.Stamp{Region: 1, Time: 64}})
+		}, []string{"invariant:answered"}},
 		"nothing is wrong": {func(c *core, l *lying) {
 			l.show(c, at(0, 64))
 			l.horizon, l.settled = at(0, 64), at(0, 64)

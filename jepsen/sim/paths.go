@@ -21,6 +21,7 @@ var Paths = []Path{
 	{"fault kill-one", "a region crashes", 25},
 	{"fault kill-several", "several regions crash at once", 25},
 	{"fault kill-all", "all regions crash at once", 25},
+	{"crash", "and a process that ran was ended by it", 10},
 	{"shown and taken back", "a crash came when a group was shown and not on disk", 25},
 	{"fault restart-loop", "a region crashes again and again", 25},
 	{"fault clock", "a clock steps", 50},
