@@ -16,6 +16,9 @@ const (
 	// DefaultSlot is the time that a fault gets where the run is long enough to repeat kinds: longer than
 	// the silence after which nodes give up a stream (5 s), so that streams break and are made again.
 	DefaultSlot = 12 * time.Second
+	// RoomySlot is the time in which a fault has something to work on, whatever came before it: nodes that were cut off
+	// or killed have connections again.
+	RoomySlot = 5 * time.Second
 	// maxAhead bounds how far a clock is set forward.
 	maxAhead = 5 * time.Second
 )
@@ -95,6 +98,25 @@ func (p Plan) Schedule() ([]Fault, error) {
 	out := slices.Concat(of...)
 	slices.SortStableFunc(out, func(a, b Fault) int { return int(a.At - b.At) })
 	return out, nil
+}
+
+// RoomFor is how long a run is to be for kinds that take turns to have a RoomySlot each, by names as a user gives them.
+// It is 0 where none take turns, and for names that Expand refuses.
+func RoomFor(names []string) time.Duration {
+	kinds, err := Expand(names)
+	if err != nil {
+		return 0
+	}
+	count, most := map[track]int{}, 0
+	for _, k := range kinds {
+		i, _ := info(k)
+		count[i.track]++
+		most = max(most, count[i.track])
+	}
+	if most < 2 {
+		return 0
+	}
+	return time.Duration(most) * RoomySlot
 }
 
 func (p Plan) check(kinds []Kind) error {

@@ -164,3 +164,13 @@ func TestBadPlans(t *testing.T) {
 		})
 	}
 }
+
+func TestKindsThatTakeTurnsHaveRoom(t *testing.T) {
+	require.Equal(t, 9*RoomySlot, RoomFor([]string{All}))
+	require.Equal(t, 2*RoomySlot, RoomFor([]string{"slow", "reset", "kill-one", "clock"}))
+	for _, names := range [][]string{{"slow", "kill-one", "clock"}, {None}, {"no such"}} {
+		require.Zero(t, RoomFor(names), names)
+	}
+	_, err := Plan{Regions: five, New: []string{"me"}, Kinds: []string{All}, Duration: RoomFor([]string{All})}.Schedule()
+	require.NoError(t, err)
+}

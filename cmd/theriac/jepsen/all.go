@@ -47,7 +47,7 @@ The exit code is 9 if a run is invalid, and 10 if none is but more than 1% of th
 	}
 	fs := cmd.Flags()
 	fs.DurationVar(&f.timeLimit, "time-limit", time.Hour, "no run begins after this `duration`")
-	fs.DurationVar(&f.each, "each", 30*time.Second, "`duration` of the load of each run")
+	fs.DurationVar(&f.each, "each", 30*time.Second, "`duration` of the load of each run; where several kinds of faults take turns a run has 5s for each at least")
 	fs.StringSliceVar(&f.workloads, "workloads", nil, "`NAMES`, comma-separated (default all)")
 	fs.StringSliceVar(&f.nemeses, "nemeses", nil, "`NAMES`, comma-separated, with + between those of one run (default each kind that can be brought about, none, and all together)")
 	fs.Uint64Var(&f.seed, "seed", 1, "of the first run; the next one has the next")
@@ -112,13 +112,15 @@ func (c *commands) matrix(f *allFlags) (*runner.Matrix, error) {
 	m.Make = func(workload, names string, seed uint64, out string) (runner.Config, error) {
 		of := f.runFlags
 		of.seed, of.out = seed, out
-		config, err := c.config(&of, workload, strings.Split(names, "+"), f.each)
+		nemeses := strings.Split(names, "+")
+		each := max(f.each, nemesis.RoomFor(nemeses))
+		config, err := c.config(&of, workload, nemeses, each)
 		if err != nil {
 			return config, err
 		}
-		config.Command = (&testFlags{runFlags: of, workload: workload, nemeses: config.Nemesis, timeLimit: f.each}).command()
+		config.Command = (&testFlags{runFlags: of, workload: workload, nemeses: config.Nemesis, timeLimit: each}).command()
 		if c.Terminal {
-			line.title = fmt.Sprintf("%s under %s: ", workload, names)
+			line.title, line.limit = fmt.Sprintf("%s under %s: ", workload, names), each
 			config.Progress = line.show
 		}
 		return config, nil

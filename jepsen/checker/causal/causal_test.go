@@ -51,6 +51,9 @@ func TestVerdictIsThatOfTheDefinition(t *testing.T) {
 		require.Equal(t, want == checker.Invalid, len(got.Anomalies) > 0)
 		verdicts[want]++
 	})
+	if testing.Short() {
+		return // too few were drawn to expect some of either
+	}
 	require.Greater(t, verdicts[checker.Valid], 5, "hardly any change left the history correct")
 	require.Greater(t, verdicts[checker.Invalid], 5, "hardly any change made the history wrong")
 }
