@@ -108,7 +108,7 @@ func nodes(failed error) checker.Result {
 const nodesProve = "No node ended by itself. Those that the nemesis killed do not count."
 
 // Judge judges a history by its checkers, or by those of them that are named, and returns with it what a
-// valid verdict of each means. When ctx ends it is an error.
+// valid verdict of each means. When ctx ends it is an error. A run that was interrupted is judged as it was then.
 func Judge(ctx context.Context, h *history.History, names []string) ([]checker.Result, map[string]string, error) {
 	all, err := Checkers(&h.Header)
 	if err != nil {
@@ -120,6 +120,9 @@ func Judge(ctx context.Context, h *history.History, names []string) ([]checker.R
 	results := askAll(ctx, h, all, 0)
 	if len(results) < len(all) {
 		return nil, nil, kv.Errorf(kv.KindDeadline, "interrupted before %s had judged", all[len(results)].Name())
+	}
+	if when := h.Header.Notes[noteCut]; when != "" {
+		results = append(inPart(results), checker.Result{Checker: "run", Verdict: checker.Unknown, Note: "interrupted " + when})
 	}
 	return results, proofs(all), nil
 }

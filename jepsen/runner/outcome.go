@@ -131,6 +131,9 @@ func (d *driven) results() []checker.Result {
 func NewOutcome(h *history.History, results []checker.Result) *Outcome {
 	out := &Outcome{Workload: h.Header.Workload, Nemesis: h.Header.Nemesis, Seed: h.Header.Seed, Started: h.Header.Started,
 		Verdict: checker.Worst(results), Results: results, Txns: len(h.Txns), Faults: map[string]int{}, Effects: Effects{}}
+	if h.Header.Notes[noteCut] != "" && out.Verdict != checker.Invalid {
+		out.Verdict = checker.Interrupted
+	}
 	for i := range h.Txns {
 		switch h.Txns[i].Outcome {
 		case history.OK:

@@ -78,7 +78,7 @@ var thinnings = []thinned{
 				t.Outcome, t.End, t.Commit, t.Session, t.Process = history.Unknown, -1, nil, 0, 100_000+i
 			}
 		}
-	}, []string{"semantics: values judged in full", "lost-writes: acknowledged writes"}},
+	}, []string{"lost-writes: acknowledged writes"}},
 	{"no sessions", func(h *history.History) {
 		for i := range h.Txns {
 			h.Txns[i].Session = 0

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/jepsen/report"
 	"github.com/theriac-db/theriac/jepsen/runner"
@@ -73,7 +74,11 @@ func (c *commands) check(ctx context.Context, name string, f *checkFlags) error 
 			return err
 		}
 	}
-	return c.answer(runner.NewOutcome(h, results), f.json)
+	out := runner.NewOutcome(h, results)
+	if err := c.answer(out, f.json); err != nil || out.Verdict != checker.Interrupted {
+		return err
+	}
+	return kv.Errorf(kv.KindDeadline, "the run was interrupted; until then no checker found what must not be")
 }
 
 func writeReport(name string, in report.Input) error {

@@ -271,8 +271,10 @@ func TestAnInterruptIsAVerdict(t *testing.T) {
 	require.Contains(t, stderr, "a second interrupt ends it at once")
 	require.Contains(t, stdout, "unknown  run ")
 	require.FileExists(t, "run/report.html")
-	_, err := history.ReadFile("run/history.jsonl")
-	require.NoError(t, err)
+	code, stdout, stderr = exec(t, Options{}, "check run/history.jsonl")
+	require.Equal(t, cli.ExitUnavailable, code, stderr)
+	require.Contains(t, stderr, "the run was interrupted")
+	require.Contains(t, stdout, "unknown  run ")
 }
 
 // TestAClusterThatRunsAlready: over the network, at two addresses; and one that nobody runs.

@@ -48,7 +48,9 @@ func tellResult(b *strings.Builder, r *checker.Result, width int) {
 	more := ""
 	switch {
 	case r.Verdict == checker.Invalid:
-		more = found(r.Anomalies)
+		if more = found(r.Anomalies); r.Note != "" {
+			more += "; " + r.Note
+		}
 	case r.Verdict == checker.Unknown:
 		more = "gave up: " + r.Note
 	default:
