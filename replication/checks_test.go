@@ -108,7 +108,9 @@ func TestABadListOnAStreamEndsIt(t *testing.T) {
 		require.NoError(t, s.conn.Send(&peerv1.Message{Body: &peerv1.Message_Members{Members: listWith("NO/such name", "x")}}))
 		s.ended()
 		ap.sees(us.commit())
-		require.True(t, us.loggedLike(`malformed list of regions: region 4: region name "NO/such name"`))
+		eventually(t, "it is told", func() bool {
+			return us.loggedLike(`malformed list of regions: region 4: region name "NO/such name"`)
+		})
 		require.Len(t, us.r.Status(), 3)
 		stopAll(us, ap)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // witness is a world that counts what faults do, but for the first deaf steps, which do nothing.
 type witness struct {
 	*world
+	mu     sync.Mutex // what hits several regions does so at once
 	deaf   int
 	counts Effects
 	looks  int
@@ -23,6 +25,8 @@ func (w *witness) hit(step, effect, whom, state string) error {
 	if err := w.did(step, whom, state, true); err != nil {
 		return err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.deaf--; w.deaf < 0 {
 		w.counts[effect] += 2
 	}
@@ -41,6 +45,8 @@ func (w *witness) Kill(_ context.Context, region string) error {
 var errBlind = errors.New("no such counter")
 
 func (w *witness) Effects(context.Context, Fault) (Effects, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.looks++; w.looks == w.failAt {
 		return nil, errBlind
 	}
