@@ -95,7 +95,8 @@ func (c *conn) connect() bool {
 		return false
 	}
 	dialer := net.Dialer{Timeout: connectTimeout}
-	far, err := dialer.DialContext(c.ended, "tcp", c.backend)
+	// Not until c.ended: the dialer would end in order what it has just made.
+	far, err := dialer.Dial("tcp", c.backend)
 	if err != nil {
 		wait(c.ended, c.back, time.Now())
 		c.reset()

@@ -68,7 +68,7 @@ func TestVerificationCatchesLiars(t *testing.T) {
 				req.Ops = req.Ops[:2]
 			}
 			return l.Service.Do(ctx, req)
-		}}, []string{"half a transaction"}},
+		}}, []string{"half a transaction", "is gone"}}, // gone: all its marks were in the other half
 		"writes what it refuses": {liar{do: func(l *liar, ctx context.Context, req kv.Request) (response, error) {
 			resp, err := l.Service.Do(ctx, req)
 			if err == nil && len(req.Ops) > 0 && l.sometimes() {
