@@ -422,6 +422,8 @@ func (r *Replicator) accept(conn Conn) {
 		err = r.serveCut(conn, h)
 	case peerv1.Purpose_PURPOSE_ANNOUNCE:
 		err = r.acceptAnnouncement(conn, h)
+	case peerv1.Purpose_PURPOSE_CONSENSUS:
+		err = r.takeConsensus(conn, h, stop)
 	default:
 		err = errors.Join(checkProtocol(h), kv.Errorf(kv.KindInvalid, "a stream for purpose %v", h.GetPurpose()))
 	}

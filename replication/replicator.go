@@ -15,7 +15,7 @@ import (
 	"github.com/theriac-db/theriac/replication/causal"
 )
 
-// Config says what a Replicator is and works with. All fields but Gone, Ask and Hooks are required.
+// Config says what a Replicator is and works with. All fields but Gone, Ask, Consensus and Hooks are required.
 type Config struct {
 	// Identity is what Identify returned.
 	Identity Identity
@@ -38,6 +38,8 @@ type Config struct {
 	Gone []string
 	// Ask lists the addresses that the node is told to join, to find those that lead to another cluster.
 	Ask []string
+	// Consensus is given what the raft group's other members send. Nil: nothing is taken or sent.
+	Consensus Consensus
 	// Hooks tell the node what happens.
 	Hooks Hooks
 }
@@ -74,6 +76,7 @@ type Replicator struct {
 	skewed     map[clock.Region]skew
 	joiners    map[clock.Region]time.Duration // monotonic, when the founder last heard of who joins
 	rivals     map[clock.Region]*rivalry
+	couriers   map[clock.Region]*courier
 	clockAhead bool
 	strangers  faults // callers of another cluster
 	running    sync.WaitGroup
@@ -98,7 +101,7 @@ func New(c Config) (*Replicator, error) {
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
 		attaching: map[clock.Region]*turn{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
-		joiners: map[clock.Region]time.Duration{}, rivals: map[clock.Region]*rivalry{}, strangers: faults{time: c.Time},
+		joiners: map[clock.Region]time.Duration{}, rivals: map[clock.Region]*rivalry{}, couriers: map[clock.Region]*courier{}, strangers: faults{time: c.Time},
 	}
 	r.recovery.init(r)
 	r.behind.found = make(chan Behind, 1)

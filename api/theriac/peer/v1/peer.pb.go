@@ -43,6 +43,9 @@ const (
 	Purpose_PURPOSE_BOOTSTRAP Purpose = 3
 	// The higher region number tells its addresses, so that the lower one dials; answered by a Hello.
 	Purpose_PURPOSE_ANNOUNCE Purpose = 4
+	// Messages of the raft group, from the dialer to the acceptor, beside the stream of records so that
+	// neither waits for the other; answered by a Hello. Each node dials those that it has messages for.
+	Purpose_PURPOSE_CONSENSUS Purpose = 5
 )
 
 // Enum value maps for Purpose.
@@ -53,6 +56,7 @@ var (
 		2: "PURPOSE_JOIN",
 		3: "PURPOSE_BOOTSTRAP",
 		4: "PURPOSE_ANNOUNCE",
+		5: "PURPOSE_CONSENSUS",
 	}
 	Purpose_value = map[string]int32{
 		"PURPOSE_UNSPECIFIED": 0,
@@ -60,6 +64,7 @@ var (
 		"PURPOSE_JOIN":        2,
 		"PURPOSE_BOOTSTRAP":   3,
 		"PURPOSE_ANNOUNCE":    4,
+		"PURPOSE_CONSENSUS":   5,
 	}
 )
 
@@ -220,6 +225,7 @@ type Message struct {
 	//	*Message_Range
 	//	*Message_CutTaken
 	//	*Message_Joined
+	//	*Message_Consensus
 	Body          isMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -388,6 +394,15 @@ func (x *Message) GetJoined() *Joined {
 	return nil
 }
 
+func (x *Message) GetConsensus() *Consensus {
+	if x != nil {
+		if x, ok := x.Body.(*Message_Consensus); ok {
+			return x.Consensus
+		}
+	}
+	return nil
+}
+
 type isMessage_Body interface {
 	isMessage_Body()
 }
@@ -448,6 +463,10 @@ type Message_Joined struct {
 	Joined *Joined `protobuf:"bytes,14,opt,name=joined,proto3,oneof"`
 }
 
+type Message_Consensus struct {
+	Consensus *Consensus `protobuf:"bytes,17,opt,name=consensus,proto3,oneof"`
+}
+
 func (*Message_Hello) isMessage_Body() {}
 
 func (*Message_Refused) isMessage_Body() {}
@@ -475,6 +494,8 @@ func (*Message_Range) isMessage_Body() {}
 func (*Message_CutTaken) isMessage_Body() {}
 
 func (*Message_Joined) isMessage_Body() {}
+
+func (*Message_Consensus) isMessage_Body() {}
 
 // Hello opens a stream. The dialer sends it first, the acceptor answers with its own.
 type Hello struct {
@@ -1920,6 +1941,62 @@ func (*CutTaken) Descriptor() ([]byte, []int) {
 	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
+// Consensus carries messages of the raft group, or, without any, says that its sender is alive: the
+// acceptor sends that once a second.
+type Consensus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Each as raft encodes it.
+	Messages [][]byte `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	// One part of a message that is too large for one; the last part has it false.
+	Partial       bool `protobuf:"varint,2,opt,name=partial,proto3" json:"partial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Consensus) Reset() {
+	*x = Consensus{}
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Consensus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Consensus) ProtoMessage() {}
+
+func (x *Consensus) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Consensus.ProtoReflect.Descriptor instead.
+func (*Consensus) Descriptor() ([]byte, []int) {
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Consensus) GetMessages() [][]byte {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *Consensus) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
 // Joined asks the founder to count the sender as serving.
 type Joined struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1929,7 +2006,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2018,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2031,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 // Identity is what a node keeps on its own disk of who it is; it is never sent.
@@ -1980,7 +2057,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2069,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2082,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Identity) GetCluster() []byte {
@@ -2068,7 +2145,7 @@ var File_theriac_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1atheriac/peer/v1/peer.proto\x12\x0ftheriac.peer.v1\"\x94\x06\n" +
+	"\x1atheriac/peer/v1/peer.proto\x12\x0ftheriac.peer.v1\"\xd0\x06\n" +
 	"\aMessage\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.theriac.peer.v1.HelloH\x00R\x05hello\x124\n" +
 	"\arefused\x18\x02 \x01(\v2\x18.theriac.peer.v1.RefusedH\x00R\arefused\x12:\n" +
@@ -2086,7 +2163,8 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x03cut\x18\v \x01(\v2\x14.theriac.peer.v1.CutH\x00R\x03cut\x12.\n" +
 	"\x05range\x18\f \x01(\v2\x16.theriac.peer.v1.RangeH\x00R\x05range\x128\n" +
 	"\tcut_taken\x18\r \x01(\v2\x19.theriac.peer.v1.CutTakenH\x00R\bcutTaken\x121\n" +
-	"\x06joined\x18\x0e \x01(\v2\x17.theriac.peer.v1.JoinedH\x00R\x06joinedB\x06\n" +
+	"\x06joined\x18\x0e \x01(\v2\x17.theriac.peer.v1.JoinedH\x00R\x06joined\x12:\n" +
+	"\tconsensus\x18\x11 \x01(\v2\x1a.theriac.peer.v1.ConsensusH\x00R\tconsensusB\x06\n" +
 	"\x04body\"\x95\x04\n" +
 	"\x05Hello\x12!\n" +
 	"\fprotocol_min\x18\x01 \x01(\rR\vprotocolMin\x12!\n" +
@@ -2208,7 +2286,10 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"\n" +
 	"\n" +
-	"\bCutTaken\"\b\n" +
+	"\bCutTaken\"A\n" +
+	"\tConsensus\x12\x1a\n" +
+	"\bmessages\x18\x01 \x03(\fR\bmessages\x12\x18\n" +
+	"\apartial\x18\x02 \x01(\bR\apartial\"\b\n" +
 	"\x06Joined\"\xd6\x01\n" +
 	"\bIdentity\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
@@ -2220,13 +2301,14 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"recovering\x12\x16\n" +
 	"\x06source\x18\x06 \x01(\tR\x06source\x12\x16\n" +
 	"\x06behind\x18\a \x01(\fR\x06behind\x12\x1c\n" +
-	"\trecovered\x18\b \x01(\x06R\trecovered*x\n" +
+	"\trecovered\x18\b \x01(\x06R\trecovered*\x8f\x01\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PURPOSE_REPLICATE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_JOIN\x10\x02\x12\x15\n" +
 	"\x11PURPOSE_BOOTSTRAP\x10\x03\x12\x14\n" +
-	"\x10PURPOSE_ANNOUNCE\x10\x04*{\n" +
+	"\x10PURPOSE_ANNOUNCE\x10\x04\x12\x15\n" +
+	"\x11PURPOSE_CONSENSUS\x10\x05*{\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x18\n" +
@@ -2248,7 +2330,7 @@ func file_theriac_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_theriac_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_theriac_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_theriac_peer_v1_peer_proto_goTypes = []any{
 	(Purpose)(0),           // 0: theriac.peer.v1.Purpose
 	(MemberState)(0),       // 1: theriac.peer.v1.MemberState
@@ -2272,8 +2354,9 @@ var file_theriac_peer_v1_peer_proto_goTypes = []any{
 	(*Cut)(nil),            // 19: theriac.peer.v1.Cut
 	(*Range)(nil),          // 20: theriac.peer.v1.Range
 	(*CutTaken)(nil),       // 21: theriac.peer.v1.CutTaken
-	(*Joined)(nil),         // 22: theriac.peer.v1.Joined
-	(*Identity)(nil),       // 23: theriac.peer.v1.Identity
+	(*Consensus)(nil),      // 22: theriac.peer.v1.Consensus
+	(*Joined)(nil),         // 23: theriac.peer.v1.Joined
+	(*Identity)(nil),       // 24: theriac.peer.v1.Identity
 }
 var file_theriac_peer_v1_peer_proto_depIdxs = []int32{
 	4,  // 0: theriac.peer.v1.Message.hello:type_name -> theriac.peer.v1.Hello
@@ -2289,27 +2372,28 @@ var file_theriac_peer_v1_peer_proto_depIdxs = []int32{
 	19, // 10: theriac.peer.v1.Message.cut:type_name -> theriac.peer.v1.Cut
 	20, // 11: theriac.peer.v1.Message.range:type_name -> theriac.peer.v1.Range
 	21, // 12: theriac.peer.v1.Message.cut_taken:type_name -> theriac.peer.v1.CutTaken
-	22, // 13: theriac.peer.v1.Message.joined:type_name -> theriac.peer.v1.Joined
-	0,  // 14: theriac.peer.v1.Hello.purpose:type_name -> theriac.peer.v1.Purpose
-	6,  // 15: theriac.peer.v1.Hello.addresses:type_name -> theriac.peer.v1.Addresses
-	7,  // 16: theriac.peer.v1.Hello.members:type_name -> theriac.peer.v1.Members
-	5,  // 17: theriac.peer.v1.Hello.lanes:type_name -> theriac.peer.v1.LanePosition
-	17, // 18: theriac.peer.v1.Hello.reports:type_name -> theriac.peer.v1.RegionReport
-	8,  // 19: theriac.peer.v1.Members.members:type_name -> theriac.peer.v1.Member
-	1,  // 20: theriac.peer.v1.Member.state:type_name -> theriac.peer.v1.MemberState
-	6,  // 21: theriac.peer.v1.Member.addresses:type_name -> theriac.peer.v1.Addresses
-	15, // 22: theriac.peer.v1.Heartbeat.promises:type_name -> theriac.peer.v1.Promise
-	17, // 23: theriac.peer.v1.Heartbeat.reports:type_name -> theriac.peer.v1.RegionReport
-	2,  // 24: theriac.peer.v1.JoinAnswer.result:type_name -> theriac.peer.v1.JoinAnswer.Result
-	7,  // 25: theriac.peer.v1.JoinAnswer.members:type_name -> theriac.peer.v1.Members
-	5,  // 26: theriac.peer.v1.Cut.lanes:type_name -> theriac.peer.v1.LanePosition
-	3,  // 27: theriac.peer.v1.Peer.Stream:input_type -> theriac.peer.v1.Message
-	3,  // 28: theriac.peer.v1.Peer.Stream:output_type -> theriac.peer.v1.Message
-	28, // [28:29] is the sub-list for method output_type
-	27, // [27:28] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	23, // 13: theriac.peer.v1.Message.joined:type_name -> theriac.peer.v1.Joined
+	22, // 14: theriac.peer.v1.Message.consensus:type_name -> theriac.peer.v1.Consensus
+	0,  // 15: theriac.peer.v1.Hello.purpose:type_name -> theriac.peer.v1.Purpose
+	6,  // 16: theriac.peer.v1.Hello.addresses:type_name -> theriac.peer.v1.Addresses
+	7,  // 17: theriac.peer.v1.Hello.members:type_name -> theriac.peer.v1.Members
+	5,  // 18: theriac.peer.v1.Hello.lanes:type_name -> theriac.peer.v1.LanePosition
+	17, // 19: theriac.peer.v1.Hello.reports:type_name -> theriac.peer.v1.RegionReport
+	8,  // 20: theriac.peer.v1.Members.members:type_name -> theriac.peer.v1.Member
+	1,  // 21: theriac.peer.v1.Member.state:type_name -> theriac.peer.v1.MemberState
+	6,  // 22: theriac.peer.v1.Member.addresses:type_name -> theriac.peer.v1.Addresses
+	15, // 23: theriac.peer.v1.Heartbeat.promises:type_name -> theriac.peer.v1.Promise
+	17, // 24: theriac.peer.v1.Heartbeat.reports:type_name -> theriac.peer.v1.RegionReport
+	2,  // 25: theriac.peer.v1.JoinAnswer.result:type_name -> theriac.peer.v1.JoinAnswer.Result
+	7,  // 26: theriac.peer.v1.JoinAnswer.members:type_name -> theriac.peer.v1.Members
+	5,  // 27: theriac.peer.v1.Cut.lanes:type_name -> theriac.peer.v1.LanePosition
+	3,  // 28: theriac.peer.v1.Peer.Stream:input_type -> theriac.peer.v1.Message
+	3,  // 29: theriac.peer.v1.Peer.Stream:output_type -> theriac.peer.v1.Message
+	29, // [29:30] is the sub-list for method output_type
+	28, // [28:29] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_theriac_peer_v1_peer_proto_init() }
@@ -2332,6 +2416,7 @@ func file_theriac_peer_v1_peer_proto_init() {
 		(*Message_Range)(nil),
 		(*Message_CutTaken)(nil),
 		(*Message_Joined)(nil),
+		(*Message_Consensus)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2339,7 +2424,7 @@ func file_theriac_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_peer_v1_peer_proto_rawDesc), len(file_theriac_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
