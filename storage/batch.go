@@ -32,6 +32,8 @@ type Batch struct {
 	truncated []truncation
 	cleared   bool // everything that was there before goes
 	kept      []clock.Lane
+	raft      RaftState // as it will be
+	raftSet   bool      // its key is to be written; of the log's end only the entries tell
 }
 
 // leafWrite collects what a batch does to one leaf.
@@ -68,6 +70,7 @@ func (b *Batch) begin() {
 	b.pb = b.s.db.NewBatch()
 	b.state.copyFrom(&b.s.writer.state)
 	b.state.number++
+	b.raft, b.raftSet = *b.s.raft.Load(), false
 	b.reset()
 }
 
@@ -217,6 +220,7 @@ func (b *Batch) finish() error {
 		}
 	}
 	b.writePending()
+	b.writeRaft()
 	b.scratch = b.state.append(b.scratch[:0])
 	b.keep(b.pb.Set(stateKey, b.scratch, nil))
 	return b.err
@@ -229,6 +233,10 @@ func (b *Batch) committed() {
 		s.cleared(b.kept)
 	}
 	s.writer.state, b.state = b.state, s.writer.state
+	if b.raftSet || b.raft.Last != s.raft.Load().Last {
+		raft := b.raft
+		s.raft.Store(&raft)
+	}
 	s.pending.commit(b.pending)
 	s.voids.commit(b.voids)
 	s.logs.add(b.logged)

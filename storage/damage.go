@@ -71,6 +71,12 @@ func (i *iterator) First() (ok bool) {
 	return i.iter.First()
 }
 
+// Last is like First.
+func (i *iterator) Last() (ok bool) {
+	defer i.s.recoverDamage(&i.err)
+	return i.iter.Last()
+}
+
 // Next is like First.
 func (i *iterator) Next() (ok bool) {
 	defer i.s.recoverDamage(&i.err)

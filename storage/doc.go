@@ -35,7 +35,7 @@
 //
 // # Folder
 //
-//	DIR/FORMAT    "theriac store 1\n"; written first: a folder without it is not ours
+//	DIR/FORMAT    "theriac store 2\n"; written first: a folder without it is not ours
 //	DIR/WITNESS   what was last synced, see below; not part of a checkpoint
 //	DIR/data/     the Pebble store, with its lock
 //
@@ -43,7 +43,11 @@
 //
 //	leaf      0x10 | shard 1 | name(bucket) | generation 4 BE | name(key) | type 1 | path
 //	log       0x20 | region 2 BE | slot 1 | time 8 BE                     -> record (kv.Record)
-//	          0x30 and 0x40 are kept for certification and raft
+//	certified 0x30 | index 8 BE                                           -> what was decided of an entry
+//	raft      0x40 0x00                                                   -> hard state, below
+//	          0x40 0x01                                                   -> head of the snapshot, below
+//	          0x40 0x02 | index 8 BE | part 4 BE                          -> 256 KiB of the snapshot's data
+//	          0x40 0x03 | index 8 BE                                      -> entry, below
 //	state     0x50 0x00                                                   -> state, below
 //	meta      0x50 0x01 | name                                            -> bytes of the callers
 //	pending   0x50 0x02 | region 2 BE | time 8 BE | index 4 BE            -> pending removal
@@ -59,6 +63,15 @@
 //	       | lanes * (region 2, slot 1, time 8) | crc32c 4          (integers big endian)
 //	pending removal: version 1 | prefix, cursor, op: each uvarint length, bytes
 //	       | snapshot Vector (relative to 0)
+//
+// What is kept for raft (raft.go), whose configuration and entries are bytes of package strong:
+//
+//	hard state: version 1 | voter 8 | term 8 | vote 8 | commit 8 | first 8 | before 8 | crc32c 4
+//	snapshot:   version 1 | index 8 | term 8 | size 8 | crc32c of the data 4 | configuration | crc32c 4
+//	entry:      term 8 | kind 1 | data | crc32c 4
+//
+// first is the first entry of the log, before the term of the one before it. A bootstrap (Clear) leaves
+// all of it alone: a voter must not forget.
 //
 // # Witness
 //

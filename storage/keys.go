@@ -14,9 +14,11 @@ const Shards = 64
 
 // Key spaces, by first byte.
 const (
-	spaceLeaf byte = 0x10
-	spaceLog  byte = 0x20
-	spaceMeta byte = 0x50
+	spaceLeaf      byte = 0x10
+	spaceLog       byte = 0x20
+	spaceCertified byte = 0x30
+	spaceRaft      byte = 0x40
+	spaceMeta      byte = 0x50
 )
 
 // Kinds of metadata, by second byte.

@@ -30,6 +30,7 @@ type Store struct {
 	pending pendingTable
 	voids   voidTable
 	logs    logTable
+	raft    atomic.Pointer[RaftState] // stored by the writer only
 	sweep   sweeper
 	counts  counters
 	readers readers
@@ -328,7 +329,7 @@ func (s *Store) load() error {
 	st := &s.writer.state
 	s.start.Short, s.start.Reason = short, string(reason)
 	s.start.Incarnation, s.start.Bound, s.start.Applied = st.incarnation, st.bound, st.lanes()
-	return errors.Join(s.loadPending(), s.loadVoids(), s.loadLogs())
+	return errors.Join(s.loadPending(), s.loadVoids(), s.loadLogs(), s.loadRaft())
 }
 
 // read gets one key, copied.
