@@ -69,9 +69,9 @@ func (a *adder) run(ctx context.Context) (reply, error) {
 
 // call is one caller. It keeps every n-th commit, so that all callers together keep a bounded number.
 func (a *adder) call(ctx context.Context, random *rand.Rand) {
-	durability := client.WithDurability(client.DurabilityLocal)
+	durability := client.Durable(client.Local)
 	if a.q.Applied {
-		durability = client.WithDurability(client.DurabilityApplied)
+		durability = client.Durable(client.Applied)
 	}
 	var receipt client.Receipt
 	opts := []client.CallOption{durability, client.WithReceipt(&receipt)}

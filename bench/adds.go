@@ -75,9 +75,9 @@ func adds(ctx context.Context, e *Env, sync bool, cases []addCase) (figures []Fi
 }
 
 func (p *pair) oursAdd(e *Env, goroutines int, sync bool) side {
-	durability := client.WithDurability(client.DurabilityApplied)
+	durability := client.Durable(client.Applied)
 	if sync {
-		durability = client.WithDurability(client.DurabilityLocal)
+		durability = client.Durable(client.Local)
 	}
 	return func(ctx context.Context) (float64, error) {
 		return perSecond(ctx, goroutines, e.Slice, func(ctx context.Context, random *rand.Rand) error {

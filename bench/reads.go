@@ -29,7 +29,7 @@ func loadCounters(ctx context.Context, db *client.DB, keys []string) error {
 				Verb:   kv.VerbIncrement, Int: 1,
 			}
 		}
-		_, err := db.Do(ctx, ops, nil, client.Applied())
+		_, err := db.Do(ctx, ops, nil, client.Durable(client.Applied))
 		return err
 	})
 }
@@ -158,7 +158,7 @@ func hotCounterWith(ctx context.Context, e *Env, o Options) (f Figure, err error
 		return Figure{}, err
 	}
 	hot := db.Counter(counterKey(0))
-	err = each(ctx, e.Adds-1, 512, func(ctx context.Context, _ int) error { return hot.Add(ctx, 1, client.Applied()) })
+	err = each(ctx, e.Adds-1, 512, func(ctx context.Context, _ int) error { return hot.Add(ctx, 1, client.Durable(client.Applied)) })
 	if err != nil {
 		return Figure{}, err
 	}

@@ -72,7 +72,7 @@ func (s *sets) load(ctx context.Context) error {
 		for j := i * loadBatch; j < min((i+1)*loadBatch, s.e.Elements); j++ {
 			elements = append(elements, element(j))
 		}
-		return s.db.Set(bigSetName).AddAll(ctx, elements, client.Applied())
+		return s.db.Set(bigSetName).AddAll(ctx, elements, client.Durable(client.Applied))
 	})
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (s *sets) load(ctx context.Context) error {
 				}
 			}
 			return nil
-		}, client.Applied())
+		}, client.Durable(client.Applied))
 	})
 }
 
@@ -108,7 +108,7 @@ func (s *sets) add(choose func(*rand.Rand) (string, string)) side {
 	return func(ctx context.Context) (float64, error) {
 		rate, err := perSecond(ctx, setCallers, s.e.Slice, func(ctx context.Context, random *rand.Rand) error {
 			name, _ := choose(random)
-			return s.db.Set(name).Add(ctx, element(s.e.Elements+int(s.fresh.Add(1))), client.Applied())
+			return s.db.Set(name).Add(ctx, element(s.e.Elements+int(s.fresh.Add(1))), client.Durable(client.Applied))
 		})
 		return setCallers * 1e9 / rate, err
 	}

@@ -33,7 +33,7 @@ func sizeOfEmptiedSet(ctx context.Context, e *Env) ([]Figure, error) {
 // out on all of them.
 func sizeOfDeletedSet(ctx context.Context, e *Env) ([]Figure, error) {
 	return sizeOfRemovedSet(ctx, e, "at once", func(ctx context.Context, set client.Set) error {
-		return set.Delete(ctx, client.Applied())
+		return set.Delete(ctx, client.Durable(client.Applied))
 	})
 }
 
@@ -58,7 +58,7 @@ func inBatches(ctx context.Context, e *Env, change func(context.Context, []strin
 		for j := i * loadBatch; j < min((i+1)*loadBatch, e.Elements); j++ {
 			elements = append(elements, element(j))
 		}
-		return change(ctx, elements, client.Applied())
+		return change(ctx, elements, client.Durable(client.Applied))
 	})
 }
 

@@ -295,7 +295,7 @@ func TestOptionsReachTheService(t *testing.T) {
 	db, f, _ := newTestDB()
 	id := NewOpID()
 	var r Receipt
-	require.NoError(t, db.Counter("c").Add(ctx, 1, Eventual(), Applied(), WithOpID(id), WithReceipt(&r)))
+	require.NoError(t, db.Counter("c").Add(ctx, 1, Eventual(), Durable(Applied), WithOpID(id), WithReceipt(&r)))
 	got := f.requests()[0].Options
 	require.Equal(t, LevelEventual, got.Level)
 	require.Equal(t, DurabilityApplied, got.Durability)
@@ -314,7 +314,7 @@ func TestOptionsReachTheService(t *testing.T) {
 
 func TestDefaultsApplyToEveryCall(t *testing.T) {
 	f := newFaulty(memkv.New().Node(1, "eu"))
-	db := New(f, WithDefaults(Eventual()), WithDefaults(Applied()))
+	db := New(f, WithDefaults(Eventual()), WithDefaults(Durable(Applied)))
 	require.NoError(t, db.Counter("c").Add(ctx, 1))
 	require.NoError(t, db.Counter("c").Add(ctx, 1, Causal()))
 	require.Equal(t, LevelEventual, f.requests()[0].Options.Level)

@@ -23,7 +23,7 @@
 // served; its [Token] can be handed to another process, which goes on from there with [DB.Resume].
 //
 // Every call takes a context first, whose deadline bounds every wait, and options last:
-// [Eventual], [Applied], [WithReceipt], [WithToken], [WithOpID].
+// [Strong], [Bounded], [Durable], [WithReceipt], [WithToken], [WithOpID].
 //
 // # Errors
 //

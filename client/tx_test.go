@@ -47,7 +47,7 @@ func TestUpdateWithoutReadsIsOneRoundTrip(t *testing.T) {
 			require.NoError(t, tx.Counter(fmt.Sprint(i)).Add(ctx, 1))
 		}
 		return nil
-	}, WithReceipt(&r), Applied()))
+	}, WithReceipt(&r), Durable(Applied)))
 	require.Equal(t, []string{"Do"}, f.calls)
 	require.False(t, r.Commit.IsZero())
 	require.Equal(t, DurabilityApplied, f.reqs[0].Options.Durability)

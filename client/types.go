@@ -18,6 +18,16 @@ type (
 	Level = kv.Level
 	// Durability is when a write answers.
 	Durability = kv.Durability
+	// Consistency is a level with what belongs to it: a bound.
+	Consistency = kv.Consistency
+	// Reach is a durability with its number of regions: how far a write gets before it is answered.
+	Reach = kv.Reach
+	// Phases is the time that a call took at the node, by what it waited for.
+	Phases = kv.Phases
+	// RegionStaleness is how old a snapshot may be in what it holds of one region.
+	RegionStaleness = kv.RegionStaleness
+	// LevelStatus says whether a node can serve a level now.
+	LevelStatus = kv.LevelStatus
 	// Token is what a session carries: a cut that its later reads include. It prints as text for
 	// headers and files, and ParseToken reads it back.
 	Token = kv.Token
@@ -65,13 +75,28 @@ const (
 	TypeMapGO                       // map-go: fields of any type, never removed
 )
 
-// The levels and durabilities of this version.
+// The levels and durabilities, as receipts and statuses name them. Calls ask for them with options: Strong,
+// Durable and so on.
 const (
-	LevelCausal       = kv.LevelCausal
-	LevelEventual     = kv.LevelEventual
-	DurabilityLocal   = kv.DurabilityLocal
-	DurabilityApplied = kv.DurabilityApplied
+	LevelDefault       = kv.LevelDefault
+	LevelEventual      = kv.LevelEventual
+	LevelCausal        = kv.LevelCausal
+	LevelBounded       = kv.LevelBounded
+	LevelQuorum        = kv.LevelQuorum
+	LevelStrong        = kv.LevelStrong
+	DurabilityDefault  = kv.DurabilityDefault
+	DurabilityApplied  = kv.DurabilityApplied
+	DurabilityLocal    = kv.DurabilityLocal
+	DurabilityRegions  = kv.DurabilityRegions
+	DurabilityMajority = kv.DurabilityMajority
+	DurabilityAll      = kv.DurabilityAll
 )
+
+// ParseConsistency reads what Consistency.String printed: "causal", "bounded:2s", "bounded:2s:fail".
+func ParseConsistency(s string) (Consistency, error) { return kv.ParseConsistency(s) }
+
+// ParseReach reads what Reach.String printed: "local", "majority", "2".
+func ParseReach(s string) (Reach, error) { return kv.ParseReach(s) }
 
 // What became of a write.
 const (

@@ -4,66 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"hash/crc32"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
 )
-
-// Level is what an answer includes. The zero value is the default.
-type Level uint8
-
-const (
-	LevelCausal   Level = iota // a snapshot that includes the session's token
-	LevelEventual              // what this node exposes, without waiting for the token
-)
-
-var levelNames = [...]string{LevelCausal: "causal", LevelEventual: "eventual"}
-
-func (l Level) String() string {
-	if int(l) < len(levelNames) {
-		return levelNames[l]
-	}
-	return fmt.Sprintf("level(%d)", uint8(l))
-}
-
-// ParseLevel reads a level's name.
-func ParseLevel(s string) (Level, error) {
-	for l, name := range levelNames {
-		if name == s {
-			return Level(l), nil
-		}
-	}
-	return 0, Errorf(KindLevelRefused, "no consistency level %q: this version serves causal and eventual", s)
-}
-
-// Durability is when a write answers. The zero value is the default.
-type Durability uint8
-
-const (
-	DurabilityLocal   Durability = iota // on this region's disk
-	DurabilityApplied                   // applied here; on disk within a bounded delay; a crash may take it back
-)
-
-var durabilityNames = [...]string{DurabilityLocal: "local", DurabilityApplied: "applied"}
-
-func (d Durability) String() string {
-	if int(d) < len(durabilityNames) {
-		return durabilityNames[d]
-	}
-	return fmt.Sprintf("durability(%d)", uint8(d))
-}
-
-// ParseDurability reads a durability's name.
-func ParseDurability(s string) (Durability, error) {
-	for d, name := range durabilityNames {
-		if name == s {
-			return Durability(d), nil
-		}
-	}
-	return 0, Errorf(KindLevelRefused, "no durability %q: this version serves local and applied", s)
-}
 
 // OpID is a client's name for one transaction, random, so that a retry takes effect once.
 type OpID [16]byte
@@ -97,15 +42,45 @@ type Attempt struct {
 	After clock.Timestamp
 }
 
-// Options go with every request.
+// Options go with every request. Level and durability are independent of each other: what one promises
+// holds whatever the other is.
 type Options struct {
 	Level      Level
-	Durability Durability
-	Token      Token // what the answer must include (causal)
+	Bound      time.Duration // Consistency.Bound
+	BoundFail  bool          // Consistency.BoundFail
+	Durability Durability    // of what is written
+	Regions    int           // Reach.Regions
+	Receipt    bool          // the receipt is wanted in full: with Staleness and Paid
+	Token      Token         // what the answer must include, at all levels but eventual
 	Attempt    Attempt
 	// Wait is how long to wait for what Token names before the call fails with KindStale. 0: until the
 	// context's deadline. Over the network it has to end before that, or nobody would hear of it.
 	Wait time.Duration
+}
+
+// Consistency is the level with what belongs to it.
+func (o *Options) Consistency() Consistency {
+	return Consistency{Level: o.Level, Bound: o.Bound, BoundFail: o.BoundFail}
+}
+
+// SetConsistency sets the level and what belongs to it.
+func (o *Options) SetConsistency(c Consistency) {
+	o.Level, o.Bound, o.BoundFail = c.Level, c.Bound, c.BoundFail
+}
+
+// Reach is the durability with its number of regions.
+func (o *Options) Reach() Reach { return Reach{Durability: o.Durability, Regions: o.Regions} }
+
+// SetReach sets the durability and its number of regions.
+func (o *Options) SetReach(r Reach) { o.Durability, o.Regions = r.Durability, r.Regions }
+
+// Check refuses a level or a durability that makes no sense anywhere. Whether a node can serve it, and
+// what buckets say to it, is found out later.
+func (o *Options) Check() error {
+	if err := o.Consistency().Check(); err != nil {
+		return err
+	}
+	return o.Reach().Check()
 }
 
 // ClusterID names a cluster for good; random, given at its founding.
@@ -196,15 +171,45 @@ func (t Token) Join(u Token) (Token, error) {
 	return Token{Cluster: t.Cluster, Seen: t.Seen.Join(u.Seen)}, nil
 }
 
-// Receipt comes with every answer.
+// Receipt comes with every answer. What is below Token comes only where Options.Receipt asks for it.
 type Receipt struct {
-	Level       Level
-	Region      string // name of the region that served
-	Incarnation uint64 // of the node: its process, and which of its turns; the next first try names it
+	Level       Level         // that was served, never LevelDefault
+	Bound       time.Duration // of LevelBounded
+	Region      string        // name of the region that served
+	Incarnation uint64        // of the node: its process, and which of its turns; the next first try names it
 	Lane        clock.Lane
 	Snapshot    clock.Vector
 	Commit      clock.Stamp // zero when nothing was written
 	Token       Token       // includes Snapshot and Commit
+
+	Node       string            // address at which the node serves clients; empty when it serves none
+	Durability Durability        // that the write had reached, never DurabilityDefault but when nothing was written
+	Regions    int               // in how many regions it was on disk then, as far as was known
+	Staleness  []RegionStaleness // of the snapshot, one for each other region
+	Paid       Phases
+}
+
+// RegionStaleness is how old a snapshot may be in what it holds of one region.
+type RegionStaleness struct {
+	Region clock.Region
+	Name   string
+	Age    time.Duration // all that was on that region's disk longer ago is in the snapshot
+	Known  bool          // false: nothing is known of it yet, and Age is 0
+}
+
+// Phases is the time that a call took at the node, by what it waited for.
+type Phases struct {
+	Queue   time.Duration // for its turn to be worked on
+	Token   time.Duration // for what the token names, and for what the level asks for, to be here
+	Work    time.Duration // reading, checking and writing in this node
+	Sync    time.Duration // for this region's disk
+	Regions time.Duration // for answers of other regions
+	Certify time.Duration // for the decision on a strong transaction
+}
+
+// Total is the sum of all phases.
+func (p Phases) Total() time.Duration {
+	return p.Queue + p.Token + p.Work + p.Sync + p.Regions + p.Certify
 }
 
 // Reading is what a retry of a first try that is sent from now on may name (Attempt.After).

@@ -129,23 +129,7 @@ func TestOperationIDsParseAsTheyPrint(t *testing.T) {
 	}
 }
 
-func TestLevelsAndDurabilitiesParseAsTheyPrint(t *testing.T) {
-	for _, l := range []kv.Level{kv.LevelCausal, kv.LevelEventual} {
-		got, err := kv.ParseLevel(l.String())
-		require.NoError(t, err)
-		require.Equal(t, l, got)
-	}
-	for _, d := range []kv.Durability{kv.DurabilityLocal, kv.DurabilityApplied} {
-		got, err := kv.ParseDurability(d.String())
-		require.NoError(t, err)
-		require.Equal(t, d, got)
-	}
-	_, err := kv.ParseLevel("strong")
-	require.ErrorIs(t, err, kv.ErrLevelRefused)
-	_, err = kv.ParseDurability("all")
-	require.ErrorIs(t, err, kv.ErrLevelRefused)
-	require.Equal(t, "level(9)", kv.Level(9).String())
-	require.Equal(t, "durability(9)", kv.Durability(9).String())
+func TestNounsPrint(t *testing.T) {
 	require.Equal(t, "outcome(9)", kv.Outcome(9).String())
 	require.Equal(t, "kind(99)", kv.Kind(99).String())
 	require.Equal(t, "too old", kv.KindTooOld.String())

@@ -86,6 +86,18 @@ type RegionStatus struct {
 	Exposed   clock.Timestamp
 	Lag       time.Duration // how far what this node exposes of it is behind the wall clock; 0 for its own
 	Reported  clock.Vector  // what it last reported as exposed and on its disk
+
+	// Staleness is the age of what readers here miss of it at most, by this node's own clock; 0 for its own.
+	Staleness      time.Duration
+	StalenessP99   time.Duration // of the last minutes
+	StalenessKnown bool          // false: nothing was heard of it yet, and both are 0
+}
+
+// LevelStatus says whether a node can serve a level now.
+type LevelStatus struct {
+	Level Level
+	OK    bool
+	Why   string // it can't, for people; empty if it can
 }
 
 // Status is what a node says of itself and the cluster.
@@ -103,6 +115,9 @@ type Status struct {
 	Settled     clock.Vector
 	Horizon     clock.Vector
 	Regions     []RegionStatus
+	Levels      []LevelStatus // one for each level, in their order
+	Leader      string        // name of the region whose voter leads the certification; empty: none is known
+	Strong      string        // this node's part in it: "leader", "follower", "learner", or why it has none
 	OpenTxns    int
 	LogBytes    int64 // held in the log of all lanes
 	Pending     int   // removals still being carried out

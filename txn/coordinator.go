@@ -73,12 +73,26 @@ func (c *Coordinator) OpenTxns() int { return c.open.count() }
 // OldestTxn is how long ago the oldest open interactive transaction began; 0: none is open.
 func (c *Coordinator) OldestTxn() time.Duration { return c.open.oldest() }
 
+// served refuses what makes no sense, and what this node can't serve.
+func served(o *kv.Options) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	if o.Level > kv.LevelCausal || o.Durability > kv.DurabilityLocal {
+		return kv.Errorf(kv.KindLevelRefused, "level %s with durability %s: this node serves the levels eventual and causal, "+
+			"and the durabilities applied and local", o.Consistency(), o.Reach())
+	}
+	return nil
+}
+
 // session checks options and waits until what the token names is here. own tells that the snapshot
 // must be taken at what is applied rather than exposed.
 func (c *Coordinator) session(ctx context.Context, o *kv.Options) (own bool, err error) {
-	if o.Level > kv.LevelEventual || o.Durability > kv.DurabilityApplied {
-		return false, kv.Errorf(kv.KindLevelRefused, "%s with durability %s: this version serves the levels causal and eventual, "+
-			"and the durabilities local and applied", o.Level, o.Durability)
+	if err := served(o); err != nil {
+		return false, err
+	}
+	if o.Level == kv.LevelDefault {
+		o.Level = kv.LevelCausal
 	}
 	own = o.Durability == kv.DurabilityApplied
 	token := o.Token
@@ -370,8 +384,7 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 
 // Commit implements kv.Service.
 func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
-	if o.Durability > kv.DurabilityApplied {
-		err := kv.Errorf(kv.KindLevelRefused, "commit with durability %s: this version serves local and applied", o.Durability)
+	if err := served(&kv.Options{Durability: o.Durability, Regions: o.Regions}); err != nil { // the level is Begin's
 		return kv.Receipt{}, undecided(o.Attempt, err)
 	}
 	t, err := c.locked(ctx, id)

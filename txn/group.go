@@ -41,7 +41,7 @@ func (g *group) Build(b *storage.Batch) error {
 	local := false
 	for i, w := range g.commits {
 		g.ready[i].stamp = rec.Stamp()
-		local = local || w.durability == kv.DurabilityLocal || w.refusal != nil
+		local = local || w.durability != kv.DurabilityApplied || w.refusal != nil
 	}
 	if (local || g.bound != 0) && !mutant.On(mutant.AnsweredBeforeSync) {
 		b.Sync()

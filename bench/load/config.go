@@ -103,20 +103,20 @@ const (
 
 // Config says what to run. Start from Defaults.
 type Config struct {
-	Mix         Mix               // weights; Default add=1,read=1
-	Concurrency int               // callers at a time, 1 to MaxConcurrency. Default 64
-	Duration    time.Duration     // of the measured part. Default 10 s
-	Warmup      time.Duration     // before it, not measured. Default 1 s
-	Rate        float64           // operations a second, open loop, up to MaxRate; 0: closed loop. Default 0
-	Keys        int               // keys of each type, 1 to MaxKeys, drawn uniformly. Default 10,000
-	KeySize     int               // bytes in a key, MinKeySize to kv.MaxKey. Default 20
-	ValueSize   int               // bytes in a register's value, and at least in an element; up to kv.MaxElement. Default 100
-	Elements    int               // different elements of a set, 1 to MaxKeys. Default 1,000
-	Bucket      string            // Default "bench"
-	Durability  client.Durability // of writes. Default local: on disk before the answer
-	Level       client.Level      // of reads. Default causal
-	Timeout     time.Duration     // of one operation. Default 10 s
-	Seed        uint64            // of the choice of operations and keys. Default 1
+	Mix         Mix                // weights; Default add=1,read=1
+	Concurrency int                // callers at a time, 1 to MaxConcurrency. Default 64
+	Duration    time.Duration      // of the measured part. Default 10 s
+	Warmup      time.Duration      // before it, not measured. Default 1 s
+	Rate        float64            // operations a second, open loop, up to MaxRate; 0: closed loop. Default 0
+	Keys        int                // keys of each type, 1 to MaxKeys, drawn uniformly. Default 10,000
+	KeySize     int                // bytes in a key, MinKeySize to kv.MaxKey. Default 20
+	ValueSize   int                // bytes in a register's value, and at least in an element; up to kv.MaxElement. Default 100
+	Elements    int                // different elements of a set, 1 to MaxKeys. Default 1,000
+	Bucket      string             // Default "bench"
+	Durability  client.Reach       // of writes. Default the buckets': local, on disk before the answer
+	Consistency client.Consistency // of reads. Default the buckets': causal
+	Timeout     time.Duration      // of one operation. Default 10 s
+	Seed        uint64             // of the choice of operations and keys. Default 1
 }
 
 // Defaults is the workload that theriac bench runs when it is told nothing.

@@ -102,7 +102,7 @@ func (c *caller) fillType(ctx context.Context, db *client.DB, k Kind, from, to i
 			}
 		}
 		return nil
-	}, client.WithDurability(c.run.config.Durability))
+	}, client.Durable(c.run.config.Durability))
 }
 
 // run is one measurement.
@@ -226,7 +226,7 @@ func (c *caller) do(ctx context.Context, k Kind) error {
 	if k == Read {
 		return c.read(ctx, key)
 	}
-	return c.write(ctx, c.run.bucket, k, key, client.WithDurability(c.run.config.Durability))
+	return c.write(ctx, c.run.bucket, k, key, client.Durable(c.run.config.Durability))
 }
 
 func (c *caller) write(ctx context.Context, b client.Bucket, k Kind, key string, opts ...client.CallOption) error {
@@ -242,7 +242,7 @@ func (c *caller) write(ctx context.Context, b client.Bucket, k Kind, key string,
 
 // read reads what the mix writes: of its types one after the other, or counters when it only reads.
 func (c *caller) read(ctx context.Context, key string) error {
-	level := client.AtLevel(c.run.config.Level)
+	level := client.At(c.run.config.Consistency)
 	for range kinds {
 		k := Kind(c.reads % int(Read))
 		c.reads++

@@ -124,7 +124,7 @@ func TestMixDecidesWhatIsRun(t *testing.T) {
 		s := &fakeService{delay: constant(time.Millisecond)}
 		c := small()
 		c.Mix = Mix{CounterAdd: 2, RegisterSet: 1, SetAdd: 1, Read: 4}
-		c.KeySize, c.ValueSize, c.Durability, c.Level = 12, 30, client.DurabilityApplied, client.LevelEventual
+		c.KeySize, c.ValueSize, c.Durability, c.Consistency = 12, 30, client.Applied, client.Consistency{Level: client.LevelEventual}
 		r, err := Run(t.Context(), client.New(s), c)
 		require.NoError(t, err)
 		total := float64(r.Done())
@@ -305,7 +305,7 @@ func TestFillWritesEveryKeyThatReadsMayMeet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &fakeService{}
 			config := small()
-			config.Mix, config.Keys, config.Durability = c.mix, 2500, client.DurabilityApplied
+			config.Mix, config.Keys, config.Durability = c.mix, 2500, client.Applied
 			require.NoError(t, Fill(t.Context(), client.New(s), config))
 			got, keys := map[kv.Type]int{}, map[kv.Key]bool{}
 			for _, req := range s.seen {

@@ -61,7 +61,7 @@ func (k *chaosClient) addSeveral(ctx context.Context, s *client.Session) error {
 
 // addApplied does not wait for the disk: a crash may take it back, acknowledged or not.
 func (k *chaosClient) addApplied(ctx context.Context, s *client.Session) error {
-	err := s.Counter("applied").Add(ctx, 1, client.Applied())
+	err := s.Counter("applied").Add(ctx, 1, client.Durable(client.Applied))
 	l := k.added["applied"]
 	if l == nil {
 		l = &ledger{}

@@ -278,7 +278,7 @@ func TestOrderlyStopLeavesNoVoidInterval(t *testing.T) {
 	for range 3 {
 		for _, name := range c.Regions() {
 			s := c.DB(name).Session()
-			require.NoError(t, s.Counter("n").Add(within(t), 1, client.Applied()))
+			require.NoError(t, s.Counter("n").Add(within(t), 1, client.Durable(client.Applied)))
 			tokens[name] = s.Token()
 		}
 		for _, name := range c.Regions() {

@@ -99,7 +99,7 @@ func lostWrite(t *testing.T, c *Cluster) client.Token {
 	t.Helper()
 	for {
 		s := c.DB("eu").Session()
-		err := s.Counter("lost").Add(within(t), 1, client.Applied())
+		err := s.Counter("lost").Add(within(t), 1, client.Durable(client.Applied))
 		require.NoError(t, err)
 		token := s.Token()
 		c.Crash("eu")

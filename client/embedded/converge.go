@@ -15,7 +15,7 @@ func (c *Cluster) Converge(ctx context.Context) (client.Digest, error) {
 	for _, name := range c.running() {
 		var receipt client.Receipt
 		// Applied: what is about to be on disk is waited for too.
-		if _, err := c.DB(name).Do(ctx, nil, nil, client.Applied(), client.WithReceipt(&receipt)); err != nil {
+		if _, err := c.DB(name).Do(ctx, nil, nil, client.Durable(client.Applied), client.WithReceipt(&receipt)); err != nil {
 			return client.Digest{}, fmt.Errorf("asking region %s: %w", name, err)
 		}
 		var err error

@@ -79,6 +79,9 @@ func (n *Node) OpenTxns() int {
 }
 
 func (n *Node) receipt(level kv.Level) kv.Receipt {
+	if level == kv.LevelDefault {
+		level = kv.LevelCausal
+	}
 	return kv.Receipt{
 		Level: level, Region: n.name, Incarnation: n.incarnation, Lane: n.lane,
 		Snapshot: n.store.seen, Token: kv.Token{Cluster: cluster, Seen: n.store.seen},
@@ -93,7 +96,9 @@ func (n *Node) admit(ctx context.Context, o kv.Options) error {
 		return kv.Errorf(kv.KindDeadline, "call: %w", ctx.Err())
 	case !o.Token.Cluster.IsZero() && o.Token.Cluster != cluster:
 		return kv.Errorf(kv.KindInvalid, "session token of cluster %s, which this is not", o.Token.Cluster)
-	case o.Level == kv.LevelCausal && !n.store.seen.Includes(o.Token.Seen):
+	case o.Check() != nil:
+		return o.Check()
+	case o.Level != kv.LevelEventual && !n.store.seen.Includes(o.Token.Seen):
 		return kv.Errorf(kv.KindStale, "snapshot %s is not here", o.Token.Seen)
 	}
 	return nil

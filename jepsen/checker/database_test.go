@@ -276,7 +276,7 @@ func (k *caller) look() {
 func (k *caller) oneShot(t *history.Txn, ops []kv.Op, queries []kv.Query, durability kv.Durability, opts ...client.CallOption) {
 	var receipt client.Receipt
 	values, err := k.c.DB(t.Region).Do(k.deadline(), ops, queries,
-		append(opts, client.WithToken(k.token), client.WithReceipt(&receipt), client.WithDurability(durability))...)
+		append(opts, client.WithToken(k.token), client.WithReceipt(&receipt), client.Durable(kv.Reach{Durability: durability}))...)
 	for i, v := range values {
 		t.Ops[i].Got = value(v)
 	}
@@ -311,7 +311,7 @@ func (k *caller) interactive(t *history.Txn, durability kv.Durability, opts []cl
 			}
 		}
 		return nil
-	}, append(opts, client.WithToken(k.token), client.WithReceipt(&receipt), client.WithDurability(durability))...)
+	}, append(opts, client.WithToken(k.token), client.WithReceipt(&receipt), client.Durable(kv.Reach{Durability: durability}))...)
 	if len(t.Ops) > 0 {
 		k.end(t, durability, receipt, err)
 	}

@@ -55,7 +55,7 @@ func sentEarly(h kv.Header, onDisk clock.Timestamp) string {
 
 // answeredEarly: a write that was acknowledged as on disk is there.
 func answeredEarly(r kv.Receipt, durability kv.Durability, onDisk clock.Timestamp) string {
-	if durability != kv.DurabilityLocal || r.Commit.Time <= onDisk {
+	if durability == kv.DurabilityApplied || r.Commit.Time <= onDisk {
 		return ""
 	}
 	return fmt.Sprintf("write %s was acknowledged as %s, but only %s is on disk", r.Commit, durability, onDisk)

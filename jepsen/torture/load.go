@@ -187,7 +187,7 @@ func (w *writer) send(effects []Effect, applied bool, do func(opts []client.Call
 	}}
 	opts := []client.CallOption{w.target.First(id)}
 	if applied {
-		opts = append(opts, client.Applied())
+		opts = append(opts, client.Durable(client.Applied))
 	}
 	w.book.Begin(e)
 	err := do(opts)

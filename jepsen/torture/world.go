@@ -274,7 +274,7 @@ func (w *world) converge(ctx context.Context) (client.Token, error) {
 	var all client.Token
 	for _, s := range w.sites {
 		var receipt client.Receipt
-		if _, err := s.db.Do(ctx, nil, nil, client.Applied(), client.WithReceipt(&receipt)); err != nil {
+		if _, err := s.db.Do(ctx, nil, nil, client.Durable(client.Applied), client.WithReceipt(&receipt)); err != nil {
 			return all, fmt.Errorf("asking %s: %w", s.name, err)
 		}
 		var err error

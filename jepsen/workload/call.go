@@ -67,7 +67,7 @@ func (c *call) options(a client.CallOption) []client.CallOption {
 		opts = append(opts, client.Eventual())
 	}
 	if c.plan.applied {
-		opts = append(opts, client.Applied())
+		opts = append(opts, client.Durable(client.Applied))
 	}
 	return opts
 }

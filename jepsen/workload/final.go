@@ -66,7 +66,7 @@ func (r *Run) shown(ctx context.Context, name string) (client.Token, error) {
 		if err := r.learnFrom(ctx, name); err != nil {
 			return err
 		}
-		_, err := r.config.DB(name).Do(ctx, nil, nil, client.Applied(), client.WithReceipt(&receipt))
+		_, err := r.config.DB(name).Do(ctx, nil, nil, client.Durable(client.Applied), client.WithReceipt(&receipt))
 		return err
 	})
 	return receipt.Token, err

@@ -111,23 +111,35 @@ func (Type) EnumDescriptor() ([]byte, []int) {
 	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{0}
 }
 
-// Level is what an answer includes.
+// Level is what an answer includes. Each includes what those before it do.
 type Level int32
 
 const (
-	Level_LEVEL_CAUSAL   Level = 0 // the default: a snapshot that includes the token
+	Level_LEVEL_DEFAULT  Level = 0 // the strongest default of the buckets that are touched; causal if they have none
 	Level_LEVEL_EVENTUAL Level = 1 // what the node exposes, without waiting for the token; still causally closed
+	Level_LEVEL_CAUSAL   Level = 2 // a snapshot that includes the token
+	Level_LEVEL_BOUNDED  Level = 3 // causal, and all that was on disk in any region longer ago than the bound
+	Level_LEVEL_QUORUM   Level = 4 // causal, and all that a majority of regions had acknowledged before the call
+	Level_LEVEL_STRONG   Level = 5 // strict serializability among strong transactions, causal towards the rest
 )
 
 // Enum value maps for Level.
 var (
 	Level_name = map[int32]string{
-		0: "LEVEL_CAUSAL",
+		0: "LEVEL_DEFAULT",
 		1: "LEVEL_EVENTUAL",
+		2: "LEVEL_CAUSAL",
+		3: "LEVEL_BOUNDED",
+		4: "LEVEL_QUORUM",
+		5: "LEVEL_STRONG",
 	}
 	Level_value = map[string]int32{
-		"LEVEL_CAUSAL":   0,
+		"LEVEL_DEFAULT":  0,
 		"LEVEL_EVENTUAL": 1,
+		"LEVEL_CAUSAL":   2,
+		"LEVEL_BOUNDED":  3,
+		"LEVEL_QUORUM":   4,
+		"LEVEL_STRONG":   5,
 	}
 )
 
@@ -162,19 +174,31 @@ func (Level) EnumDescriptor() ([]byte, []int) {
 type Durability int32
 
 const (
-	Durability_DURABILITY_LOCAL   Durability = 0 // the default: once on this region's disk
-	Durability_DURABILITY_APPLIED Durability = 1 // once applied; on disk within a bounded delay; a crash may take it back
+	Durability_DURABILITY_DEFAULT  Durability = 0 // the strongest default of the buckets that are written; local if they have none
+	Durability_DURABILITY_APPLIED  Durability = 1 // once applied; on disk within a bounded delay; a crash may take it back
+	Durability_DURABILITY_LOCAL    Durability = 2 // once on this region's disk
+	Durability_DURABILITY_REGIONS  Durability = 3 // once exposed and on disk in so many regions, the own included
+	Durability_DURABILITY_MAJORITY Durability = 4 // in a majority of the regions that serve
+	Durability_DURABILITY_ALL      Durability = 5 // in all of them
 )
 
 // Enum value maps for Durability.
 var (
 	Durability_name = map[int32]string{
-		0: "DURABILITY_LOCAL",
+		0: "DURABILITY_DEFAULT",
 		1: "DURABILITY_APPLIED",
+		2: "DURABILITY_LOCAL",
+		3: "DURABILITY_REGIONS",
+		4: "DURABILITY_MAJORITY",
+		5: "DURABILITY_ALL",
 	}
 	Durability_value = map[string]int32{
-		"DURABILITY_LOCAL":   0,
-		"DURABILITY_APPLIED": 1,
+		"DURABILITY_DEFAULT":  0,
+		"DURABILITY_APPLIED":  1,
+		"DURABILITY_LOCAL":    2,
+		"DURABILITY_REGIONS":  3,
+		"DURABILITY_MAJORITY": 4,
+		"DURABILITY_ALL":      5,
 	}
 )
 
@@ -509,15 +533,20 @@ func (x *Lane) GetSlot() uint32 {
 // Options go with every request.
 type Options struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
-	Level      Level                  `protobuf:"varint,1,opt,name=level,proto3,enum=theriac.v1.Level" json:"level,omitempty"`                // default: LEVEL_CAUSAL
-	Durability Durability             `protobuf:"varint,2,opt,name=durability,proto3,enum=theriac.v1.Durability" json:"durability,omitempty"` // default: DURABILITY_LOCAL; of writes only
+	Level      Level                  `protobuf:"varint,1,opt,name=level,proto3,enum=theriac.v1.Level" json:"level,omitempty"`                // default: LEVEL_DEFAULT
+	Durability Durability             `protobuf:"varint,2,opt,name=durability,proto3,enum=theriac.v1.Durability" json:"durability,omitempty"` // default: DURABILITY_DEFAULT; of writes only
 	// Opaque session token: the answer includes all that the receipts that it came from included.
 	// Pass on exactly the bytes of a Receipt. Default: empty, which includes nothing.
 	Token   []byte   `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
 	Attempt *Attempt `protobuf:"bytes,4,opt,name=attempt,proto3" json:"attempt,omitempty"` // of writes; default: none, and a retry could write twice
 	// How long to wait for what the token names, before the answer is "stale". Default 0: for as long as the call's
 	// deadline leaves time for the answer. A client that knows of other nodes asks for less, and tries those.
-	WaitMicros    uint64 `protobuf:"varint,5,opt,name=wait_micros,json=waitMicros,proto3" json:"wait_micros,omitempty"`
+	WaitMicros uint64 `protobuf:"varint,5,opt,name=wait_micros,json=waitMicros,proto3" json:"wait_micros,omitempty"`
+	// Of LEVEL_BOUNDED, and refused at any other level: microseconds, at least 1. What an answer misses is no older.
+	BoundMicros   uint64 `protobuf:"varint,6,opt,name=bound_micros,json=boundMicros,proto3" json:"bound_micros,omitempty"`
+	BoundFail     bool   `protobuf:"varint,7,opt,name=bound_fail,json=boundFail,proto3" json:"bound_fail,omitempty"` // of LEVEL_BOUNDED: fail at once when the bound can't be met. default: wait until the deadline
+	Regions       uint32 `protobuf:"varint,8,opt,name=regions,proto3" json:"regions,omitempty"`                      // of DURABILITY_REGIONS, and refused at any other: how many, at least 1, the own included
+	Receipt       bool   `protobuf:"varint,9,opt,name=receipt,proto3" json:"receipt,omitempty"`                      // the receipt is wanted in full: with staleness and paid. default: without
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,14 +585,14 @@ func (x *Options) GetLevel() Level {
 	if x != nil {
 		return x.Level
 	}
-	return Level_LEVEL_CAUSAL
+	return Level_LEVEL_DEFAULT
 }
 
 func (x *Options) GetDurability() Durability {
 	if x != nil {
 		return x.Durability
 	}
-	return Durability_DURABILITY_LOCAL
+	return Durability_DURABILITY_DEFAULT
 }
 
 func (x *Options) GetToken() []byte {
@@ -585,6 +614,34 @@ func (x *Options) GetWaitMicros() uint64 {
 		return x.WaitMicros
 	}
 	return 0
+}
+
+func (x *Options) GetBoundMicros() uint64 {
+	if x != nil {
+		return x.BoundMicros
+	}
+	return 0
+}
+
+func (x *Options) GetBoundFail() bool {
+	if x != nil {
+		return x.BoundFail
+	}
+	return false
+}
+
+func (x *Options) GetRegions() uint32 {
+	if x != nil {
+		return x.Regions
+	}
+	return 0
+}
+
+func (x *Options) GetReceipt() bool {
+	if x != nil {
+		return x.Receipt
+	}
+	return false
 }
 
 // Attempt makes retries of one write take effect once.
@@ -677,14 +734,21 @@ func (x *Attempt) GetAfter() uint64 {
 
 // Receipt comes with every answer.
 type Receipt struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Level         Level                  `protobuf:"varint,1,opt,name=level,proto3,enum=theriac.v1.Level" json:"level,omitempty"` // that was served: the one asked for
-	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`                      // name of the region that served
-	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`          // of the node: its process, and which of its turns; the next first try names it
-	Lane          *Lane                  `protobuf:"bytes,4,opt,name=lane,proto3" json:"lane,omitempty"`                          // of the node; a retry names it
-	Snapshot      *Vector                `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                  // that was read
-	Commit        *Stamp                 `protobuf:"bytes,6,opt,name=commit,proto3" json:"commit,omitempty"`                      // of the write; unset when nothing was written
-	Token         []byte                 `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`                        // opaque: includes snapshot and commit; pass it on in Options
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Level       Level                  `protobuf:"varint,1,opt,name=level,proto3,enum=theriac.v1.Level" json:"level,omitempty"`          // that was served: the one asked for
+	Region      string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`                               // name of the region that served
+	Incarnation uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                   // of the node: its process, and which of its turns; the next first try names it
+	Lane        *Lane                  `protobuf:"bytes,4,opt,name=lane,proto3" json:"lane,omitempty"`                                   // of the node; a retry names it
+	Snapshot    *Vector                `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                           // that was read
+	Commit      *Stamp                 `protobuf:"bytes,6,opt,name=commit,proto3" json:"commit,omitempty"`                               // of the write; unset when nothing was written
+	Token       []byte                 `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`                                 // opaque: includes snapshot and commit; pass it on in Options
+	BoundMicros uint64                 `protobuf:"varint,8,opt,name=bound_micros,json=boundMicros,proto3" json:"bound_micros,omitempty"` // of LEVEL_BOUNDED: the bound that was kept, in microseconds
+	// What follows is set where Options.receipt asks for it.
+	Node          string             `protobuf:"bytes,9,opt,name=node,proto3" json:"node,omitempty"`                                          // HOST:PORT at which the node serves clients; empty when it serves none
+	Durability    Durability         `protobuf:"varint,10,opt,name=durability,proto3,enum=theriac.v1.Durability" json:"durability,omitempty"` // that the write had reached; unset when nothing was written
+	Regions       uint32             `protobuf:"varint,11,opt,name=regions,proto3" json:"regions,omitempty"`                                  // in how many regions it was on disk then, as far as was known
+	Staleness     []*RegionStaleness `protobuf:"bytes,12,rep,name=staleness,proto3" json:"staleness,omitempty"`                               // of the snapshot, one for each other region
+	Paid          *Phases            `protobuf:"bytes,13,opt,name=paid,proto3" json:"paid,omitempty"`                                         // the time that the call took at the node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -723,7 +787,7 @@ func (x *Receipt) GetLevel() Level {
 	if x != nil {
 		return x.Level
 	}
-	return Level_LEVEL_CAUSAL
+	return Level_LEVEL_DEFAULT
 }
 
 func (x *Receipt) GetRegion() string {
@@ -768,6 +832,202 @@ func (x *Receipt) GetToken() []byte {
 	return nil
 }
 
+func (x *Receipt) GetBoundMicros() uint64 {
+	if x != nil {
+		return x.BoundMicros
+	}
+	return 0
+}
+
+func (x *Receipt) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Receipt) GetDurability() Durability {
+	if x != nil {
+		return x.Durability
+	}
+	return Durability_DURABILITY_DEFAULT
+}
+
+func (x *Receipt) GetRegions() uint32 {
+	if x != nil {
+		return x.Regions
+	}
+	return 0
+}
+
+func (x *Receipt) GetStaleness() []*RegionStaleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
+func (x *Receipt) GetPaid() *Phases {
+	if x != nil {
+		return x.Paid
+	}
+	return nil
+}
+
+// RegionStaleness is how old a snapshot may be in what it holds of one region.
+type RegionStaleness struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Region        uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"` // number; range 0 to 65535
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	AgeMicros     uint64                 `protobuf:"varint,3,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"` // all that was on that region's disk longer ago is in the snapshot; microseconds
+	Known         bool                   `protobuf:"varint,4,opt,name=known,proto3" json:"known,omitempty"`                          // false: nothing is known of it yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegionStaleness) Reset() {
+	*x = RegionStaleness{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegionStaleness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegionStaleness) ProtoMessage() {}
+
+func (x *RegionStaleness) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegionStaleness.ProtoReflect.Descriptor instead.
+func (*RegionStaleness) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RegionStaleness) GetRegion() uint32 {
+	if x != nil {
+		return x.Region
+	}
+	return 0
+}
+
+func (x *RegionStaleness) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RegionStaleness) GetAgeMicros() uint64 {
+	if x != nil {
+		return x.AgeMicros
+	}
+	return 0
+}
+
+func (x *RegionStaleness) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+// Phases is the time that a call took at the node, in microseconds, by what it waited for.
+type Phases struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	QueueMicros   uint64                 `protobuf:"varint,1,opt,name=queue_micros,json=queueMicros,proto3" json:"queue_micros,omitempty"`       // for its turn to be worked on
+	TokenMicros   uint64                 `protobuf:"varint,2,opt,name=token_micros,json=tokenMicros,proto3" json:"token_micros,omitempty"`       // for what the token names, and for what the level asks for, to be here
+	WorkMicros    uint64                 `protobuf:"varint,3,opt,name=work_micros,json=workMicros,proto3" json:"work_micros,omitempty"`          // reading, checking and writing in the node
+	SyncMicros    uint64                 `protobuf:"varint,4,opt,name=sync_micros,json=syncMicros,proto3" json:"sync_micros,omitempty"`          // for this region's disk
+	RegionsMicros uint64                 `protobuf:"varint,5,opt,name=regions_micros,json=regionsMicros,proto3" json:"regions_micros,omitempty"` // for answers of other regions
+	CertifyMicros uint64                 `protobuf:"varint,6,opt,name=certify_micros,json=certifyMicros,proto3" json:"certify_micros,omitempty"` // for the decision on a strong transaction
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Phases) Reset() {
+	*x = Phases{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Phases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Phases) ProtoMessage() {}
+
+func (x *Phases) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Phases.ProtoReflect.Descriptor instead.
+func (*Phases) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Phases) GetQueueMicros() uint64 {
+	if x != nil {
+		return x.QueueMicros
+	}
+	return 0
+}
+
+func (x *Phases) GetTokenMicros() uint64 {
+	if x != nil {
+		return x.TokenMicros
+	}
+	return 0
+}
+
+func (x *Phases) GetWorkMicros() uint64 {
+	if x != nil {
+		return x.WorkMicros
+	}
+	return 0
+}
+
+func (x *Phases) GetSyncMicros() uint64 {
+	if x != nil {
+		return x.SyncMicros
+	}
+	return 0
+}
+
+func (x *Phases) GetRegionsMicros() uint64 {
+	if x != nil {
+		return x.RegionsMicros
+	}
+	return 0
+}
+
+func (x *Phases) GetCertifyMicros() uint64 {
+	if x != nil {
+		return x.CertifyMicros
+	}
+	return 0
+}
+
 // Step is one step from an object down: a map's field.
 type Step struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -779,7 +1039,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[6]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +1051,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[6]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +1064,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{6}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Step) GetName() []byte {
@@ -848,7 +1108,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[7]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1120,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[7]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1133,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{7}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Operation) GetBucket() string {
@@ -1036,7 +1296,7 @@ type Enable struct {
 
 func (x *Enable) Reset() {
 	*x = Enable{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[8]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1308,7 @@ func (x *Enable) String() string {
 func (*Enable) ProtoMessage() {}
 
 func (x *Enable) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[8]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1321,7 @@ func (x *Enable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enable.ProtoReflect.Descriptor instead.
 func (*Enable) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{8}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{10}
 }
 
 // Disable turns a flag off.
@@ -1073,7 +1333,7 @@ type Disable struct {
 
 func (x *Disable) Reset() {
 	*x = Disable{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[9]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1345,7 @@ func (x *Disable) String() string {
 func (*Disable) ProtoMessage() {}
 
 func (x *Disable) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[9]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1358,7 @@ func (x *Disable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disable.ProtoReflect.Descriptor instead.
 func (*Disable) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{9}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{11}
 }
 
 // Reset removes what is addressed and all below it, as far as the transaction's snapshot holds it.
@@ -1110,7 +1370,7 @@ type Reset struct {
 
 func (x *Reset) Reset() {
 	*x = Reset{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[10]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1382,7 @@ func (x *Reset) String() string {
 func (*Reset) ProtoMessage() {}
 
 func (x *Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[10]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1395,7 @@ func (x *Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reset.ProtoReflect.Descriptor instead.
 func (*Reset) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{10}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{12}
 }
 
 // Expectation is the condition of a compare-and-set: what the register must hold in the region that
@@ -1149,7 +1409,7 @@ type Expectation struct {
 
 func (x *Expectation) Reset() {
 	*x = Expectation{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[11]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1421,7 @@ func (x *Expectation) String() string {
 func (*Expectation) ProtoMessage() {}
 
 func (x *Expectation) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[11]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1434,7 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
 func (*Expectation) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{11}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Expectation) GetValue() []byte {
@@ -1204,7 +1464,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[12]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1476,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[12]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1489,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{12}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Query) GetBucket() string {
@@ -1315,7 +1575,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[13]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1587,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[13]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1600,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{13}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Page) GetAfter() []byte {
@@ -1374,7 +1634,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[14]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1646,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[14]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1659,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{14}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Value) GetType() Type {
@@ -1469,7 +1729,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[15]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1741,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[15]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1754,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{15}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Field) GetName() []byte {
@@ -1523,7 +1783,7 @@ type DoRequest struct {
 
 func (x *DoRequest) Reset() {
 	*x = DoRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[16]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1795,7 @@ func (x *DoRequest) String() string {
 func (*DoRequest) ProtoMessage() {}
 
 func (x *DoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[16]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1808,7 @@ func (x *DoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoRequest.ProtoReflect.Descriptor instead.
 func (*DoRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{16}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DoRequest) GetOptions() *Options {
@@ -1583,7 +1843,7 @@ type DoResponse struct {
 
 func (x *DoResponse) Reset() {
 	*x = DoResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[17]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1855,7 @@ func (x *DoResponse) String() string {
 func (*DoResponse) ProtoMessage() {}
 
 func (x *DoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[17]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1868,7 @@ func (x *DoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoResponse.ProtoReflect.Descriptor instead.
 func (*DoResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{17}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DoResponse) GetValues() []*Value {
@@ -1636,7 +1896,7 @@ type BeginRequest struct {
 
 func (x *BeginRequest) Reset() {
 	*x = BeginRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[18]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1908,7 @@ func (x *BeginRequest) String() string {
 func (*BeginRequest) ProtoMessage() {}
 
 func (x *BeginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[18]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1921,7 @@ func (x *BeginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginRequest.ProtoReflect.Descriptor instead.
 func (*BeginRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{18}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BeginRequest) GetOptions() *Options {
@@ -1689,7 +1949,7 @@ type BeginResponse struct {
 
 func (x *BeginResponse) Reset() {
 	*x = BeginResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[19]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1961,7 @@ func (x *BeginResponse) String() string {
 func (*BeginResponse) ProtoMessage() {}
 
 func (x *BeginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[19]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1974,7 @@ func (x *BeginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginResponse.ProtoReflect.Descriptor instead.
 func (*BeginResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{19}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BeginResponse) GetTransaction() uint64 {
@@ -1743,7 +2003,7 @@ type ExecuteRequest struct {
 
 func (x *ExecuteRequest) Reset() {
 	*x = ExecuteRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[20]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +2015,7 @@ func (x *ExecuteRequest) String() string {
 func (*ExecuteRequest) ProtoMessage() {}
 
 func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[20]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +2028,7 @@ func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteRequest.ProtoReflect.Descriptor instead.
 func (*ExecuteRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{20}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExecuteRequest) GetTransaction() uint64 {
@@ -1802,7 +2062,7 @@ type ExecuteResponse struct {
 
 func (x *ExecuteResponse) Reset() {
 	*x = ExecuteResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[21]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +2074,7 @@ func (x *ExecuteResponse) String() string {
 func (*ExecuteResponse) ProtoMessage() {}
 
 func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[21]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +2087,7 @@ func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteResponse.ProtoReflect.Descriptor instead.
 func (*ExecuteResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{21}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExecuteResponse) GetValues() []*Value {
@@ -1848,7 +2108,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[22]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +2120,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[22]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +2133,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{22}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CommitRequest) GetTransaction() uint64 {
@@ -1900,7 +2160,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[23]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2172,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[23]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2185,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{23}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CommitResponse) GetReceipt() *Receipt {
@@ -1945,7 +2205,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[24]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2217,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[24]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2230,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{24}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AbortRequest) GetTransaction() uint64 {
@@ -1989,7 +2249,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[25]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2261,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[25]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2274,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{25}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{27}
 }
 
 // KeysRequest asks for a page of a listing.
@@ -2032,7 +2292,7 @@ type KeysRequest struct {
 
 func (x *KeysRequest) Reset() {
 	*x = KeysRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[26]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2304,7 @@ func (x *KeysRequest) String() string {
 func (*KeysRequest) ProtoMessage() {}
 
 func (x *KeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[26]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2317,7 @@ func (x *KeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysRequest.ProtoReflect.Descriptor instead.
 func (*KeysRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{26}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *KeysRequest) GetTransaction() uint64 {
@@ -2113,7 +2373,7 @@ type ListedObject struct {
 
 func (x *ListedObject) Reset() {
 	*x = ListedObject{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[27]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2385,7 @@ func (x *ListedObject) String() string {
 func (*ListedObject) ProtoMessage() {}
 
 func (x *ListedObject) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[27]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2398,7 @@ func (x *ListedObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedObject.ProtoReflect.Descriptor instead.
 func (*ListedObject) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{27}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListedObject) GetKey() []byte {
@@ -2167,7 +2427,7 @@ type KeysResponse struct {
 
 func (x *KeysResponse) Reset() {
 	*x = KeysResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[28]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2439,7 @@ func (x *KeysResponse) String() string {
 func (*KeysResponse) ProtoMessage() {}
 
 func (x *KeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[28]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2452,7 @@ func (x *KeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysResponse.ProtoReflect.Descriptor instead.
 func (*KeysResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{28}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *KeysResponse) GetObjects() []*ListedObject {
@@ -2226,7 +2486,7 @@ type OutcomeRequest struct {
 
 func (x *OutcomeRequest) Reset() {
 	*x = OutcomeRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[29]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2498,7 @@ func (x *OutcomeRequest) String() string {
 func (*OutcomeRequest) ProtoMessage() {}
 
 func (x *OutcomeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[29]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2511,7 @@ func (x *OutcomeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeRequest.ProtoReflect.Descriptor instead.
 func (*OutcomeRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{29}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OutcomeRequest) GetAttempt() *Attempt {
@@ -2273,7 +2533,7 @@ type OutcomeResponse struct {
 
 func (x *OutcomeResponse) Reset() {
 	*x = OutcomeResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[30]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2545,7 @@ func (x *OutcomeResponse) String() string {
 func (*OutcomeResponse) ProtoMessage() {}
 
 func (x *OutcomeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[30]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2558,7 @@ func (x *OutcomeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeResponse.ProtoReflect.Descriptor instead.
 func (*OutcomeResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{30}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OutcomeResponse) GetOutcome() WriteOutcome {
@@ -2333,7 +2593,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[31]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +2605,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[31]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +2618,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{31}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DigestRequest) GetOptions() *Options {
@@ -2387,7 +2647,7 @@ type DigestResponse struct {
 
 func (x *DigestResponse) Reset() {
 	*x = DigestResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[32]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2659,7 @@ func (x *DigestResponse) String() string {
 func (*DigestResponse) ProtoMessage() {}
 
 func (x *DigestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[32]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2672,7 @@ func (x *DigestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestResponse.ProtoReflect.Descriptor instead.
 func (*DigestResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{32}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DigestResponse) GetSum() []byte {
@@ -2445,7 +2705,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[33]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2717,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[33]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2730,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{33}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{35}
 }
 
 // StatusResponse is what a node says of itself and the cluster.
@@ -2492,13 +2752,16 @@ type StatusResponse struct {
 	LogBytes         int64                  `protobuf:"varint,14,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"` // bytes held in the log of all lanes
 	Pending          int64                  `protobuf:"varint,15,opt,name=pending,proto3" json:"pending,omitempty"`                   // removals still being carried out
 	Addresses        *Addresses             `protobuf:"bytes,16,opt,name=addresses,proto3" json:"addresses,omitempty"`
+	Levels           []*LevelStatus         `protobuf:"bytes,17,rep,name=levels,proto3" json:"levels,omitempty"` // one for each level, in their order
+	Leader           string                 `protobuf:"bytes,18,opt,name=leader,proto3" json:"leader,omitempty"` // name of the region whose voter leads the certification; empty: none is known
+	Strong           string                 `protobuf:"bytes,19,opt,name=strong,proto3" json:"strong,omitempty"` // this node's part in it: "leader", "follower", "learner", or why it has none
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[34]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2773,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[34]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2786,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{34}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StatusResponse) GetCluster() []byte {
@@ -2638,6 +2901,88 @@ func (x *StatusResponse) GetAddresses() *Addresses {
 	return nil
 }
 
+func (x *StatusResponse) GetLevels() []*LevelStatus {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetStrong() string {
+	if x != nil {
+		return x.Strong
+	}
+	return ""
+}
+
+// LevelStatus says whether the node can serve a level now.
+type LevelStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         Level                  `protobuf:"varint,1,opt,name=level,proto3,enum=theriac.v1.Level" json:"level,omitempty"`
+	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"` // it can't, for people; empty if it can
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelStatus) Reset() {
+	*x = LevelStatus{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelStatus) ProtoMessage() {}
+
+func (x *LevelStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelStatus.ProtoReflect.Descriptor instead.
+func (*LevelStatus) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *LevelStatus) GetLevel() Level {
+	if x != nil {
+		return x.Level
+	}
+	return Level_LEVEL_DEFAULT
+}
+
+func (x *LevelStatus) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *LevelStatus) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // Addresses are where others reach a node, HOST:PORT each; empty where there is no such door.
 type Addresses struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2651,7 +2996,7 @@ type Addresses struct {
 
 func (x *Addresses) Reset() {
 	*x = Addresses{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +3008,7 @@ func (x *Addresses) String() string {
 func (*Addresses) ProtoMessage() {}
 
 func (x *Addresses) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[35]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +3021,7 @@ func (x *Addresses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Addresses.ProtoReflect.Descriptor instead.
 func (*Addresses) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{35}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Addresses) GetClient() string {
@@ -2709,21 +3054,25 @@ func (x *Addresses) GetAdmin() string {
 
 // RegionStatus is what a node knows of a region.
 type RegionStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Region        uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"` // number; range 0 to 65535
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Addresses     []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                   // HOST:PORT for clients, of its nodes
-	Connected     bool                   `protobuf:"varint,4,opt,name=connected,proto3" json:"connected,omitempty"`                  // there is a live stream to it; true for the own region
-	Exposed       uint64                 `protobuf:"fixed64,5,opt,name=exposed,proto3" json:"exposed,omitempty"`                     // clock reading up to which readers here see it
-	LagMicros     int64                  `protobuf:"varint,6,opt,name=lag_micros,json=lagMicros,proto3" json:"lag_micros,omitempty"` // microseconds by which that is behind the wall clock
-	Reported      *Vector                `protobuf:"bytes,7,opt,name=reported,proto3" json:"reported,omitempty"`                     // what it last reported as exposed and on its disk
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Region    uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"` // number; range 0 to 65535
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Addresses []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                   // HOST:PORT for clients, of its nodes
+	Connected bool                   `protobuf:"varint,4,opt,name=connected,proto3" json:"connected,omitempty"`                  // there is a live stream to it; true for the own region
+	Exposed   uint64                 `protobuf:"fixed64,5,opt,name=exposed,proto3" json:"exposed,omitempty"`                     // clock reading up to which readers here see it
+	LagMicros int64                  `protobuf:"varint,6,opt,name=lag_micros,json=lagMicros,proto3" json:"lag_micros,omitempty"` // microseconds by which that is behind the wall clock
+	Reported  *Vector                `protobuf:"bytes,7,opt,name=reported,proto3" json:"reported,omitempty"`                     // what it last reported as exposed and on its disk
+	// Microseconds, by the answering node's own clock: how old what readers here miss of the region is at most.
+	StalenessMicros    uint64 `protobuf:"varint,8,opt,name=staleness_micros,json=stalenessMicros,proto3" json:"staleness_micros,omitempty"`            // now; 0 of its own
+	StalenessP99Micros uint64 `protobuf:"varint,9,opt,name=staleness_p99_micros,json=stalenessP99Micros,proto3" json:"staleness_p99_micros,omitempty"` // of the last minutes
+	StalenessKnown     bool   `protobuf:"varint,10,opt,name=staleness_known,json=stalenessKnown,proto3" json:"staleness_known,omitempty"`              // false: nothing was heard of it yet
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *RegionStatus) Reset() {
 	*x = RegionStatus{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +3084,7 @@ func (x *RegionStatus) String() string {
 func (*RegionStatus) ProtoMessage() {}
 
 func (x *RegionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[36]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +3097,7 @@ func (x *RegionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionStatus.ProtoReflect.Descriptor instead.
 func (*RegionStatus) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{36}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RegionStatus) GetRegion() uint32 {
@@ -2800,6 +3149,27 @@ func (x *RegionStatus) GetReported() *Vector {
 	return nil
 }
 
+func (x *RegionStatus) GetStalenessMicros() uint64 {
+	if x != nil {
+		return x.StalenessMicros
+	}
+	return 0
+}
+
+func (x *RegionStatus) GetStalenessP99Micros() uint64 {
+	if x != nil {
+		return x.StalenessP99Micros
+	}
+	return 0
+}
+
+func (x *RegionStatus) GetStalenessKnown() bool {
+	if x != nil {
+		return x.StalenessKnown
+	}
+	return false
+}
+
 // BucketsRequest asks for a page of the buckets.
 type BucketsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2811,7 +3181,7 @@ type BucketsRequest struct {
 
 func (x *BucketsRequest) Reset() {
 	*x = BucketsRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3193,7 @@ func (x *BucketsRequest) String() string {
 func (*BucketsRequest) ProtoMessage() {}
 
 func (x *BucketsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[37]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3206,7 @@ func (x *BucketsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketsRequest.ProtoReflect.Descriptor instead.
 func (*BucketsRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{37}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BucketsRequest) GetAfter() []byte {
@@ -2864,7 +3234,7 @@ type BucketsResponse struct {
 
 func (x *BucketsResponse) Reset() {
 	*x = BucketsResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +3246,7 @@ func (x *BucketsResponse) String() string {
 func (*BucketsResponse) ProtoMessage() {}
 
 func (x *BucketsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[38]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +3259,7 @@ func (x *BucketsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketsResponse.ProtoReflect.Descriptor instead.
 func (*BucketsResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{38}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BucketsResponse) GetBuckets() []string {
@@ -2917,7 +3287,7 @@ type PipeRequest struct {
 
 func (x *PipeRequest) Reset() {
 	*x = PipeRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3299,7 @@ func (x *PipeRequest) String() string {
 func (*PipeRequest) ProtoMessage() {}
 
 func (x *PipeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[39]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3312,7 @@ func (x *PipeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeRequest.ProtoReflect.Descriptor instead.
 func (*PipeRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{39}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PipeRequest) GetCalls() []*PipeCall {
@@ -2972,7 +3342,7 @@ type PipeCall struct {
 
 func (x *PipeCall) Reset() {
 	*x = PipeCall{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[40]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3354,7 @@ func (x *PipeCall) String() string {
 func (*PipeCall) ProtoMessage() {}
 
 func (x *PipeCall) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[40]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3367,7 @@ func (x *PipeCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeCall.ProtoReflect.Descriptor instead.
 func (*PipeCall) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{40}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PipeCall) GetId() uint64 {
@@ -3040,7 +3410,7 @@ type PipeResponse struct {
 
 func (x *PipeResponse) Reset() {
 	*x = PipeResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[41]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3422,7 @@ func (x *PipeResponse) String() string {
 func (*PipeResponse) ProtoMessage() {}
 
 func (x *PipeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[41]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3435,7 @@ func (x *PipeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeResponse.ProtoReflect.Descriptor instead.
 func (*PipeResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{41}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PipeResponse) GetAnswers() []*PipeAnswer {
@@ -3095,7 +3465,7 @@ type PipeAnswer struct {
 
 func (x *PipeAnswer) Reset() {
 	*x = PipeAnswer{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3477,7 @@ func (x *PipeAnswer) String() string {
 func (*PipeAnswer) ProtoMessage() {}
 
 func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3490,7 @@ func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeAnswer.ProtoReflect.Descriptor instead.
 func (*PipeAnswer) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{42}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PipeAnswer) GetId() uint64 {
@@ -3168,7 +3538,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3550,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3563,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{43}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -3245,7 +3615,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x04time\x18\x02 \x01(\x06R\x04time\"2\n" +
 	"\x04Lane\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
-	"\x04slot\x18\x02 \x01(\rR\x04slot\"\xd0\x01\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\"\xc6\x02\n" +
 	"\aOptions\x12'\n" +
 	"\x05level\x18\x01 \x01(\x0e2\x11.theriac.v1.LevelR\x05level\x126\n" +
 	"\n" +
@@ -3254,7 +3624,12 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x05token\x18\x03 \x01(\fR\x05token\x12-\n" +
 	"\aattempt\x18\x04 \x01(\v2\x13.theriac.v1.AttemptR\aattempt\x12\x1f\n" +
 	"\vwait_micros\x18\x05 \x01(\x04R\n" +
-	"waitMicros\"\xac\x01\n" +
+	"waitMicros\x12!\n" +
+	"\fbound_micros\x18\x06 \x01(\x04R\vboundMicros\x12\x1d\n" +
+	"\n" +
+	"bound_fail\x18\a \x01(\bR\tboundFail\x12\x18\n" +
+	"\aregions\x18\b \x01(\rR\aregions\x12\x18\n" +
+	"\areceipt\x18\t \x01(\bR\areceipt\"\xac\x01\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x14\n" +
@@ -3262,7 +3637,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\n" +
 	"age_micros\x18\x04 \x01(\x04R\tageMicros\x12$\n" +
 	"\x04lane\x18\x05 \x01(\v2\x10.theriac.v1.LaneR\x04lane\x12\x14\n" +
-	"\x05after\x18\x06 \x01(\x04R\x05after\"\x83\x02\n" +
+	"\x05after\x18\x06 \x01(\x04R\x05after\"\xef\x03\n" +
 	"\aReceipt\x12'\n" +
 	"\x05level\x18\x01 \x01(\x0e2\x11.theriac.v1.LevelR\x05level\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12 \n" +
@@ -3270,7 +3645,31 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x04lane\x18\x04 \x01(\v2\x10.theriac.v1.LaneR\x04lane\x12.\n" +
 	"\bsnapshot\x18\x05 \x01(\v2\x12.theriac.v1.VectorR\bsnapshot\x12)\n" +
 	"\x06commit\x18\x06 \x01(\v2\x11.theriac.v1.StampR\x06commit\x12\x14\n" +
-	"\x05token\x18\a \x01(\fR\x05token\"@\n" +
+	"\x05token\x18\a \x01(\fR\x05token\x12!\n" +
+	"\fbound_micros\x18\b \x01(\x04R\vboundMicros\x12\x12\n" +
+	"\x04node\x18\t \x01(\tR\x04node\x126\n" +
+	"\n" +
+	"durability\x18\n" +
+	" \x01(\x0e2\x16.theriac.v1.DurabilityR\n" +
+	"durability\x12\x18\n" +
+	"\aregions\x18\v \x01(\rR\aregions\x129\n" +
+	"\tstaleness\x18\f \x03(\v2\x1b.theriac.v1.RegionStalenessR\tstaleness\x12&\n" +
+	"\x04paid\x18\r \x01(\v2\x12.theriac.v1.PhasesR\x04paid\"r\n" +
+	"\x0fRegionStaleness\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"age_micros\x18\x03 \x01(\x04R\tageMicros\x12\x14\n" +
+	"\x05known\x18\x04 \x01(\bR\x05known\"\xde\x01\n" +
+	"\x06Phases\x12!\n" +
+	"\fqueue_micros\x18\x01 \x01(\x04R\vqueueMicros\x12!\n" +
+	"\ftoken_micros\x18\x02 \x01(\x04R\vtokenMicros\x12\x1f\n" +
+	"\vwork_micros\x18\x03 \x01(\x04R\n" +
+	"workMicros\x12\x1f\n" +
+	"\vsync_micros\x18\x04 \x01(\x04R\n" +
+	"syncMicros\x12%\n" +
+	"\x0eregions_micros\x18\x05 \x01(\x04R\rregionsMicros\x12%\n" +
+	"\x0ecertify_micros\x18\x06 \x01(\x04R\rcertifyMicros\"@\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12$\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x10.theriac.v1.TypeR\x04type\"\xac\x03\n" +
@@ -3378,7 +3777,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x03sum\x18\x01 \x01(\fR\x03sum\x12\x18\n" +
 	"\aobjects\x18\x02 \x01(\x03R\aobjects\x12-\n" +
 	"\areceipt\x18\x03 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"\x0f\n" +
-	"\rStatusRequest\"\xeb\x04\n" +
+	"\rStatusRequest\"\xcc\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12$\n" +
@@ -3396,12 +3795,19 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x11open_transactions\x18\r \x01(\x03R\x10openTransactions\x12\x1b\n" +
 	"\tlog_bytes\x18\x0e \x01(\x03R\blogBytes\x12\x18\n" +
 	"\apending\x18\x0f \x01(\x03R\apending\x123\n" +
-	"\taddresses\x18\x10 \x01(\v2\x15.theriac.v1.AddressesR\taddresses\"e\n" +
+	"\taddresses\x18\x10 \x01(\v2\x15.theriac.v1.AddressesR\taddresses\x12/\n" +
+	"\x06levels\x18\x11 \x03(\v2\x17.theriac.v1.LevelStatusR\x06levels\x12\x16\n" +
+	"\x06leader\x18\x12 \x01(\tR\x06leader\x12\x16\n" +
+	"\x06strong\x18\x13 \x01(\tR\x06strong\"X\n" +
+	"\vLevelStatus\x12'\n" +
+	"\x05level\x18\x01 \x01(\x0e2\x11.theriac.v1.LevelR\x05level\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"e\n" +
 	"\tAddresses\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x16\n" +
 	"\x06gossip\x18\x03 \x01(\tR\x06gossip\x12\x14\n" +
-	"\x05admin\x18\x04 \x01(\tR\x05admin\"\xdf\x01\n" +
+	"\x05admin\x18\x04 \x01(\tR\x05admin\"\xe5\x02\n" +
 	"\fRegionStatus\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -3410,7 +3816,11 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\aexposed\x18\x05 \x01(\x06R\aexposed\x12\x1d\n" +
 	"\n" +
 	"lag_micros\x18\x06 \x01(\x03R\tlagMicros\x12.\n" +
-	"\breported\x18\a \x01(\v2\x12.theriac.v1.VectorR\breported\"<\n" +
+	"\breported\x18\a \x01(\v2\x12.theriac.v1.VectorR\breported\x12)\n" +
+	"\x10staleness_micros\x18\b \x01(\x04R\x0fstalenessMicros\x120\n" +
+	"\x14staleness_p99_micros\x18\t \x01(\x04R\x12stalenessP99Micros\x12'\n" +
+	"\x0fstaleness_known\x18\n" +
+	" \x01(\bR\x0estalenessKnown\"<\n" +
 	"\x0eBucketsRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"?\n" +
@@ -3452,14 +3862,22 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\vTYPE_SET_GO\x10\b\x12\f\n" +
 	"\bTYPE_MAP\x10\t\x12\x0f\n" +
 	"\vTYPE_MAP_GO\x10\n" +
-	"*-\n" +
-	"\x05Level\x12\x10\n" +
-	"\fLEVEL_CAUSAL\x10\x00\x12\x12\n" +
-	"\x0eLEVEL_EVENTUAL\x10\x01*:\n" +
+	"*w\n" +
+	"\x05Level\x12\x11\n" +
+	"\rLEVEL_DEFAULT\x10\x00\x12\x12\n" +
+	"\x0eLEVEL_EVENTUAL\x10\x01\x12\x10\n" +
+	"\fLEVEL_CAUSAL\x10\x02\x12\x11\n" +
+	"\rLEVEL_BOUNDED\x10\x03\x12\x10\n" +
+	"\fLEVEL_QUORUM\x10\x04\x12\x10\n" +
+	"\fLEVEL_STRONG\x10\x05*\x97\x01\n" +
 	"\n" +
-	"Durability\x12\x14\n" +
-	"\x10DURABILITY_LOCAL\x10\x00\x12\x16\n" +
-	"\x12DURABILITY_APPLIED\x10\x01*\xb5\x03\n" +
+	"Durability\x12\x16\n" +
+	"\x12DURABILITY_DEFAULT\x10\x00\x12\x16\n" +
+	"\x12DURABILITY_APPLIED\x10\x01\x12\x14\n" +
+	"\x10DURABILITY_LOCAL\x10\x02\x12\x16\n" +
+	"\x12DURABILITY_REGIONS\x10\x03\x12\x17\n" +
+	"\x13DURABILITY_MAJORITY\x10\x04\x12\x12\n" +
+	"\x0eDURABILITY_ALL\x10\x05*\xb5\x03\n" +
 	"\tErrorKind\x12\x1a\n" +
 	"\x16ERROR_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ERROR_KIND_INVALID\x10\x01\x12\x18\n" +
@@ -3509,7 +3927,7 @@ func file_theriac_v1_theriac_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_v1_theriac_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_theriac_v1_theriac_proto_goTypes = []any{
 	(Type)(0),               // 0: theriac.v1.Type
 	(Level)(0),              // 1: theriac.v1.Level
@@ -3522,44 +3940,47 @@ var file_theriac_v1_theriac_proto_goTypes = []any{
 	(*Options)(nil),         // 8: theriac.v1.Options
 	(*Attempt)(nil),         // 9: theriac.v1.Attempt
 	(*Receipt)(nil),         // 10: theriac.v1.Receipt
-	(*Step)(nil),            // 11: theriac.v1.Step
-	(*Operation)(nil),       // 12: theriac.v1.Operation
-	(*Enable)(nil),          // 13: theriac.v1.Enable
-	(*Disable)(nil),         // 14: theriac.v1.Disable
-	(*Reset)(nil),           // 15: theriac.v1.Reset
-	(*Expectation)(nil),     // 16: theriac.v1.Expectation
-	(*Query)(nil),           // 17: theriac.v1.Query
-	(*Page)(nil),            // 18: theriac.v1.Page
-	(*Value)(nil),           // 19: theriac.v1.Value
-	(*Field)(nil),           // 20: theriac.v1.Field
-	(*DoRequest)(nil),       // 21: theriac.v1.DoRequest
-	(*DoResponse)(nil),      // 22: theriac.v1.DoResponse
-	(*BeginRequest)(nil),    // 23: theriac.v1.BeginRequest
-	(*BeginResponse)(nil),   // 24: theriac.v1.BeginResponse
-	(*ExecuteRequest)(nil),  // 25: theriac.v1.ExecuteRequest
-	(*ExecuteResponse)(nil), // 26: theriac.v1.ExecuteResponse
-	(*CommitRequest)(nil),   // 27: theriac.v1.CommitRequest
-	(*CommitResponse)(nil),  // 28: theriac.v1.CommitResponse
-	(*AbortRequest)(nil),    // 29: theriac.v1.AbortRequest
-	(*AbortResponse)(nil),   // 30: theriac.v1.AbortResponse
-	(*KeysRequest)(nil),     // 31: theriac.v1.KeysRequest
-	(*ListedObject)(nil),    // 32: theriac.v1.ListedObject
-	(*KeysResponse)(nil),    // 33: theriac.v1.KeysResponse
-	(*OutcomeRequest)(nil),  // 34: theriac.v1.OutcomeRequest
-	(*OutcomeResponse)(nil), // 35: theriac.v1.OutcomeResponse
-	(*DigestRequest)(nil),   // 36: theriac.v1.DigestRequest
-	(*DigestResponse)(nil),  // 37: theriac.v1.DigestResponse
-	(*StatusRequest)(nil),   // 38: theriac.v1.StatusRequest
-	(*StatusResponse)(nil),  // 39: theriac.v1.StatusResponse
-	(*Addresses)(nil),       // 40: theriac.v1.Addresses
-	(*RegionStatus)(nil),    // 41: theriac.v1.RegionStatus
-	(*BucketsRequest)(nil),  // 42: theriac.v1.BucketsRequest
-	(*BucketsResponse)(nil), // 43: theriac.v1.BucketsResponse
-	(*PipeRequest)(nil),     // 44: theriac.v1.PipeRequest
-	(*PipeCall)(nil),        // 45: theriac.v1.PipeCall
-	(*PipeResponse)(nil),    // 46: theriac.v1.PipeResponse
-	(*PipeAnswer)(nil),      // 47: theriac.v1.PipeAnswer
-	(*ErrorDetail)(nil),     // 48: theriac.v1.ErrorDetail
+	(*RegionStaleness)(nil), // 11: theriac.v1.RegionStaleness
+	(*Phases)(nil),          // 12: theriac.v1.Phases
+	(*Step)(nil),            // 13: theriac.v1.Step
+	(*Operation)(nil),       // 14: theriac.v1.Operation
+	(*Enable)(nil),          // 15: theriac.v1.Enable
+	(*Disable)(nil),         // 16: theriac.v1.Disable
+	(*Reset)(nil),           // 17: theriac.v1.Reset
+	(*Expectation)(nil),     // 18: theriac.v1.Expectation
+	(*Query)(nil),           // 19: theriac.v1.Query
+	(*Page)(nil),            // 20: theriac.v1.Page
+	(*Value)(nil),           // 21: theriac.v1.Value
+	(*Field)(nil),           // 22: theriac.v1.Field
+	(*DoRequest)(nil),       // 23: theriac.v1.DoRequest
+	(*DoResponse)(nil),      // 24: theriac.v1.DoResponse
+	(*BeginRequest)(nil),    // 25: theriac.v1.BeginRequest
+	(*BeginResponse)(nil),   // 26: theriac.v1.BeginResponse
+	(*ExecuteRequest)(nil),  // 27: theriac.v1.ExecuteRequest
+	(*ExecuteResponse)(nil), // 28: theriac.v1.ExecuteResponse
+	(*CommitRequest)(nil),   // 29: theriac.v1.CommitRequest
+	(*CommitResponse)(nil),  // 30: theriac.v1.CommitResponse
+	(*AbortRequest)(nil),    // 31: theriac.v1.AbortRequest
+	(*AbortResponse)(nil),   // 32: theriac.v1.AbortResponse
+	(*KeysRequest)(nil),     // 33: theriac.v1.KeysRequest
+	(*ListedObject)(nil),    // 34: theriac.v1.ListedObject
+	(*KeysResponse)(nil),    // 35: theriac.v1.KeysResponse
+	(*OutcomeRequest)(nil),  // 36: theriac.v1.OutcomeRequest
+	(*OutcomeResponse)(nil), // 37: theriac.v1.OutcomeResponse
+	(*DigestRequest)(nil),   // 38: theriac.v1.DigestRequest
+	(*DigestResponse)(nil),  // 39: theriac.v1.DigestResponse
+	(*StatusRequest)(nil),   // 40: theriac.v1.StatusRequest
+	(*StatusResponse)(nil),  // 41: theriac.v1.StatusResponse
+	(*LevelStatus)(nil),     // 42: theriac.v1.LevelStatus
+	(*Addresses)(nil),       // 43: theriac.v1.Addresses
+	(*RegionStatus)(nil),    // 44: theriac.v1.RegionStatus
+	(*BucketsRequest)(nil),  // 45: theriac.v1.BucketsRequest
+	(*BucketsResponse)(nil), // 46: theriac.v1.BucketsResponse
+	(*PipeRequest)(nil),     // 47: theriac.v1.PipeRequest
+	(*PipeCall)(nil),        // 48: theriac.v1.PipeCall
+	(*PipeResponse)(nil),    // 49: theriac.v1.PipeResponse
+	(*PipeAnswer)(nil),      // 50: theriac.v1.PipeAnswer
+	(*ErrorDetail)(nil),     // 51: theriac.v1.ErrorDetail
 }
 var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	1,  // 0: theriac.v1.Options.level:type_name -> theriac.v1.Level
@@ -3570,83 +3991,88 @@ var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	7,  // 5: theriac.v1.Receipt.lane:type_name -> theriac.v1.Lane
 	5,  // 6: theriac.v1.Receipt.snapshot:type_name -> theriac.v1.Vector
 	6,  // 7: theriac.v1.Receipt.commit:type_name -> theriac.v1.Stamp
-	0,  // 8: theriac.v1.Step.type:type_name -> theriac.v1.Type
-	0,  // 9: theriac.v1.Operation.type:type_name -> theriac.v1.Type
-	11, // 10: theriac.v1.Operation.path:type_name -> theriac.v1.Step
-	13, // 11: theriac.v1.Operation.enable:type_name -> theriac.v1.Enable
-	14, // 12: theriac.v1.Operation.disable:type_name -> theriac.v1.Disable
-	15, // 13: theriac.v1.Operation.reset:type_name -> theriac.v1.Reset
-	16, // 14: theriac.v1.Operation.expect:type_name -> theriac.v1.Expectation
-	0,  // 15: theriac.v1.Query.type:type_name -> theriac.v1.Type
-	11, // 16: theriac.v1.Query.path:type_name -> theriac.v1.Step
-	18, // 17: theriac.v1.Query.page:type_name -> theriac.v1.Page
-	0,  // 18: theriac.v1.Value.type:type_name -> theriac.v1.Type
-	20, // 19: theriac.v1.Value.fields:type_name -> theriac.v1.Field
-	19, // 20: theriac.v1.Field.value:type_name -> theriac.v1.Value
-	8,  // 21: theriac.v1.DoRequest.options:type_name -> theriac.v1.Options
-	17, // 22: theriac.v1.DoRequest.queries:type_name -> theriac.v1.Query
-	12, // 23: theriac.v1.DoRequest.operations:type_name -> theriac.v1.Operation
-	19, // 24: theriac.v1.DoResponse.values:type_name -> theriac.v1.Value
-	10, // 25: theriac.v1.DoResponse.receipt:type_name -> theriac.v1.Receipt
-	8,  // 26: theriac.v1.BeginRequest.options:type_name -> theriac.v1.Options
-	10, // 27: theriac.v1.BeginResponse.receipt:type_name -> theriac.v1.Receipt
-	12, // 28: theriac.v1.ExecuteRequest.operations:type_name -> theriac.v1.Operation
-	17, // 29: theriac.v1.ExecuteRequest.queries:type_name -> theriac.v1.Query
-	19, // 30: theriac.v1.ExecuteResponse.values:type_name -> theriac.v1.Value
-	8,  // 31: theriac.v1.CommitRequest.options:type_name -> theriac.v1.Options
-	10, // 32: theriac.v1.CommitResponse.receipt:type_name -> theriac.v1.Receipt
-	8,  // 33: theriac.v1.KeysRequest.options:type_name -> theriac.v1.Options
-	0,  // 34: theriac.v1.ListedObject.type:type_name -> theriac.v1.Type
-	32, // 35: theriac.v1.KeysResponse.objects:type_name -> theriac.v1.ListedObject
-	10, // 36: theriac.v1.KeysResponse.receipt:type_name -> theriac.v1.Receipt
-	9,  // 37: theriac.v1.OutcomeRequest.attempt:type_name -> theriac.v1.Attempt
-	4,  // 38: theriac.v1.OutcomeResponse.outcome:type_name -> theriac.v1.WriteOutcome
-	6,  // 39: theriac.v1.OutcomeResponse.commit:type_name -> theriac.v1.Stamp
-	8,  // 40: theriac.v1.DigestRequest.options:type_name -> theriac.v1.Options
-	10, // 41: theriac.v1.DigestResponse.receipt:type_name -> theriac.v1.Receipt
-	7,  // 42: theriac.v1.StatusResponse.lane:type_name -> theriac.v1.Lane
-	5,  // 43: theriac.v1.StatusResponse.exposed:type_name -> theriac.v1.Vector
-	5,  // 44: theriac.v1.StatusResponse.durable:type_name -> theriac.v1.Vector
-	5,  // 45: theriac.v1.StatusResponse.stable:type_name -> theriac.v1.Vector
-	5,  // 46: theriac.v1.StatusResponse.settled:type_name -> theriac.v1.Vector
-	5,  // 47: theriac.v1.StatusResponse.horizon:type_name -> theriac.v1.Vector
-	41, // 48: theriac.v1.StatusResponse.regions:type_name -> theriac.v1.RegionStatus
-	40, // 49: theriac.v1.StatusResponse.addresses:type_name -> theriac.v1.Addresses
-	5,  // 50: theriac.v1.RegionStatus.reported:type_name -> theriac.v1.Vector
-	45, // 51: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
-	21, // 52: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
-	47, // 53: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
-	22, // 54: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
-	48, // 55: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
-	3,  // 56: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
-	4,  // 57: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
-	21, // 58: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
-	23, // 59: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
-	25, // 60: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
-	27, // 61: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
-	29, // 62: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
-	31, // 63: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
-	34, // 64: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
-	36, // 65: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
-	38, // 66: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
-	42, // 67: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
-	44, // 68: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
-	22, // 69: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
-	24, // 70: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
-	26, // 71: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
-	28, // 72: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
-	30, // 73: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
-	33, // 74: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
-	35, // 75: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
-	37, // 76: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
-	39, // 77: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
-	43, // 78: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
-	46, // 79: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
-	69, // [69:80] is the sub-list for method output_type
-	58, // [58:69] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	2,  // 8: theriac.v1.Receipt.durability:type_name -> theriac.v1.Durability
+	11, // 9: theriac.v1.Receipt.staleness:type_name -> theriac.v1.RegionStaleness
+	12, // 10: theriac.v1.Receipt.paid:type_name -> theriac.v1.Phases
+	0,  // 11: theriac.v1.Step.type:type_name -> theriac.v1.Type
+	0,  // 12: theriac.v1.Operation.type:type_name -> theriac.v1.Type
+	13, // 13: theriac.v1.Operation.path:type_name -> theriac.v1.Step
+	15, // 14: theriac.v1.Operation.enable:type_name -> theriac.v1.Enable
+	16, // 15: theriac.v1.Operation.disable:type_name -> theriac.v1.Disable
+	17, // 16: theriac.v1.Operation.reset:type_name -> theriac.v1.Reset
+	18, // 17: theriac.v1.Operation.expect:type_name -> theriac.v1.Expectation
+	0,  // 18: theriac.v1.Query.type:type_name -> theriac.v1.Type
+	13, // 19: theriac.v1.Query.path:type_name -> theriac.v1.Step
+	20, // 20: theriac.v1.Query.page:type_name -> theriac.v1.Page
+	0,  // 21: theriac.v1.Value.type:type_name -> theriac.v1.Type
+	22, // 22: theriac.v1.Value.fields:type_name -> theriac.v1.Field
+	21, // 23: theriac.v1.Field.value:type_name -> theriac.v1.Value
+	8,  // 24: theriac.v1.DoRequest.options:type_name -> theriac.v1.Options
+	19, // 25: theriac.v1.DoRequest.queries:type_name -> theriac.v1.Query
+	14, // 26: theriac.v1.DoRequest.operations:type_name -> theriac.v1.Operation
+	21, // 27: theriac.v1.DoResponse.values:type_name -> theriac.v1.Value
+	10, // 28: theriac.v1.DoResponse.receipt:type_name -> theriac.v1.Receipt
+	8,  // 29: theriac.v1.BeginRequest.options:type_name -> theriac.v1.Options
+	10, // 30: theriac.v1.BeginResponse.receipt:type_name -> theriac.v1.Receipt
+	14, // 31: theriac.v1.ExecuteRequest.operations:type_name -> theriac.v1.Operation
+	19, // 32: theriac.v1.ExecuteRequest.queries:type_name -> theriac.v1.Query
+	21, // 33: theriac.v1.ExecuteResponse.values:type_name -> theriac.v1.Value
+	8,  // 34: theriac.v1.CommitRequest.options:type_name -> theriac.v1.Options
+	10, // 35: theriac.v1.CommitResponse.receipt:type_name -> theriac.v1.Receipt
+	8,  // 36: theriac.v1.KeysRequest.options:type_name -> theriac.v1.Options
+	0,  // 37: theriac.v1.ListedObject.type:type_name -> theriac.v1.Type
+	34, // 38: theriac.v1.KeysResponse.objects:type_name -> theriac.v1.ListedObject
+	10, // 39: theriac.v1.KeysResponse.receipt:type_name -> theriac.v1.Receipt
+	9,  // 40: theriac.v1.OutcomeRequest.attempt:type_name -> theriac.v1.Attempt
+	4,  // 41: theriac.v1.OutcomeResponse.outcome:type_name -> theriac.v1.WriteOutcome
+	6,  // 42: theriac.v1.OutcomeResponse.commit:type_name -> theriac.v1.Stamp
+	8,  // 43: theriac.v1.DigestRequest.options:type_name -> theriac.v1.Options
+	10, // 44: theriac.v1.DigestResponse.receipt:type_name -> theriac.v1.Receipt
+	7,  // 45: theriac.v1.StatusResponse.lane:type_name -> theriac.v1.Lane
+	5,  // 46: theriac.v1.StatusResponse.exposed:type_name -> theriac.v1.Vector
+	5,  // 47: theriac.v1.StatusResponse.durable:type_name -> theriac.v1.Vector
+	5,  // 48: theriac.v1.StatusResponse.stable:type_name -> theriac.v1.Vector
+	5,  // 49: theriac.v1.StatusResponse.settled:type_name -> theriac.v1.Vector
+	5,  // 50: theriac.v1.StatusResponse.horizon:type_name -> theriac.v1.Vector
+	44, // 51: theriac.v1.StatusResponse.regions:type_name -> theriac.v1.RegionStatus
+	43, // 52: theriac.v1.StatusResponse.addresses:type_name -> theriac.v1.Addresses
+	42, // 53: theriac.v1.StatusResponse.levels:type_name -> theriac.v1.LevelStatus
+	1,  // 54: theriac.v1.LevelStatus.level:type_name -> theriac.v1.Level
+	5,  // 55: theriac.v1.RegionStatus.reported:type_name -> theriac.v1.Vector
+	48, // 56: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
+	23, // 57: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
+	50, // 58: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
+	24, // 59: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
+	51, // 60: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
+	3,  // 61: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
+	4,  // 62: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
+	23, // 63: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
+	25, // 64: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
+	27, // 65: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
+	29, // 66: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
+	31, // 67: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
+	33, // 68: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
+	36, // 69: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
+	38, // 70: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
+	40, // 71: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
+	45, // 72: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
+	47, // 73: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
+	24, // 74: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
+	26, // 75: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
+	28, // 76: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
+	30, // 77: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
+	32, // 78: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
+	35, // 79: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
+	37, // 80: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
+	39, // 81: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
+	41, // 82: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
+	46, // 83: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
+	49, // 84: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
+	74, // [74:85] is the sub-list for method output_type
+	63, // [63:74] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_theriac_v1_theriac_proto_init() }
@@ -3654,7 +4080,7 @@ func file_theriac_v1_theriac_proto_init() {
 	if File_theriac_v1_theriac_proto != nil {
 		return
 	}
-	file_theriac_v1_theriac_proto_msgTypes[7].OneofWrappers = []any{
+	file_theriac_v1_theriac_proto_msgTypes[9].OneofWrappers = []any{
 		(*Operation_Increment)(nil),
 		(*Operation_Assign)(nil),
 		(*Operation_Enable)(nil),
@@ -3663,8 +4089,8 @@ func file_theriac_v1_theriac_proto_init() {
 		(*Operation_Remove)(nil),
 		(*Operation_Reset_)(nil),
 	}
-	file_theriac_v1_theriac_proto_msgTypes[11].OneofWrappers = []any{}
-	file_theriac_v1_theriac_proto_msgTypes[12].OneofWrappers = []any{
+	file_theriac_v1_theriac_proto_msgTypes[13].OneofWrappers = []any{}
+	file_theriac_v1_theriac_proto_msgTypes[14].OneofWrappers = []any{
 		(*Query_Contains)(nil),
 		(*Query_Page)(nil),
 	}
@@ -3674,7 +4100,7 @@ func file_theriac_v1_theriac_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_v1_theriac_proto_rawDesc), len(file_theriac_v1_theriac_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   44,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -75,7 +75,7 @@ func (b *benchSettings) register(fs *pflag.FlagSet) {
 func (r *run) workload(b *benchSettings) (load.Config, error) {
 	r.client.Session, r.client.Receipt = "", false
 	c := b.Config
-	c.Durability, c.Level, c.Timeout = r.client.Durability, r.client.Consistency, r.client.Timeout
+	c.Durability, c.Consistency, c.Timeout = r.client.Durability, r.client.Consistency, r.client.Timeout
 	if r.client.Bucket != "" {
 		c.Bucket = r.client.Bucket
 	}

@@ -107,8 +107,8 @@ func addTypeFlag(fs *pflag.FlagSet, to *kv.Type, choices []kv.Type) {
 func completeFlags(root *cobra.Command) {
 	words := map[string][]string{
 		"output":      {"table", "json"},
-		"consistency": {kv.LevelCausal.String(), kv.LevelEventual.String()},
-		"durability":  {kv.DurabilityLocal.String(), kv.DurabilityApplied.String()},
+		"consistency": {"eventual", "causal", "bounded:2s", "bounded:2s:fail", "quorum", "strong"},
+		"durability":  {"applied", "local", "2", "majority", "all"},
 	}
 	for name, choices := range words {
 		must(root.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(choices, cobra.ShellCompDirectiveNoFileComp)))

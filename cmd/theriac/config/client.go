@@ -22,8 +22,8 @@ const (
 type Client struct {
 	Addrs       []string // HOST:PORT each, tried in order
 	Bucket      string   // empty: kv.DefaultBucket, or all buckets where a command takes all
-	Consistency kv.Level
-	Durability  kv.Durability
+	Consistency kv.Consistency
+	Durability  kv.Reach
 	Session     string // file that keeps the token between calls; empty: none
 	Output      Output
 	Timeout     time.Duration // of a call, and of each step of a long command
@@ -38,8 +38,8 @@ func (c *Client) Register(fs *pflag.FlagSet) {
 	own := pflag.NewFlagSet("client", pflag.ContinueOnError)
 	own.StringSliceVar(&c.Addrs, "addr", []string{DefaultAddr}, "client `HOST:PORT` of a node; several, comma-separated, are tried in order")
 	own.StringVar(&c.Bucket, "bucket", "", "bucket that keys are in (default \""+string(kv.DefaultBucket)+"\")")
-	own.Var(level{&c.Consistency}, "consistency", "what a read includes: causal (all that the session has seen) or eventual (never waits)")
-	own.Var(durability{&c.Durability}, "durability", "when a write answers: local (on this region's disk) or applied (readable here)")
+	own.Var(level{&c.Consistency}, "consistency", "what an answer includes: eventual, causal, bounded:2s (or another time; bounded:2s:fail never waits for it), quorum or strong")
+	own.Var(durability{&c.Durability}, "durability", "when a write answers: applied (readable here), local (on this region's disk), a number of regions, majority or all")
 	own.StringVar(&c.Session, "session", "", "`FILE` that keeps the session's token, so that later calls see what this one saw and wrote")
 	own.VarP(&c.Output, "output", "o", "how answers are printed: table or json")
 	own.DurationVar(&c.Timeout, "timeout", DefaultTimeout, "give up a call after this `duration`, 1ms to 24h")
@@ -62,7 +62,10 @@ func (c *Client) BucketOrDefault() kv.Bucket {
 
 // Options are the request options that the settings ask for.
 func (c *Client) Options() kv.Options {
-	return kv.Options{Level: c.Consistency, Durability: c.Durability}
+	o := kv.Options{Receipt: c.Receipt}
+	o.SetConsistency(c.Consistency)
+	o.SetReach(c.Durability)
+	return o
 }
 
 // Validate checks the settings of the loaded flag set and settles whether the connection is

@@ -82,7 +82,7 @@ func TestLoadRefuses(t *testing.T) {
 	for variable, says := range map[string]string{
 		"THERIAC_BUKET=b":              "did you mean THERIAC_BUCKET?",
 		"THERIAC_TIMEOUT=":             `THERIAC_TIMEOUT: value ""`,
-		"THERIAC_CONSISTENCY=strong":   "this version serves causal and eventual",
+		"THERIAC_CONSISTENCY=bounded":  "how old what an answer misses may be",
 		"THERIAC_INSECURE=perhaps":     `THERIAC_INSECURE: value "perhaps": want true or false`,
 		"THERIAC_CONFIG=/no/such/file": "no such file",
 	} {
@@ -137,7 +137,7 @@ func TestClientRefuses(t *testing.T) {
 		require.NoError(t, fs.Parse(strings.Fields(args)), args)
 		require.ErrorContains(t, c.Validate(fs), says, args)
 	}
-	for args, says := range map[string]string{"-o=xml": "table or json", "--durability=all": "local and applied"} {
+	for args, says := range map[string]string{"-o=xml": "table or json", "--durability=most": "majority or all", "--consistency=bounded:0": "at least"} {
 		_, fs := clientFlags()
 		require.ErrorContains(t, fs.Parse([]string{args}), says)
 	}

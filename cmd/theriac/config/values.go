@@ -33,8 +33,8 @@ func (o *Output) Set(s string) error {
 // Type is the word for the value in help texts.
 func (o *Output) Type() string { return "table|json" }
 
-// level makes kv.Level a flag's value.
-type level struct{ to *kv.Level }
+// level makes kv.Consistency a flag's value.
+type level struct{ to *kv.Consistency }
 
 func (l level) String() string {
 	if l.to == nil {
@@ -44,7 +44,7 @@ func (l level) String() string {
 }
 
 func (l level) Set(s string) (err error) {
-	parsed, err := kv.ParseLevel(s)
+	parsed, err := kv.ParseConsistency(s)
 	if err != nil {
 		return err
 	}
@@ -54,8 +54,8 @@ func (l level) Set(s string) (err error) {
 
 func (l level) Type() string { return "level" }
 
-// durability makes kv.Durability a flag's value.
-type durability struct{ to *kv.Durability }
+// durability makes kv.Reach a flag's value.
+type durability struct{ to *kv.Reach }
 
 func (d durability) String() string {
 	if d.to == nil {
@@ -65,7 +65,7 @@ func (d durability) String() string {
 }
 
 func (d durability) Set(s string) error {
-	parsed, err := kv.ParseDurability(s)
+	parsed, err := kv.ParseReach(s)
 	if err != nil {
 		return err
 	}

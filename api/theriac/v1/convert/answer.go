@@ -24,43 +24,6 @@ func DecodeResponse(m *pb.DoResponse) (kv.Response, error) {
 	return r, err
 }
 
-// EncodeReceipt makes the message of a receipt.
-func EncodeReceipt(r kv.Receipt) *pb.Receipt {
-	return &pb.Receipt{
-		Level:       pb.Level(r.Level),
-		Region:      r.Region,
-		Incarnation: r.Incarnation,
-		Lane:        encodeLane(r.Lane),
-		Snapshot:    encodeVector(r.Snapshot),
-		Commit:      encodeStamp(r.Commit),
-		Token:       r.Token.Encode(),
-	}
-}
-
-// DecodeReceipt reads a receipt; nil gives an empty one.
-func DecodeReceipt(m *pb.Receipt) (kv.Receipt, error) {
-	var r kv.Receipt
-	if m == nil {
-		return r, nil
-	}
-	if m.Level < 0 || m.Level > math.MaxUint8 {
-		return r, kv.Errorf(kv.KindCorrupt, "receipt of unknown level %d", m.Level)
-	}
-	r.Level, r.Region, r.Incarnation = kv.Level(m.Level), m.Region, m.Incarnation
-	var err error
-	if r.Lane, err = decodeLane(m.Lane); err != nil {
-		return r, err
-	}
-	if r.Snapshot, err = decodeVector(m.Snapshot); err != nil {
-		return r, err
-	}
-	if r.Commit, err = decodeStamp(m.Commit); err != nil {
-		return r, err
-	}
-	r.Token, err = kv.DecodeToken(m.Token)
-	return r, err
-}
-
 func encodeStamp(s clock.Stamp) *pb.Stamp {
 	if s.IsZero() {
 		return nil

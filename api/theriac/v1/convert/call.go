@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"math"
 	"time"
 
 	pb "github.com/theriac-db/theriac/api/theriac/v1"
@@ -166,6 +167,11 @@ func EncodeStatus(s kv.Status) *pb.StatusResponse {
 		},
 		LogBytes: s.LogBytes,
 		Pending:  int64(s.Pending),
+		Leader:   s.Leader,
+		Strong:   s.Strong,
+	}
+	for _, l := range s.Levels {
+		m.Levels = append(m.Levels, &pb.LevelStatus{Level: pb.Level(l.Level), Ok: l.OK, Why: l.Why})
 	}
 	for _, r := range s.Regions {
 		m.Regions = append(m.Regions, &pb.RegionStatus{
@@ -176,6 +182,10 @@ func EncodeStatus(s kv.Status) *pb.StatusResponse {
 			Exposed:   uint64(r.Exposed),
 			LagMicros: r.Lag.Microseconds(),
 			Reported:  encodeVector(r.Reported),
+
+			StalenessMicros:    micros(r.Staleness),
+			StalenessP99Micros: micros(r.StalenessP99),
+			StalenessKnown:     r.StalenessKnown,
 		})
 	}
 	return m
@@ -195,6 +205,8 @@ func DecodeStatus(m *pb.StatusResponse) (kv.Status, error) {
 		},
 		LogBytes: m.GetLogBytes(),
 		Pending:  int(m.GetPending()),
+		Leader:   m.GetLeader(),
+		Strong:   m.GetStrong(),
 	}
 	if copy(s.Cluster[:], m.GetCluster()) != len(s.Cluster) {
 		return s, kv.Errorf(kv.KindCorrupt, "cluster id of %d bytes: want %d", len(m.GetCluster()), len(s.Cluster))
@@ -205,6 +217,12 @@ func DecodeStatus(m *pb.StatusResponse) (kv.Status, error) {
 	}
 	if err := decodeCuts(&s, m); err != nil {
 		return s, err
+	}
+	for _, l := range m.GetLevels() {
+		if l.GetLevel() < 0 || l.GetLevel() > math.MaxUint8 {
+			return s, kv.Errorf(kv.KindCorrupt, "status of unknown level %d", l.GetLevel())
+		}
+		s.Levels = append(s.Levels, kv.LevelStatus{Level: kv.Level(l.GetLevel()), OK: l.GetOk(), Why: l.GetWhy()})
 	}
 	for _, r := range m.GetRegions() {
 		region, err := decodeRegion(r)
@@ -239,6 +257,15 @@ func decodeRegion(m *pb.RegionStatus) (kv.RegionStatus, error) {
 		Connected: m.GetConnected(),
 		Exposed:   clock.Timestamp(m.GetExposed()),
 		Lag:       time.Duration(m.GetLagMicros()) * time.Microsecond,
+
+		StalenessKnown: m.GetStalenessKnown(),
+	}
+	var err error
+	if r.Staleness, err = duration(m.GetStalenessMicros()); err != nil {
+		return r, err
+	}
+	if r.StalenessP99, err = duration(m.GetStalenessP99Micros()); err != nil {
+		return r, err
 	}
 	lane, err := decodeLane(&pb.Lane{Region: m.GetRegion()})
 	if err != nil {

@@ -60,12 +60,15 @@ var (
 		}
 		return kv.Token{Cluster: kv.ClusterID(genID.Draw(t, "cluster")), Seen: genVector.Draw(t, "seen")}
 	})
+	genDuration = rapid.Custom(func(t *rapid.T) time.Duration {
+		return time.Duration(rapid.Int64Range(0, math.MaxInt64/1000).Draw(t, "micros")) * time.Microsecond
+	})
 	genAttempt = rapid.Custom(func(t *rapid.T) kv.Attempt {
 		return kv.Attempt{
 			ID:          genID.Draw(t, "id"),
 			Incarnation: rapid.Uint64().Draw(t, "incarnation"),
 			Retry:       rapid.Bool().Draw(t, "retry"),
-			Age:         time.Duration(rapid.Int64Range(0, math.MaxInt64/1000).Draw(t, "age")) * time.Microsecond,
+			Age:         genDuration.Draw(t, "age"),
 			Lane:        genLane.Draw(t, "lane"),
 			After:       clock.Timestamp(rapid.Uint64().Draw(t, "after")),
 		}
@@ -76,7 +79,11 @@ var (
 			Durability: kv.Durability(rapid.Uint8().Draw(t, "durability")),
 			Token:      genToken.Draw(t, "token"),
 			Attempt:    genAttempt.Draw(t, "attempt"),
-			Wait:       time.Duration(rapid.Int64Range(0, math.MaxInt64/1000).Draw(t, "wait")) * time.Microsecond,
+			Wait:       genDuration.Draw(t, "wait"),
+			Bound:      genDuration.Draw(t, "bound"),
+			BoundFail:  rapid.Bool().Draw(t, "fail"),
+			Regions:    rapid.IntRange(0, math.MaxInt32).Draw(t, "regions"),
+			Receipt:    rapid.Bool().Draw(t, "receipt"),
 		}
 	})
 	genReceipt = rapid.Custom(func(t *rapid.T) kv.Receipt {
@@ -88,6 +95,21 @@ var (
 			Snapshot:    genVector.Draw(t, "snapshot"),
 			Commit:      genStamp.Draw(t, "commit"),
 			Token:       genToken.Draw(t, "token"),
+			Bound:       genDuration.Draw(t, "bound"),
+			Node:        rapid.String().Draw(t, "node"),
+			Durability:  kv.Durability(rapid.Uint8().Draw(t, "durability")),
+			Regions:     rapid.IntRange(0, math.MaxInt32).Draw(t, "regions"),
+			Staleness:   slice(t, genStaleness, "staleness"),
+			Paid: kv.Phases{
+				Queue: genDuration.Draw(t, "queue"), Token: genDuration.Draw(t, "token wait"), Work: genDuration.Draw(t, "work"),
+				Sync: genDuration.Draw(t, "sync"), Regions: genDuration.Draw(t, "others"), Certify: genDuration.Draw(t, "certify"),
+			},
+		}
+	})
+	genStaleness = rapid.Custom(func(t *rapid.T) kv.RegionStaleness {
+		return kv.RegionStaleness{
+			Region: genRegion.Draw(t, "region"), Name: rapid.String().Draw(t, "name"),
+			Age: genDuration.Draw(t, "age"), Known: rapid.Bool().Draw(t, "known"),
 		}
 	})
 	genObject = rapid.Custom(func(t *rapid.T) kv.Object {
@@ -254,14 +276,19 @@ func TestStatusComesBack(t *testing.T) {
 			Stable: genVector.Draw(t, "S"), Settled: genVector.Draw(t, "T"), Horizon: genVector.Draw(t, "H"),
 			Addresses: kv.Addresses{Client: "a:1", Peer: "b:2", Gossip: "c:3", Admin: rapid.String().Draw(t, "admin")},
 			OpenTxns:  rapid.IntRange(0, 9).Draw(t, "open"), LogBytes: rapid.Int64().Draw(t, "log"), Pending: 3,
+			Leader: rapid.String().Draw(t, "leader"), Strong: rapid.String().Draw(t, "strong"),
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "regions") {
 			want.Regions = append(want.Regions, kv.RegionStatus{
 				Region: genRegion.Draw(t, "region"), Name: rapid.String().Draw(t, "name"),
 				Addresses: slice(t, rapid.String(), "addresses"), Connected: rapid.Bool().Draw(t, "connected"),
 				Exposed: genTime.Draw(t, "exposed"), Lag: time.Duration(rapid.Int32().Draw(t, "lag")) * time.Microsecond,
-				Reported: genVector.Draw(t, "reported"),
+				Reported: genVector.Draw(t, "reported"), Staleness: genDuration.Draw(t, "staleness"),
+				StalenessP99: genDuration.Draw(t, "p99"), StalenessKnown: rapid.Bool().Draw(t, "known"),
 			})
+		}
+		for l := range kv.Level(rapid.IntRange(0, 6).Draw(t, "levels")) {
+			want.Levels = append(want.Levels, kv.LevelStatus{Level: l, OK: rapid.Bool().Draw(t, "ok"), Why: rapid.String().Draw(t, "why")})
 		}
 		got, err := DecodeStatus(wire(t, EncodeStatus(want)))
 		require.NoError(t, err)
@@ -377,6 +404,8 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		"level":          {options(&pb.Options{Level: 256}), kv.KindLevelRefused},
 		"negative level": {options(&pb.Options{Level: -1}), kv.KindLevelRefused},
 		"durability":     {options(&pb.Options{Durability: 256}), kv.KindLevelRefused},
+		"regions":        {options(&pb.Options{Regions: math.MaxUint32}), kv.KindLevelRefused},
+		"bound":          {options(&pb.Options{BoundMicros: math.MaxUint64}), kv.KindInvalid},
 		"token":          {options(&pb.Options{Token: []byte("junk")}), kv.KindInvalid},
 		"id":             {options(&pb.Options{Attempt: &pb.Attempt{Id: []byte{1}}}), kv.KindInvalid},
 		"age":            {options(&pb.Options{Attempt: &pb.Attempt{AgeMicros: math.MaxUint64}}), kv.KindInvalid},
@@ -405,7 +434,28 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		"digest":        {func() error { _, err := DecodeDigest(&pb.DigestResponse{Sum: []byte{1}}); return err }, kv.KindCorrupt},
 		"cluster":       {func() error { _, err := DecodeStatus(&pb.StatusResponse{}); return err }, kv.KindCorrupt},
 		"receipt level": {func() error { _, err := DecodeReceipt(&pb.Receipt{Level: 256}); return err }, kv.KindCorrupt},
-		"receipt lane":  {func() error { _, err := DecodeReceipt(&pb.Receipt{Lane: &pb.Lane{Slot: 64}}); return err }, kv.KindInvalid},
+		"status level": {func() error {
+			_, err := DecodeStatus(&pb.StatusResponse{Cluster: make([]byte, 16), Levels: []*pb.LevelStatus{{Level: -1}}})
+			return err
+		}, kv.KindCorrupt},
+		"status staleness":   {func() error { _, err := decodeRegion(&pb.RegionStatus{StalenessMicros: math.MaxUint64}); return err }, kv.KindInvalid},
+		"status p99":         {func() error { _, err := decodeRegion(&pb.RegionStatus{StalenessP99Micros: math.MaxUint64}); return err }, kv.KindInvalid},
+		"receipt bound":      {func() error { _, err := DecodeReceipt(&pb.Receipt{BoundMicros: math.MaxUint64}); return err }, kv.KindInvalid},
+		"receipt durability": {func() error { _, err := DecodeReceipt(&pb.Receipt{Durability: 256}); return err }, kv.KindCorrupt},
+		"receipt regions":    {func() error { _, err := DecodeReceipt(&pb.Receipt{Regions: math.MaxUint32}); return err }, kv.KindCorrupt},
+		"receipt staleness": {func() error {
+			_, err := DecodeReceipt(&pb.Receipt{Staleness: []*pb.RegionStaleness{{Region: 1 << 16}}})
+			return err
+		}, kv.KindCorrupt},
+		"receipt age": {func() error {
+			_, err := DecodeReceipt(&pb.Receipt{Staleness: []*pb.RegionStaleness{{AgeMicros: math.MaxUint64}}})
+			return err
+		}, kv.KindInvalid},
+		"receipt phases": {func() error {
+			_, err := DecodeReceipt(&pb.Receipt{Paid: &pb.Phases{CertifyMicros: math.MaxUint64}})
+			return err
+		}, kv.KindInvalid},
+		"receipt lane": {func() error { _, err := DecodeReceipt(&pb.Receipt{Lane: &pb.Lane{Slot: 64}}); return err }, kv.KindInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := c.call()
@@ -478,6 +528,15 @@ func TestAgesAreNeverToldAsLessThanTheyAre(t *testing.T) {
 	require.EqualValues(t, 2, micros(1001))
 }
 
+// A bound that is told as more than it is would be a level weakened in silence.
+func TestBoundsAreNeverToldAsMoreThanTheyAre(t *testing.T) {
+	for bound, micros := range map[time.Duration]uint64{-1: 0, 0: 0, 1: 0, 999: 0, 1000: 1, 1999: 1, time.Second: 1e6} {
+		require.Equal(t, micros, EncodeOptions(kv.Options{Level: kv.LevelBounded, Bound: bound}).BoundMicros, bound)
+	}
+	require.EqualValues(t, 0, EncodeOptions(kv.Options{Durability: kv.DurabilityRegions, Regions: -1}).Regions)
+	require.EqualValues(t, math.MaxInt32, EncodeOptions(kv.Options{Durability: kv.DurabilityRegions, Regions: math.MaxInt}).Regions)
+}
+
 func TestDefaultsTakeNoBytes(t *testing.T) {
 	require.Nil(t, EncodeOptions(kv.Options{}))
 	require.Nil(t, EncodeAttempt(kv.Attempt{}))
@@ -490,11 +549,11 @@ func TestDefaultsTakeNoBytes(t *testing.T) {
 // its translation.
 func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 	want := map[protoreflect.Name]int{
-		"Options": 5, "Attempt": 6, "Receipt": 7, "Operation": 12, "Query": 6, "Page": 2, "Value": 8,
+		"Options": 9, "Attempt": 6, "Receipt": 13, "RegionStaleness": 4, "Phases": 6, "Operation": 12, "Query": 6, "Page": 2, "Value": 8,
 		"Field": 2, "Step": 2, "Expectation": 1, "DoRequest": 3, "DoResponse": 2, "BeginRequest": 2,
 		"BeginResponse": 2, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 2, "CommitResponse": 1,
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
-		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 16, "Addresses": 4, "RegionStatus": 7,
+		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 19, "Addresses": 4, "RegionStatus": 10, "LevelStatus": 3,
 		"BucketsRequest": 2, "BucketsResponse": 2, "ErrorDetail": 5, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
 	}
 	messages := pb.File_theriac_v1_theriac_proto.Messages()

@@ -40,17 +40,28 @@ func DecodeRequest(m *pb.DoRequest) (kv.Request, error) {
 // EncodeOptions makes the message of options; nil for the defaults.
 func EncodeOptions(o kv.Options) *pb.Options {
 	token := o.Token.Encode()
-	if o.Level == 0 && o.Durability == 0 && token == nil && o.Attempt == (kv.Attempt{}) && o.Wait == 0 {
+	if o.Level == 0 && o.Durability == 0 && token == nil && o.Attempt == (kv.Attempt{}) && o.Wait == 0 &&
+		o.Bound == 0 && !o.BoundFail && o.Regions == 0 && !o.Receipt {
 		return nil
 	}
 	return &pb.Options{
-		Level:      pb.Level(o.Level),
-		Durability: pb.Durability(o.Durability),
-		Token:      token,
-		Attempt:    EncodeAttempt(o.Attempt),
-		WaitMicros: EncodeDuration(o.Wait),
+		Level:       pb.Level(o.Level),
+		Durability:  pb.Durability(o.Durability),
+		Token:       token,
+		Attempt:     EncodeAttempt(o.Attempt),
+		WaitMicros:  EncodeDuration(o.Wait),
+		BoundMicros: encodeBound(o.Bound),
+		BoundFail:   o.BoundFail,
+		Regions:     encodeRegions(o.Regions),
+		Receipt:     o.Receipt,
 	}
 }
+
+// encodeBound rounds down, so that no bound is told as more than it is. What Check refuses stays refused.
+func encodeBound(d time.Duration) uint64 { return uint64(max(d, 0) / time.Microsecond) }
+
+// encodeRegions keeps what no cluster has beyond what any has.
+func encodeRegions(n int) uint32 { return uint32(min(max(n, 0), math.MaxInt32)) }
 
 // DecodeOptions reads options; nil gives the defaults.
 func DecodeOptions(m *pb.Options) (kv.Options, error) {
@@ -64,8 +75,15 @@ func DecodeOptions(m *pb.Options) (kv.Options, error) {
 	if m.Durability < 0 || m.Durability > math.MaxUint8 {
 		return o, kv.Errorf(kv.KindLevelRefused, "unknown durability %d", m.Durability)
 	}
-	o.Level, o.Durability = kv.Level(m.Level), kv.Durability(m.Durability)
+	if m.Regions > math.MaxInt32 {
+		return o, kv.Errorf(kv.KindLevelRefused, "durability in %d regions: no cluster has so many", m.Regions)
+	}
+	o.Level, o.BoundFail = kv.Level(m.Level), m.BoundFail
+	o.Durability, o.Regions, o.Receipt = kv.Durability(m.Durability), int(m.Regions), m.Receipt
 	var err error
+	if o.Bound, err = DecodeDuration(m.BoundMicros); err != nil {
+		return o, err
+	}
 	if o.Token, err = kv.DecodeToken(m.Token); err != nil {
 		return o, err
 	}
