@@ -1,0 +1,110 @@
+package certify
+
+import (
+	"encoding/binary"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/txn/strong/wire"
+)
+
+// outcomeVersion is the first byte of an entry's outcomes.
+const outcomeVersion = 1
+
+// The bit above a verdict.
+const (
+	verdictBits = 0x7f
+	repeatedBit = 0x80
+)
+
+// maxVerdict is the highest known.
+const maxVerdict = Done
+
+// AppendOutcomes encodes what was decided of an entry's proposals, for Replay: 1 to 4 bytes for most.
+func AppendOutcomes(dst []byte, decisions []Decision) []byte {
+	dst = append(dst, outcomeVersion)
+	var ref clock.Timestamp
+	for i := range decisions {
+		d := &decisions[i]
+		k := keep(d)
+		dst = k.append(dst, d.Repeated, &ref)
+		if d.Verdict == Ended {
+			dst = binary.BigEndian.AppendUint64(dst, d.Current)
+		}
+	}
+	return dst
+}
+
+// append encodes a decision behind one at the time ref.
+func (k *decided) append(dst []byte, repeated bool, ref *clock.Timestamp) []byte {
+	dst = append(dst, byte(k.verdict)|byte(bit(repeated))*repeatedBit)
+	switch k.verdict {
+	case Committed, Aborted:
+		dst = binary.AppendVarint(dst, int64(k.time-*ref))
+		*ref = k.time
+	}
+	switch {
+	case k.verdict == Aborted:
+		dst = binary.AppendUvarint(dst, uint64(k.access))
+	case k.verdict == Committed:
+		dst = binary.AppendUvarint(dst, uint64(k.time-k.prev))
+	case k.verdict == Done:
+		dst = wire.AppendBytes(dst, k.answer)
+	}
+	return dst
+}
+
+// readDecided reads what append wrote.
+func readDecided(r *wire.Reader, ref *clock.Timestamp) (k decided, repeated bool) {
+	tag := r.Byte()
+	k = decided{verdict: Verdict(tag & verdictBits)}
+	switch k.verdict {
+	case Committed, Aborted:
+		k.time = *ref + clock.Timestamp(r.Varint())
+		*ref = k.time
+	}
+	switch {
+	case k.verdict == Aborted:
+		k.access = int(r.AtMost(MaxBatchAccesses))
+	case k.verdict == Committed:
+		k.prev = k.time - clock.Timestamp(r.AtMost(uint64(k.time)))
+	case k.verdict == Done:
+		if b := r.Bytes(MaxAnswer); len(b) > 0 {
+			k.answer = b
+		}
+	}
+	if k.verdict == 0 || k.verdict > maxVerdict {
+		r.Fail()
+	}
+	return k, tag&repeatedBit != 0
+}
+
+// Replay gives the decisions of an entry again, from what AppendOutcomes wrote of it, without a State.
+func Replay(entry, outcomes []byte) ([]Decision, error) {
+	if len(entry) == 0 {
+		return nil, nil
+	}
+	batch, err := DecodeBatch(entry)
+	if err != nil {
+		return nil, err
+	}
+	r := wire.NewReader(outcomes)
+	if r.Byte() != outcomeVersion {
+		r.Fail()
+	}
+	decisions := make([]Decision, len(batch))
+	var ref clock.Timestamp
+	for i := range batch {
+		d := &decisions[i]
+		d.Proposal = &batch[i]
+		k, repeated := readDecided(&r, &ref)
+		k.repeat(d)
+		if d.Repeated = repeated; k.verdict == Ended {
+			d.Current = r.Uint64()
+		}
+	}
+	if !r.Finished() {
+		return nil, kv.Errorf(kv.KindCorrupt, "malformed outcomes of an entry of %d proposals", len(batch))
+	}
+	return decisions, nil
+}

@@ -1,0 +1,217 @@
+package certify
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/txn/strong/wire"
+)
+
+// snapshotVersion is the first byte of a snapshot.
+const snapshotVersion = 1
+
+// AppendSnapshot encodes the whole state. Two replicas at one position have the same bytes.
+func (s *State) AppendSnapshot(dst []byte) []byte {
+	begin := len(dst)
+	dst = append(dst, snapshotVersion)
+	dst = binary.BigEndian.AppendUint64(dst, s.position)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(s.last))
+	dst = s.regions.append(dst)
+	dst = s.ids.append(dst)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(s.index.low))
+	dst = s.index.points.append(dst)
+	dst = s.index.prefixes.append(dst)
+	return wire.Seal(dst, begin)
+}
+
+func (r *regions) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(r.ended)))
+	for _, region := range r.ended {
+		dst = binary.AppendUvarint(dst, uint64(region))
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(r.of)))
+	for _, region := range slices.Sorted(maps.Keys(r.of)) {
+		dst = binary.AppendUvarint(dst, uint64(region))
+		dst = r.of[region].append(dst)
+	}
+	return dst
+}
+
+func (p *proposer) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, p.incarnation)
+	dst = binary.AppendUvarint(dst, p.answered)
+	var ref clock.Timestamp
+	for ahead := range uint64(len(p.ring)) {
+		if k := p.of(p.answered + 1 + ahead); k.verdict != 0 {
+			dst = binary.AppendUvarint(dst, ahead+1)
+			dst = k.append(dst, false, &ref)
+		}
+	}
+	return append(dst, 0)
+}
+
+func (t *ids) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(t.low))
+	order := t.order[t.first:]
+	dst = binary.AppendUvarint(dst, uint64(len(order)))
+	ref := t.low
+	for _, id := range order {
+		k := t.at[id]
+		dst = append(dst, id[:]...)
+		dst = wire.AppendBool(dst, k.denied)
+		dst = binary.AppendUvarint(dst, uint64(k.time-ref))
+		ref = k.time
+	}
+	return dst
+}
+
+func (r *recency) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(r.len()))
+	var ref clock.Timestamp
+	for i := r.oldest; i != none; i = r.slots[i].newer {
+		s := &r.slots[i]
+		dst = binary.AppendUvarint(dst, uint64(s.time-ref))
+		dst = wire.AppendBytes(dst, s.key)
+		ref = s.time
+	}
+	return dst
+}
+
+// Restore reads what AppendSnapshot wrote. Nothing of the result aliases it.
+func Restore(snapshot []byte, commands Commands) (*State, error) {
+	s := New(commands)
+	sealed, ok := wire.Unseal(snapshot)
+	r := restorer{Reader: wire.NewReader(sealed)}
+	if !ok || r.Byte() != snapshotVersion {
+		r.Fail()
+	}
+	s.position, s.last = r.Uint64(), r.Time()
+	r.last = s.last
+	r.regions(&s.regions)
+	r.ids(&s.ids)
+	s.index.low = r.Time()
+	r.recency(&s.index.points)
+	r.recency(&s.index.prefixes)
+	for key := range s.index.prefixes.at {
+		s.index.count(len(key), 1)
+	}
+	full := s.index.points.len()+s.index.prefixes.len() > MaxIndexEntries || s.index.points.bytes+s.index.prefixes.bytes > MaxIndexBytes
+	if !r.Finished() || full || s.index.low > s.last || s.last > clock.MaxTimestamp-1 {
+		return nil, kv.Errorf(kv.KindCorrupt, "malformed snapshot of the certifier (%d bytes)", len(snapshot))
+	}
+	return s, nil
+}
+
+// restorer reads a snapshot, and checks what Apply relies on.
+type restorer struct {
+	wire.Reader
+	last clock.Timestamp
+}
+
+// rising reads a region above the one before.
+func (r *restorer) rising(first bool, before clock.Region) clock.Region {
+	region := r.Region()
+	if region == 0 || !first && region <= before {
+		r.Fail()
+	}
+	return region
+}
+
+func (r *restorer) regions(to *regions) {
+	for i := range r.Count(1) {
+		to.ended = append(to.ended, r.rising(i == 0, last(to.ended)))
+	}
+	n := r.Count(minLife)
+	if n > MaxProposers {
+		r.Fail()
+		return
+	}
+	var region clock.Region
+	for i := range n {
+		region = r.rising(i == 0, region)
+		to.of[region] = r.proposer()
+	}
+}
+
+// minLife is the least bytes of a region's life: number, incarnation, answered, end of the list.
+const minLife = 11
+
+func last(regions []clock.Region) clock.Region {
+	if len(regions) == 0 {
+		return 0
+	}
+	return regions[len(regions)-1]
+}
+
+func (r *restorer) proposer() *proposer {
+	p := &proposer{incarnation: r.Uint64(), answered: r.Uvarint()}
+	var ref clock.Timestamp
+	for before := uint64(0); ; {
+		ahead := r.AtMost(MaxUnderWay)
+		if ahead == 0 {
+			break
+		}
+		number := p.answered + ahead
+		if ahead <= before || number < p.answered || !p.reserve(number, MaxUnderWay) {
+			r.Fail()
+			break
+		}
+		k, repeated := readDecided(&r.Reader, &ref)
+		if repeated || k.time > r.last {
+			r.Fail()
+		}
+		k.answer = slices.Clone(k.answer)
+		p.set(number, k)
+		before = ahead
+	}
+	if p.incarnation == 0 || p.commands > MaxCommands {
+		r.Fail()
+	}
+	return p
+}
+
+// minID is the least bytes of an operation id and what became of it.
+const minID = 18
+
+func (r *restorer) ids(to *ids) {
+	to.low = r.Time()
+	n := r.Count(minID)
+	if n > MaxIDs {
+		r.Fail()
+		return
+	}
+	time := to.low
+	for range n {
+		id, denied := r.id(), r.Bool()
+		time += clock.Timestamp(r.Uvarint())
+		if _, twice := to.at[id]; twice || id.IsZero() || time > r.last+1 || time < to.low {
+			r.Fail()
+			return
+		}
+		to.at[id] = known{denied: denied, time: time}
+		to.order = append(to.order, id)
+	}
+}
+
+func (r *restorer) id() (id kv.OpID) {
+	copy(id[:], r.Take(uint64(len(id))))
+	return id
+}
+
+// minSlot is the least bytes of a place and its time.
+const minSlot = 3
+
+func (r *restorer) recency(to *recency) {
+	var time clock.Timestamp
+	for range r.Count(minSlot) {
+		time += clock.Timestamp(r.Uvarint())
+		key := r.Bytes(MaxAccess)
+		if len(key) == 0 || time > r.last || time == 0 || !to.write(key, time) {
+			r.Fail()
+			return
+		}
+	}
+}

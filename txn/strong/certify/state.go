@@ -1,0 +1,233 @@
+package certify
+
+import (
+	"fmt"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// Commands decides the commands of the log, each once. The shell hands it the metadata's state. It is
+// called within Apply, must be deterministic, and owns none of the bytes after it returns.
+type Commands interface {
+	// Decide applies a command at its place in the log. Its answer, at most MaxAnswer bytes, is kept with
+	// the decision and given again to who repeats the command; ends are regions whose lives end here.
+	Decide(command []byte) (answer []byte, ends []clock.Region)
+}
+
+// highest bounds the entries of a snapshot. Above it there is room for as many commits as there will be.
+const highest = clock.MaxTimestamp - 1<<32
+
+// State is the certifier. It is not safe for concurrent use.
+type State struct {
+	commands Commands
+	limits   limits
+	position uint64          // of the last entry applied
+	last     clock.Timestamp // of the last commit
+	index    index
+	ids      ids
+	regions  regions
+}
+
+// New returns the state before the first entry.
+func New(commands Commands) *State {
+	return &State{commands: commands, limits: fullLimits, index: newIndex(), ids: newIDs(), regions: newRegions()}
+}
+
+// Position is the log index of the last entry that was applied.
+func (s *State) Position() uint64 { return s.position }
+
+// Last is the time of the last commit, 0 for none.
+func (s *State) Last() clock.Timestamp { return s.last }
+
+// Low is the low mark of the index: a transaction that reads or covers anything, at a snapshot whose
+// entry 0 is below it, is too old.
+func (s *State) Low() clock.Timestamp { return s.index.low }
+
+// Current is the incarnation of a region's current life, 0 for none.
+func (s *State) Current(region clock.Region) uint64 { return s.regions.current(region) }
+
+// Apply decides the proposals of the log entry at a position, in their order. An empty entry, as raft
+// itself writes them, decides nothing. An error means that the entry was not written by this version:
+// the state is as before, and the node must stop (invariant 7).
+func (s *State) Apply(position uint64, entry []byte) ([]Decision, error) {
+	if position <= s.position {
+		panic(fmt.Sprintf("certify: entry %d after entry %d", position, s.position))
+	}
+	var decisions []Decision
+	if len(entry) > 0 {
+		batch, err := DecodeBatch(entry)
+		if err != nil {
+			return nil, fmt.Errorf("log entry %d: %w", position, err)
+		}
+		decisions = make([]Decision, len(batch))
+		for i := range batch {
+			decisions[i].Proposal = &batch[i]
+			s.decide(&batch[i], &decisions[i])
+		}
+	}
+	s.position = position
+	return decisions, nil
+}
+
+// decide is one proposal's turn: who asks, and whether it was decided before.
+func (s *State) decide(p *Proposal, d *Decision) {
+	if p.Kind == KindBegin {
+		s.regions.begin(p, d, s.limits.proposers)
+		return
+	}
+	life := s.regions.of[p.Region]
+	if life == nil || life.incarnation != p.Incarnation {
+		d.Verdict, d.Current = Ended, s.regions.current(p.Region)
+		return
+	}
+	life.forget(p.Answered)
+	switch {
+	case p.Number <= life.answered:
+		d.Verdict = Answered
+		return
+	case !life.reserve(p.Number, s.limits.underWay):
+		d.Verdict = Beyond
+		return
+	}
+	if kept := life.of(p.Number); kept.verdict != 0 {
+		kept.repeat(d)
+		return
+	}
+	if p.Kind == KindCommand && life.commands >= MaxCommands {
+		d.Verdict = Beyond
+		return
+	}
+	if s.first(p, d); d.Verdict != Beyond {
+		life.set(p.Number, keep(d))
+	}
+}
+
+// keep is what is remembered of a decision.
+func keep(d *Decision) decided {
+	k := decided{verdict: d.Verdict, access: d.Conflict.Access, time: d.Time, prev: d.Prev, answer: d.Answer}
+	if d.Verdict == Aborted {
+		k.time = d.Conflict.Time
+	}
+	return k
+}
+
+// repeat gives a decision again.
+func (k *decided) repeat(d *Decision) {
+	d.Verdict, d.Repeated, d.Answer = k.verdict, true, k.answer
+	switch k.verdict {
+	case Committed:
+		d.Time, d.Prev = k.time, k.prev
+	case Aborted:
+		d.Conflict = Conflict{Access: k.access, Time: k.time}
+	}
+}
+
+// first decides what was not decided under its number.
+func (s *State) first(p *Proposal, d *Decision) {
+	if p.Kind == KindCommand {
+		s.command(p, d)
+		return
+	}
+	if p.After > s.last || p.Snapshot.At(0) > s.last || p.Snapshot.Max() > highest {
+		d.Verdict = Invalid
+		return
+	}
+	if !p.ID.IsZero() {
+		if k, found := s.ids.at[p.ID]; found {
+			d.Repeated = true
+			if d.Verdict = Denied; !k.denied {
+				d.Verdict, d.Time = Committed, k.time
+			}
+			return
+		}
+		if s.ids.forgotten(p.After) {
+			d.Verdict = Forgotten
+			return
+		}
+	}
+	if p.Kind == KindDenial {
+		s.deny(p, d)
+		return
+	}
+	s.transaction(p, d)
+}
+
+func (s *State) command(p *Proposal, d *Decision) {
+	answer, ends := s.commands.Decide(p.Body)
+	if len(answer) > MaxAnswer {
+		panic(fmt.Sprintf("certify: an answer of %d bytes to a command, at most %d", len(answer), MaxAnswer))
+	}
+	d.Verdict, d.Answer = Done, answer
+	for _, region := range ends {
+		s.regions.end(region)
+	}
+}
+
+func (s *State) deny(p *Proposal, d *Decision) {
+	if !s.ids.hasRoom(s.last, s.limits.ids) {
+		d.Verdict = Beyond
+		return
+	}
+	s.ids.note(p.ID, known{denied: true, time: s.last + 1}, s.limits.ids)
+	d.Verdict = Denied
+}
+
+// transaction certifies (invariant 2), and commits what may commit.
+func (s *State) transaction(p *Proposal, d *Decision) {
+	verdict, conflict := s.judge(p.Snapshot.At(0), len(p.Reads)+len(p.Writes), func(i int) (Access, bool) {
+		if i < len(p.Reads) {
+			return p.Reads[i], true
+		}
+		w := &p.Writes[i-len(p.Reads)]
+		return w.Access, w.Covers
+	})
+	if d.Verdict = verdict; verdict != Committed {
+		d.Conflict = conflict
+		return
+	}
+	d.Prev = s.last
+	s.last = max(s.last, p.Snapshot.Max()) + 1
+	d.Time = s.last
+	for i := range p.Writes {
+		s.index.write(p.Writes[i].Access, s.last, &s.limits)
+	}
+	if !p.ID.IsZero() {
+		s.ids.note(p.ID, known{time: s.last}, s.limits.ids)
+	}
+}
+
+// judge finds whether accesses still hold what a snapshot with this entry 0 showed. What accesses
+// nothing that is checked is never too old.
+func (s *State) judge(snapshot clock.Timestamp, n int, access func(int) (Access, bool)) (Verdict, Conflict) {
+	if snapshot < s.index.low {
+		for i := range n {
+			if _, checked := access(i); checked {
+				return TooOld, Conflict{}
+			}
+		}
+	}
+	if conflict := s.index.newest(snapshot, n, access); conflict.Time != 0 {
+		return Aborted, conflict
+	}
+	return Committed, Conflict{}
+}
+
+// Check validates a transaction that only read: Committed if no strong commit so far is newer than
+// entry 0 of its snapshot where it read, else Aborted with the conflict, or TooOld.
+func (s *State) Check(reads []Access, snapshot clock.Timestamp) (Verdict, Conflict) {
+	return s.judge(snapshot, len(reads), func(i int) (Access, bool) { return reads[i], true })
+}
+
+// Outcome tells what became of an operation, without proposing anything: Committed with its time, Denied,
+// or Forgotten if neither is known. Only the log can say that an operation will never be applied.
+func (s *State) Outcome(id kv.OpID) (Verdict, clock.Timestamp) {
+	switch k, found := s.ids.at[id]; {
+	case !found:
+		return Forgotten, 0
+	case k.denied:
+		return Denied, 0
+	default:
+		return Committed, k.time
+	}
+}
