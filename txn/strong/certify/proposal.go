@@ -85,17 +85,17 @@ type Proposal struct {
 type Verdict uint8
 
 const (
-	Committed Verdict = iota + 1
-	Aborted           // something read or covered has a newer strong commit; not applied
-	Denied            // the operation was denied: not applied, and never will be
-	TooOld            // entry 0 of the snapshot is below State.Low; not applied
-	Forgotten         // the id is unknown, and one known before may have been forgotten: outcome unknown
-	Invalid           // a snapshot, or an After, that names commits that do not exist; not applied
-	Ended             // not the region's current life; this entry applies nothing. See Decision.Current
-	Answered          // at or below the proposer's own Answered: ignored
-	Beyond            // not decided: too many numbers under way, or too many regions, or ids all too fresh
-	Begun             // the proposer is the region's current life
-	Done              // a command was handed to Commands; see Decision.Answer
+	Committed Verdict = iota + 1 // applied, at Time
+	Aborted                      // something read or covered has a newer strong commit; not applied
+	Denied                       // the operation was denied: not applied, and never will be
+	TooOld                       // entry 0 of the snapshot is below State.Low; not applied
+	Forgotten                    // the id is unknown, and one known before may have been forgotten: outcome unknown
+	Invalid                      // a snapshot, or an After, that names commits that do not exist; not applied
+	Ended                        // not the region's current life; this entry applies nothing. See Decision.Current
+	Answered                     // at or below the proposer's own Answered: ignored
+	Beyond                       // not decided: too many numbers under way, or too many regions, or ids all too fresh
+	Begun                        // the proposer is the region's current life
+	Done                         // a command was handed to Commands; see Decision.Answer
 )
 
 var verdictNames = [...]string{"", "committed", "aborted", "denied", "too old", "forgotten", "invalid", "ended",
