@@ -1,5 +1,6 @@
 // Package kv owns the nouns that every other package speaks: buckets, keys, types, paths, operations,
-// queries, values, options, receipts, tokens, log records and errors.
+// queries, values, options, receipts, tokens, log records and errors; and what the rules of buckets make of
+// the level and durability that a call asks for.
 //
 // It is pure, imports only clock, and knows nothing of what a type means: an effect's operation is
 // bytes that only crdt understands.

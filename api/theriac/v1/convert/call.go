@@ -11,7 +11,7 @@ import (
 
 // EncodeKeysRequest makes the message of a listing.
 func EncodeKeysRequest(r kv.KeysRequest) (*pb.KeysRequest, error) {
-	if err := checkBucket(r.Bucket); err != nil {
+	if err := kv.CheckBucket(r.Bucket); err != nil {
 		return nil, err
 	}
 	limit, err := encodeLimit(r.Limit)
@@ -36,7 +36,7 @@ func DecodeKeysRequest(m *pb.KeysRequest) (kv.KeysRequest, error) {
 		Prefix: kv.Key(m.GetPrefix()),
 		After:  m.GetAfter(),
 	}
-	if err := checkBucket(r.Bucket); err != nil {
+	if err := kv.CheckBucket(r.Bucket); err != nil {
 		return r, err
 	}
 	var err error

@@ -3,7 +3,6 @@ package convert
 import (
 	"math"
 	"time"
-	"unicode/utf8"
 
 	pb "github.com/theriac-db/theriac/api/theriac/v1"
 	"github.com/theriac-db/theriac/clock"
@@ -204,7 +203,7 @@ func EncodeOps(ops []kv.Op) ([]*pb.Operation, error) {
 }
 
 func encodeOp(m *pb.Operation, op *kv.Op) error {
-	if err := checkBucket(op.Bucket); err != nil {
+	if err := kv.CheckBucket(op.Bucket); err != nil {
 		return err
 	}
 	m.Bucket, m.Key, m.Type, m.Path = string(op.Bucket), []byte(op.Key), pb.Type(op.Type), encodePath(op.Path)
@@ -311,7 +310,7 @@ func EncodeQueries(queries []kv.Query) ([]*pb.Query, error) {
 }
 
 func encodeQuery(m *pb.Query, q *kv.Query) error {
-	if err := checkBucket(q.Bucket); err != nil {
+	if err := kv.CheckBucket(q.Bucket); err != nil {
 		return err
 	}
 	m.Bucket, m.Key, m.Type, m.Path = string(q.Bucket), []byte(q.Key), pb.Type(q.Type), encodePath(q.Path)
@@ -390,15 +389,8 @@ func checkCount(what string, n, most int) error {
 }
 
 // checkBucket refuses a name that a message can't carry.
-func checkBucket(b kv.Bucket) error {
-	if b == "" || len(b) > kv.MaxBucket || !utf8.ValidString(string(b)) {
-		return kv.Errorf(kv.KindInvalid, "bucket %.64q: want UTF-8 of 1 to %d bytes", string(b), kv.MaxBucket)
-	}
-	return nil
-}
-
 func decodeObject(bucket string, key []byte, t pb.Type) (kv.Object, error) {
-	if err := checkBucket(kv.Bucket(bucket)); err != nil {
+	if err := kv.CheckBucket(kv.Bucket(bucket)); err != nil {
 		return kv.Object{}, err
 	}
 	typ, err := decodeType(t)
