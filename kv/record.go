@@ -73,6 +73,26 @@ type bucketGeneration struct {
 	generation uint32
 }
 
+// AppendAlone encodes a transaction outside of a record, behind dst: version, buckets, transaction, as in a
+// record of time 0.
+func (t *Txn) AppendAlone(dst []byte) []byte {
+	r := Record{Txns: []Txn{*t}}
+	return r.appendTxns(append(dst, recordVersion))
+}
+
+// DecodeAlone reads what AppendAlone wrote. The slices of the result alias src.
+func DecodeAlone(src []byte) (Txn, error) {
+	d := decoder{src: src}
+	if d.byte() != recordVersion {
+		d.fail()
+	}
+	txns := d.txns(0)
+	if d.bad || len(txns) != 1 || len(d.src) != 0 {
+		return Txn{}, Errorf(KindCorrupt, "malformed transaction")
+	}
+	return txns[0], nil
+}
+
 // bucketTable numbers the buckets of a record. Most records name one or two, for which a linear
 // search wins; beyond fewBuckets a map takes over.
 type bucketTable struct {

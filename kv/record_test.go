@@ -205,3 +205,35 @@ func TestDecodeRecordAllocatesInProportion(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrCorrupt)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64*len(b)))
 }
+
+func TestATransactionAloneDecodesToWhatWasEncoded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		index := uint32(0)
+		x := drawTxn(t, &index)
+		b := x.AppendAlone([]byte("before"))[len("before"):]
+		got, err := kv.DecodeAlone(b)
+		require.NoError(t, err)
+		require.Equal(t, x, got)
+		_, err = kv.DecodeAlone(b[:rapid.IntRange(0, len(b)-1).Draw(t, "bytes left")])
+		require.ErrorIs(t, err, kv.ErrCorrupt)
+		_, err = kv.DecodeAlone(append(b, 0))
+		require.ErrorIs(t, err, kv.ErrCorrupt)
+	})
+}
+
+func FuzzDecodeAlone(f *testing.F) {
+	f.Add([]byte{})
+	for _, x := range groupFixture().Txns {
+		f.Add(x.AppendAlone(nil))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x, err := kv.DecodeAlone(b)
+		if err != nil {
+			require.ErrorIs(t, err, kv.ErrCorrupt)
+			return
+		}
+		again, err := kv.DecodeAlone(x.AppendAlone(nil))
+		require.NoError(t, err)
+		require.Equal(t, x, again)
+	})
+}
