@@ -41,13 +41,19 @@ func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, er
 			return broken, err
 		}
 	}
-	if !w.writes.checked {
+	return c.withinBounds(w.writes, applied, snapshot)
+}
+
+// withinBounds evaluates the operations of a set that a leaf's value must allow: broken says which leaf's does
+// not, at what is applied, err that it could not be found out.
+func (c *Committer) withinBounds(set *writeSet, applied, snapshot clock.Vector) (broken, err error) {
+	if !set.checked {
 		return nil, nil
 	}
-	v := view{store: c.store, at: applied, seen: snapshot, own: c.lane.Region, mine: w.writes}
-	guard, seen := w.writes.guard(), make(map[place]bool)
-	for i := range w.writes.writes {
-		e := &w.writes.writes[i]
+	v := view{store: c.store, at: applied, seen: snapshot, own: c.lane.Region, mine: set}
+	guard, seen := set.guard(), make(map[place]bool)
+	for i := range set.writes {
+		e := &set.writes[i]
 		if !e.needsCheck() || seen[e.place] {
 			continue
 		}

@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
@@ -27,6 +28,8 @@ type Coordinator struct {
 	cluster   kv.ClusterID
 	region    string
 	open      *openTxns
+	strong    Strong         // nil: there is no level strong
+	leaving   sync.WaitGroup // goroutines that close snapshots of strong transactions whose callers are gone
 }
 
 // Config says what a Coordinator works on.
@@ -34,7 +37,8 @@ type Config struct {
 	CommitterConfig
 	Snapshots Snapshots
 	Cluster   kv.ClusterID
-	Region    string // name of the own region
+	Region    string    // name of the own region
+	Strong    Strong // nil: there is no level strong
 }
 
 // New prepares a coordinator. Start makes it ready.
@@ -45,6 +49,7 @@ func New(c Config) *Coordinator {
 		snapshots: c.Snapshots,
 		cluster:   c.Cluster,
 		region:    c.Region,
+		strong:    c.Strong,
 		// Ids of an earlier process are not mistaken for this one's.
 		open: newOpenTxns(c.Mono, kv.TxnID(c.Incarnation<<24)),
 	}
@@ -139,6 +144,9 @@ func (c *Coordinator) notVoid(seen clock.Vector) error {
 
 // Do implements kv.Service.
 func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	if req.Options.Level == kv.LevelStrong {
+		return c.doStrong(ctx, &req)
+	}
 	resp, w, err := c.answer(ctx, &req)
 	if err != nil {
 		return kv.Response{}, undecided(req.Options.Attempt, err)
@@ -323,21 +331,35 @@ func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
 
 // Begin implements kv.Service.
 func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
-	own, err := c.session(ctx, &b.Options)
-	if err != nil {
-		return 0, kv.Receipt{}, err
-	}
-	s, err := c.snapshots.Open(!b.ReadOnly, own)
+	s, err := c.begin(ctx, &b)
 	if err != nil {
 		return 0, kv.Receipt{}, err
 	}
 	t := &openTxn{snapshot: s, options: b.Options, readOnly: b.ReadOnly}
+	if b.Options.Level == kv.LevelStrong && !b.ReadOnly {
+		t.reads = &readSet{}
+	}
 	id, err := c.open.add(t)
 	if err != nil {
 		s.Close()
 		return 0, kv.Receipt{}, err
 	}
 	return id, c.receipt(&b.Options, s.At()), nil
+}
+
+// begin opens the snapshot of an interactive transaction.
+func (c *Coordinator) begin(ctx context.Context, b *kv.Begin) (Snapshot, error) {
+	switch {
+	case b.Options.Level != kv.LevelStrong:
+		own, err := c.session(ctx, &b.Options)
+		if err != nil {
+			return nil, err
+		}
+		return c.snapshots.Open(!b.ReadOnly, own)
+	case b.ReadOnly:
+		return c.openPosition(ctx, &b.Options)
+	}
+	return c.openStrong(ctx, &b.Options)
 }
 
 // locked finds an open transaction and locks it; the caller unlocks it.
@@ -378,7 +400,7 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 	if mutant.Built && !at.Includes(c.snapshots.Exposed()) && mutant.On(mutant.ReadsNewestInTransaction) {
 		at = c.snapshots.Exposed()
 	}
-	v := view{store: c.store, at: at, own: c.lane.Region, mine: t.writes.ifAny(), room: newRoom()}
+	v := view{store: c.store, at: at, own: c.lane.Region, mine: t.writes.ifAny(), room: newRoom(), reads: t.reads}
 	return v.queries(ctx, queries)
 }
 
@@ -395,6 +417,9 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	c.open.remove(id)
 	at := nonNil(t.snapshot.At())
 	r := c.receipt(&t.options, at)
+	if t.options.Level == kv.LevelStrong {
+		return c.endStrong(ctx, t, &o)
+	}
 	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
 		t.endLocked()
 		return r, nil
@@ -420,6 +445,9 @@ func (c *Coordinator) Abort(_ context.Context, id kv.TxnID) error {
 func (c *Coordinator) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
 	if req.Attempt.ID.IsZero() {
 		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid, "outcome: no operation id given")
+	}
+	if req.Attempt.Lane == (clock.Lane{}) {
+		return c.outcomeStrong(ctx, req.Attempt)
 	}
 	a, err := c.outcome(ctx, req.Attempt)
 	if err != nil {

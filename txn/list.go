@@ -23,15 +23,14 @@ func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage
 			return kv.KeysPage{}, err
 		}
 		defer t.unlock()
+		if err := t.reads.keys(req.Bucket, req.Prefix); err != nil {
+			return kv.KeysPage{}, err
+		}
 		v := c.viewAt(nonNil(t.snapshot.At()))
 		v.mine = t.writes.ifAny()
 		return c.keysPage(ctx, v, &req, after, &t.options)
 	}
-	own, err := c.session(ctx, &req.Options)
-	if err != nil {
-		return kv.KeysPage{}, err
-	}
-	s, err := c.snapshots.Open(false, own)
+	s, err := c.begin(ctx, &kv.Begin{Options: req.Options, ReadOnly: true})
 	if err != nil {
 		return kv.KeysPage{}, err
 	}

@@ -25,6 +25,7 @@ type openTxn struct {
 	options  kv.Options
 	readOnly bool
 	writes   writeSet
+	reads    *readSet // of a strong one that may write
 	ended    bool
 	doomed   atomic.Bool // it ends as soon as no call uses it
 

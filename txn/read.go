@@ -22,6 +22,7 @@ type view struct {
 	own   clock.Region
 	mine  *writeSet // nil: none
 	room  *room     // what the answer may still take; nil: anything
+	reads *readSet  // takes note of what is read; nil: nobody asks
 }
 
 // query answers one query.
@@ -33,6 +34,9 @@ func (v *view) query(ctx context.Context, q *kv.Query) (kv.Value, error) {
 	at := place{object: q.Object}
 	if len(q.Path) > 0 {
 		at.path = string(kv.AppendPath(nil, q.Path))
+	}
+	if err := v.reads.query(q, at, typ); err != nil {
+		return kv.Value{}, err
 	}
 	switch q.Kind {
 	case kv.QueryContains:

@@ -1,0 +1,354 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/txn/strong/certify"
+)
+
+// Strong is what level strong needs of the cluster. Safe for concurrent use.
+type Strong interface {
+	// OpenStrong waits until a majority of the regions has all of v on its disk, and opens a snapshot for a
+	// transaction that may write: a majority has all of it.
+	OpenStrong(ctx context.Context, v clock.Vector) (Snapshot, error)
+	// Certify hands a proposal over; Proposer, Number and Answered are the certifier's to fill in. An error
+	// says that it was not handed over: nothing of it will ever be decided.
+	Certify(ctx context.Context, p *certify.Proposal) (Ticket, error)
+	// Position returns the entry 0 that includes every strong commit that was acknowledged anywhere before
+	// the call. It asks a majority and writes nothing.
+	Position(ctx context.Context) (clock.Timestamp, error)
+	// Check judges a transaction that only read, at a snapshot with this entry 0, by all strong commits up to
+	// the last position that was returned to anybody: Committed, Aborted or TooOld.
+	Check(reads []certify.Access, at clock.Timestamp) (certify.Verdict, certify.Conflict)
+	// Deny asks what became of an operation, and makes sure that it never happens if it has not.
+	Deny(ctx context.Context, id kv.OpID, after clock.Timestamp) (certify.Decision, error)
+}
+
+// Ticket is a proposal on its way.
+type Ticket interface {
+	// Decided is closed once the proposal is decided, or the node stops.
+	Decided() <-chan struct{}
+	// Decision is valid once Decided is closed. An error says that the node stopped first: the outcome is
+	// unknown.
+	Decision() (certify.Decision, error)
+}
+
+// strongOp is a strong transaction that writes, from its snapshot to its answer.
+type strongOp struct {
+	open    Snapshot
+	at      clock.Vector
+	writes  *writeSet
+	reads   *readSet
+	options *kv.Options
+}
+
+// doStrong runs a one-shot transaction at level strong.
+func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Response, err error) {
+	if err := boundQueries(req.Queries); err != nil {
+		return resp, err
+	}
+	if len(req.Ops) == 0 {
+		return c.readStrong(ctx, req)
+	}
+	if refused := c.Refused(); refused != nil {
+		return resp, refused
+	}
+	s, err := c.openStrong(ctx, &req.Options)
+	if err != nil {
+		return resp, err
+	}
+	op := strongOp{open: s, at: nonNil(s.At()), writes: &writeSet{}, reads: &readSet{}, options: &req.Options}
+	v := view{store: c.store, at: op.at, own: c.lane.Region, room: newRoom(), reads: op.reads}
+	if resp.Values, err = v.queries(ctx, req.Queries); err == nil {
+		err = c.buffer(op.writes, op.at, req.Ops)
+	}
+	if err != nil {
+		s.Close()
+		return kv.Response{}, kv.WithToken(err, c.receipt(&req.Options, op.at).Token)
+	}
+	resp.Receipt, err = c.commitStrong(ctx, &op)
+	if err != nil {
+		return kv.Response{}, err
+	}
+	return resp, nil
+}
+
+// readStrong answers queries at a snapshot that includes every strong commit acknowledged before the call.
+func (c *Coordinator) readStrong(ctx context.Context, req *kv.Request) (resp kv.Response, err error) {
+	s, err := c.openPosition(ctx, &req.Options)
+	if err != nil {
+		return resp, err
+	}
+	defer s.Close()
+	at := nonNil(s.At())
+	v := view{store: c.store, at: at, own: c.lane.Region, room: newRoom()}
+	resp.Receipt = c.receipt(&req.Options, at)
+	if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
+		return kv.Response{}, kv.WithToken(err, resp.Receipt.Token)
+	}
+	return resp, nil
+}
+
+// openPosition opens a snapshot for a read-only strong transaction: what is exposed, once it includes the
+// session's token and every strong commit that was acknowledged before the call.
+func (c *Coordinator) openPosition(ctx context.Context, o *kv.Options) (Snapshot, error) {
+	if err := c.usable(o); err != nil {
+		return nil, err
+	}
+	position, err := c.strong.Position(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := o.Token.Seen
+	if position > seen.At(0) {
+		seen = seen.With(0, position)
+	}
+	own := seen.At(c.lane.Region) > c.snapshots.Exposed().At(c.lane.Region)
+	if err := c.snapshots.Wait(ctx, seen, own); err != nil {
+		return nil, err
+	}
+	if err := c.notVoid(seen); err != nil {
+		return nil, err
+	}
+	return c.snapshots.Open(false, own)
+}
+
+// openStrong opens a snapshot for a strong transaction that may write: it includes the session's token, and
+// a majority of the regions has all of it on its disk.
+func (c *Coordinator) openStrong(ctx context.Context, o *kv.Options) (Snapshot, error) {
+	if err := c.usable(o); err != nil {
+		return nil, err
+	}
+	s, err := c.strong.OpenStrong(ctx, o.Token.Seen)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.notVoid(o.Token.Seen); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// usable refuses level strong where there is none, tokens of other clusters, and those of what a crash took
+// back.
+func (c *Coordinator) usable(o *kv.Options) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	if c.strong == nil {
+		return kv.Errorf(kv.KindLevelRefused, "level strong: this node takes no part in the consensus of a cluster")
+	}
+	t := &o.Token
+	if len(t.Seen) == 0 {
+		return nil
+	}
+	if t.Cluster != c.cluster {
+		return kv.Errorf(kv.KindInvalid, "session token of cluster %s: this is cluster %s", t.Cluster, c.cluster)
+	}
+	return c.notVoid(t.Seen)
+}
+
+// commitStrong has a transaction certified, and closes its snapshot once it is aborted or exposed here.
+func (c *Coordinator) commitStrong(ctx context.Context, op *strongOp) (kv.Receipt, error) {
+	p, err := c.proposal(op)
+	if err != nil {
+		op.open.Close()
+		return kv.Receipt{}, err
+	}
+	ticket, err := c.strong.Certify(ctx, p)
+	if err != nil {
+		op.open.Close()
+		return kv.Receipt{}, err
+	}
+	select {
+	case <-ticket.Decided():
+		return c.decided(ctx, op, ticket)
+	case <-ctx.Done():
+		c.leaving.Go(func() { c.awaitDecision(op, ticket) })
+		e := gaveUp(ctx, "strong commit: gave up before the transaction was decided; ask for its outcome, or retry with its operation id", kv.OutcomeUnknown)
+		e.ID = op.options.Attempt.ID
+		return kv.Receipt{}, e
+	}
+}
+
+// proposal judges what the snapshot decides alone, and makes the proposal of the rest.
+func (c *Coordinator) proposal(op *strongOp) (*certify.Proposal, error) {
+	broken, err := c.checkStrong(op)
+	if err != nil {
+		return nil, err
+	}
+	if broken != nil {
+		return nil, kv.WithToken(broken, c.receipt(op.options, op.at).Token)
+	}
+	t := kv.Txn{ID: op.options.Attempt.ID, Effects: op.writes.effects(nil)} // its snapshot is the proposal's
+	return &certify.Proposal{
+		Kind: certify.KindTransaction, ID: op.options.Attempt.ID, After: op.options.Attempt.After, Snapshot: op.at,
+		Reads: op.reads.list(), Writes: op.writes.accesses(), Body: t.AppendAlone(nil),
+	}, nil
+}
+
+// checkStrong evaluates conditions and bounds at the snapshot. What they depend on counts as read.
+func (c *Coordinator) checkStrong(op *strongOp) (broken, err error) {
+	for _, p := range op.writes.depends() {
+		if err := op.reads.leaf(p); err != nil {
+			return nil, err
+		}
+	}
+	for i := range op.writes.conditions {
+		cond := &op.writes.conditions[i]
+		v, err := c.store.Value(leafOf(cond.place), op.at)
+		if err != nil {
+			return nil, err
+		}
+		if broken := meets(cond.expect, cond.place, v); broken != nil {
+			return broken, nil
+		}
+	}
+	return c.withinBounds(op.writes, op.at, op.at)
+}
+
+// decided turns a decision into an answer. The snapshot stays open until the commit is exposed here.
+func (c *Coordinator) decided(ctx context.Context, op *strongOp, ticket Ticket) (kv.Receipt, error) {
+	d, err := ticket.Decision()
+	if err != nil {
+		op.open.Close()
+		return kv.Receipt{}, unknown(op.options.Attempt, kv.KindOf(err), "strong commit: %w", err)
+	}
+	if d.Verdict != certify.Committed {
+		op.open.Close()
+		return kv.Receipt{}, c.notCommitted(op, &d)
+	}
+	commit := clock.Stamp{Time: d.Time}
+	seen := clock.VectorOf(clock.Entry(commit))
+	if c.snapshots.Wait(ctx, seen, false) == nil {
+		op.open.Close()
+	} else { // what it depends on is on its way
+		c.leaving.Go(func() { c.closeOnceExposed(op.open, seen) })
+	}
+	r := c.receipt(op.options, op.at)
+	r.Commit = commit
+	r.Token.Seen = r.Token.Seen.Join(seen)
+	return r, nil
+}
+
+// notCommitted says why a transaction was not, and what to do.
+func (c *Coordinator) notCommitted(op *strongOp, d *certify.Decision) error {
+	id := op.options.Attempt.ID
+	switch d.Verdict {
+	case certify.Forgotten:
+		return unknown(op.options.Attempt, kv.KindTooOld, "operation %s: the certifier does not reach back to its first try, so whether that was applied is unknown", id)
+	case certify.Denied:
+		return kv.Errorf(kv.KindAborted, "operation %s was answered \"not applied\" before; use a new id", id)
+	case certify.Aborted, certify.TooOld:
+		return c.refusedRead(op, d.Verdict, d.Conflict)
+	}
+	return kv.Errorf(kv.KindUnavailable, "strong commit: it was not decided (%s): try again", d.Verdict)
+}
+
+// refusedRead is the error of a transaction that read, or would replace, what another one has written since its
+// snapshot. Its token includes that, so that a retry waits for it.
+func (c *Coordinator) refusedRead(op *strongOp, v certify.Verdict, found certify.Conflict) error {
+	token := c.receipt(op.options, op.at).Token
+	if v == certify.TooOld {
+		err := kv.Errorf(kv.KindTooOld, "strong commit: the transaction's snapshot is older than what the certifier remembers; begin it again")
+		return kv.WithToken(err, token)
+	}
+	token.Seen = token.Seen.Join(clock.VectorOf(clock.Entry{Time: found.Time}))
+	reads := op.reads.list()
+	var what certify.Access
+	if found.Access < len(reads) {
+		what = reads[found.Access]
+	} else {
+		what = op.writes.accesses()[found.Access-len(reads)].Access
+	}
+	err := kv.Errorf(kv.KindAborted, "strong commit: %s was written by a strong transaction after this one's snapshot; begin it again", where(what))
+	return kv.WithToken(err, token)
+}
+
+// where says what an address of the certifier means.
+func where(a certify.Access) string {
+	bucket, rest, err := kv.DecodeName([]byte(a.Key))
+	if err != nil || len(rest) < generationBytes {
+		return "something that it read"
+	}
+	key, rest, err := kv.DecodeName(rest[generationBytes:])
+	if err != nil || len(rest) == 0 {
+		return fmt.Sprintf("bucket %q", bucket)
+	}
+	return place{kv.Object{Bucket: kv.Bucket(bucket), Key: kv.Key(key), Type: kv.Type(rest[0])}, string(rest[1:])}.String()
+}
+
+// generationBytes is what a bucket's generation takes in an address.
+const generationBytes = 4
+
+// awaitDecision keeps a snapshot open whose caller has given up, until the transaction is decided.
+func (c *Coordinator) awaitDecision(op *strongOp, ticket Ticket) {
+	<-ticket.Decided() // at the latest when the node stops
+	d, err := ticket.Decision()
+	if err != nil || d.Verdict != certify.Committed {
+		op.open.Close()
+		return
+	}
+	c.closeOnceExposed(op.open, clock.VectorOf(clock.Entry{Time: d.Time}))
+}
+
+func (c *Coordinator) closeOnceExposed(s Snapshot, seen clock.Vector) {
+	_ = c.snapshots.Wait(context.Background(), seen, false) // it ends when the node stops
+	s.Close()
+}
+
+// commitRead ends an interactive strong transaction that wrote nothing: what it read was the newest at
+// one moment, or it is aborted. It writes nothing either.
+func (c *Coordinator) commitRead(ctx context.Context, t *openTxn) (kv.Receipt, error) {
+	op := strongOp{at: nonNil(t.snapshot.At()), writes: &writeSet{}, reads: t.reads, options: &t.options}
+	defer t.endLocked()
+	if t.reads == nil { // read-only from the beginning
+		return c.receipt(&t.options, op.at), nil
+	}
+	if _, err := c.strong.Position(ctx); err != nil {
+		return kv.Receipt{}, err
+	}
+	if v, found := c.strong.Check(t.reads.list(), op.at.At(0)); v != certify.Committed {
+		return kv.Receipt{}, c.refusedRead(&op, v, found)
+	}
+	return c.receipt(&t.options, op.at), nil
+}
+
+// endStrong ends an interactive transaction at level strong.
+func (c *Coordinator) endStrong(ctx context.Context, t *openTxn, o *kv.Options) (kv.Receipt, error) {
+	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
+		return c.commitRead(ctx, t)
+	}
+	if refused := c.Refused(); refused != nil {
+		t.endLocked()
+		return kv.Receipt{}, refused
+	}
+	options := t.options
+	options.Attempt, options.Durability = o.Attempt, o.Durability
+	op := strongOp{open: t.snapshot, at: nonNil(t.snapshot.At()), writes: &t.writes, reads: t.reads, options: &options}
+	t.ended = true // the commit closes the snapshot
+	defer t.release()
+	return c.commitStrong(ctx, &op)
+}
+
+// outcomeStrong implements Outcome for an operation at level strong: any region can tell.
+func (c *Coordinator) outcomeStrong(ctx context.Context, a kv.Attempt) (kv.OutcomeAnswer, error) {
+	if c.strong == nil {
+		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid, "outcome of operation %s: name the lane that it was for", a.ID)
+	}
+	d, err := c.strong.Deny(ctx, a.ID, a.After)
+	switch {
+	case err != nil:
+		return kv.OutcomeAnswer{}, err
+	case d.Verdict == certify.Denied:
+		return kv.OutcomeAnswer{Outcome: kv.NotApplied}, nil
+	case d.Verdict != certify.Committed:
+		return kv.OutcomeAnswer{}, unknown(a, kv.KindTooOld, "operation %s: the certifier does not reach back to its first try", a.ID)
+	}
+	commit := clock.Stamp{Time: d.Time}
+	return kv.OutcomeAnswer{Outcome: kv.Applied, Commit: commit, Token: kv.Token{Cluster: c.cluster, Seen: clock.VectorOf(clock.Entry(commit))}}, nil
+}
