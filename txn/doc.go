@@ -43,7 +43,11 @@
 //  8. A caller hears that a condition does not hold only with a token of what it was judged by, and once
 //     its next snapshot here includes that.
 //
-// Transactions of one group are concurrent with each other.
+//  9. The snapshot of a strong transaction that may write stays open until it is sure that it is never
+//     written, or its commit is exposed here; whether or not its caller still waits.
+//
+// Transactions of one group are concurrent with each other. Strong transactions (strong.go) are in no group:
+// the certifier behind the interface Strong orders them, and what is committed comes as the records of its lane.
 //
 // Source: group commit as in Gawlick and Kinkade, Varieties of Concurrency Control in IMS/VS Fast
 // Path (1985); transactional causal consistency as in Akkoorath et al., Cure (ICDCS 2016). We
