@@ -547,6 +547,9 @@ func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.He
 	r.streams[s.peer] = s
 	r.c.Exposure.Incarnated(s.peer, s.store.incarnation) // the end of a cut's transfer may have parted them
 	s.heard = r.c.Time.Monotonic()
+	if len(r.wanted) > 0 {
+		s.press(r.wanted)
+	}
 	poke(r.planWake)
 	return nil
 }
@@ -583,6 +586,7 @@ func (r *Replicator) detach(s *stream) {
 		delete(r.streams, s.peer)
 		r.c.Exposure.Parted(s.peer)
 	}
+	s.unanswered()
 	for _, sub := range s.in {
 		s.forget(sub)
 	}

@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"time"
+
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication/causal"
@@ -19,6 +21,8 @@ type Core interface {
 	LocalApplied(t clock.Timestamp, meet clock.Vector)
 	LocalSafe(last, safe clock.Timestamp)
 	Heard(lane clock.Lane, last, safe clock.Timestamp)
+	HeardAt(lane clock.Lane, last clock.Timestamp, at time.Duration)
+	Serves(r clock.Region)
 	AddRegion(lane clock.Lane) error
 	RemoveRegion(lane clock.Lane) error
 	Report() causal.Report
@@ -50,6 +54,10 @@ type Core interface {
 	NeedsApplied(v clock.Vector) bool
 	Reported(r clock.Region) (causal.Report, bool)
 	Remembered(r clock.Region, uncounted bool) (causal.Report, bool)
+	Readings(now time.Duration) []causal.Reading
+	Freshened() uint64
+	Statement(lane clock.Lane, now time.Duration) (last clock.Timestamp, at time.Duration, known bool)
+	Spread(r clock.Region, regions int) clock.Timestamp
 	Recovering() bool
 	OpenSnapshots() int
 }

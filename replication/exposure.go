@@ -32,6 +32,7 @@ type Exposure struct {
 	mu      sync.Mutex
 	machine Core
 	waiters waiters
+	fresh   freshWaiters
 	watches map[*Watch]struct{}
 }
 
@@ -132,7 +133,13 @@ func (x *Exposure) hear(event func(Core)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	event(x.machine)
+	x.wake()
+}
+
+// wake ends the waits for what is here now. The caller holds mu.
+func (x *Exposure) wake() {
 	x.waiters.wake(x.machine)
+	x.fresh.wake(x.machine, x.waiters.stopped)
 }
 
 // publish shows what has changed to lock-free readers and waiters. The caller holds mu.
@@ -141,7 +148,7 @@ func (x *Exposure) publish() {
 	if exposed, applied := m.Exposed(), m.Applied(); !exposed.Equal(v.exposed) || !applied.Equal(v.applied) {
 		x.view.Store(&view{exposed: exposed, applied: applied})
 	}
-	x.waiters.wake(m)
+	x.wake()
 }
 
 // Offer judges a record from a peer; see causal.Machine.Offer. Who offers passes the records to the
@@ -204,8 +211,9 @@ func (x *Exposure) LocalSafe(last, safe clock.Timestamp) {
 func (x *Exposure) Report() causal.Report { return ask(x, Core.Report) }
 
 // Receive takes a region's report, from its author or relayed, and tells whether it is news.
-func (x *Exposure) Receive(r causal.Report) bool {
-	return ask(x, func(m Core) bool { return m.Receive(r) })
+func (x *Exposure) Receive(r causal.Report) (news bool) {
+	x.hear(func(m Core) { news = m.Receive(r) })
+	return news
 }
 
 // Reported is the latest report of a region's current store; false when none has come since this node

@@ -205,7 +205,7 @@ func TestWaitSaysWhyItEnded(t *testing.T) {
 
 func TestAWaitThatIsReachedAsItsContextEndsSucceeds(t *testing.T) {
 	x := newExposure(t)
-	w, err := x.enter(clock.Entry{Region: 2, Time: 40}, causal.Exposed)
+	w, err := x.enter(goal{region: 2}, 40)
 	require.NoError(t, err)
 	applyTwo(t, x, 40, 20)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -217,7 +217,7 @@ func TestWaitersLeaveInTheOrderOfTheirTimes(t *testing.T) {
 	x := newExposure(t)
 	var ws []*waiter
 	for _, time := range []clock.Timestamp{70, 30, 50, 40, 60} {
-		w, err := x.enter(clock.Entry{Region: 2, Time: time}, causal.Exposed)
+		w, err := x.enter(goal{region: 2}, time)
 		require.NoError(t, err)
 		ws = append(ws, w)
 	}
@@ -454,7 +454,7 @@ func BenchmarkRemoteGroupWithWaiters(b *testing.B) {
 		b.Run(fmt.Sprint(waiting), func(b *testing.B) {
 			x := newExposure(b)
 			for range waiting {
-				_, err := x.enter(clock.Entry{Region: 2, Time: 1 << 40}, causal.Exposed)
+				_, err := x.enter(goal{region: 2}, 1<<40)
 				require.NoError(b, err)
 			}
 			h := kv.Header{Lane: laneTwo, Time: 20}

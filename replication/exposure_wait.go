@@ -21,8 +21,16 @@ type waiter struct {
 
 // goal is what a queue's waiters have in common.
 type goal struct {
-	region clock.Region
-	reach  causal.Reach
+	region  clock.Region
+	reach   causal.Reach
+	regions int // that must have it on their disks; 0: it must have come that far here
+}
+
+func (g goal) reached(m Core) clock.Timestamp {
+	if g.regions > 0 {
+		return m.Spread(g.region, g.regions)
+	}
+	return m.Reached(g.region, g.reach)
 }
 
 // waiters are all calls that wait, one queue a goal. An event looks at the head of each queue only:
@@ -93,7 +101,7 @@ func (ws *waiters) forgetEmpty(g goal, q *queue) {
 // wake ends the wait of all whose goal is reached; after a stop, of all.
 func (ws *waiters) wake(m Core) {
 	for g, q := range ws.queues {
-		reached := m.Reached(g.region, g.reach)
+		reached := g.reached(m)
 		for q.Len() > 0 && ((*q)[0].time <= reached || ws.stopped) {
 			close(heap.Pop(q).(*waiter).done)
 			ws.count--
@@ -108,7 +116,7 @@ func (x *Exposure) wait(ctx context.Context, v clock.Vector, reach causal.Reach)
 		if i > 0 && mutant.On(mutant.TokenWaitsForOneRegion) {
 			break
 		}
-		w, err := x.enter(e, reach)
+		w, err := x.enter(goal{region: e.Region, reach: reach}, e.Time)
 		if err != nil {
 			return err
 		}
@@ -129,18 +137,19 @@ func (x *Exposure) wait(ctx context.Context, v clock.Vector, reach causal.Reach)
 }
 
 // enter queues a waiter; nil when the goal is reached already.
-func (x *Exposure) enter(e clock.Entry, reach causal.Reach) (*waiter, error) {
+func (x *Exposure) enter(g goal, t clock.Timestamp) (*waiter, error) {
+	e := clock.Entry{Region: g.region, Time: t}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
-	case x.machine.Reached(e.Region, reach) >= e.Time:
+	case g.reached(x.machine) >= t:
 		return nil, nil
 	case x.waiters.stopped:
 		return nil, errStopped(e)
 	case x.waiters.count >= MaxWaiters:
 		return nil, kv.Errorf(kv.KindOverloaded, "can't wait for %s: %d calls wait already; try again, or another region", clock.Stamp(e), MaxWaiters)
 	}
-	return x.waiters.add(goal{e.Region, reach}, e.Time), nil
+	return x.waiters.add(g, t), nil
 }
 
 func (x *Exposure) checkReached(e clock.Entry, reach causal.Reach) error {
@@ -161,7 +170,7 @@ func (x *Exposure) giveUp(ctx context.Context, w *waiter) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.waiters.remove(w)
-	reached := x.machine.Reached(w.goal.region, w.goal.reach)
+	reached := w.goal.reached(x.machine)
 	if reached >= w.time {
 		return nil
 	}
@@ -178,7 +187,7 @@ func (x *Exposure) Stop() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.waiters.stopped = true
-	x.waiters.wake(x.machine)
+	x.wake()
 }
 
 // Watch tells that what is exposed, on disk or a member may have changed.

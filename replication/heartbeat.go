@@ -13,10 +13,13 @@ import (
 // makeHeartbeat builds what a stream says of this node ten times a second.
 func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 	h := &peerv1.Heartbeat{Wall: int64(r.c.Time.Wall()), Sent: int64(r.c.Time.Monotonic())}
+	var echoed time.Duration
+	h.Echo, echoed = r.echoFor(s) // before what is said of freshness (invariant 13)
 	for _, lane := range s.sending() {
 		last, safe := r.c.Exposure.Promise(lane)
 		h.Promises = append(h.Promises, &peerv1.Promise{
 			Region: uint32(lane.Region), Slot: uint32(lane.Slot), Last: uint64(last), Safe: uint64(safe),
+			Freshness: r.freshnessOf(lane, echoed),
 		})
 	}
 	h.Reports = []*peerv1.RegionReport{r.ownReport()}
@@ -28,7 +31,7 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 	h.Hears = append(make([]uint32, 0, n), joining...)
 	h.Stores, h.Standings = make([]uint64, len(joining), n), make([]uint64, len(joining), n)
 	h.Members = r.counted
-	h.Echo, h.Ahead = s.echo, r.skewed[s.peer].beat > 0
+	h.Ahead = r.skewed[s.peer].beat > 0
 	now := r.c.Time.Monotonic()
 	for region, o := range r.streams {
 		if region == s.peer {
@@ -124,6 +127,9 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 	if err := r.takeReports(h.GetReports()); err != nil {
 		return err
 	}
+	if err := r.heedFreshness(s, h); err != nil {
+		return err
+	}
 	offset := clock.Wall(h.GetWall()).Sub(r.c.Time.Wall())
 	ahead := offset
 	if ahead <= r.c.Skew {
@@ -132,7 +138,8 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.setBeatSkew(s.peer, ahead)
-	s.ahead, s.members, s.echo, s.offset = h.GetAhead(), h.GetMembers(), h.GetSent(), offset
+	s.ahead, s.members, s.offset = h.GetAhead(), h.GetMembers(), offset
+	s.echo, s.echoed = h.GetSent(), r.c.Time.Monotonic()
 	s.takeHears(h)
 	r.judgeRivals(s)
 	r.judgeOwnClock()

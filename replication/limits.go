@@ -62,6 +62,19 @@ const (
 	// GapBytes of them. It halves what small groups cost in bytes and in time of both ends.
 	MessageGap = time.Millisecond
 	GapBytes   = 16 << 10
+	// AskGap is how long questions to other regions are collected: one in that time asks for all calls that
+	// wait for a majority, and one for all writes that wait for other regions' disks. A call that comes
+	// alone does not wait for it.
+	AskGap = 2 * time.Millisecond
+	// MaxRounds is how many questions to all regions what they have may be under way: as many as are
+	// asked in 128 ms at AskGap. On a longer way they are asked less often.
+	MaxRounds = 64
+	// MaxAsks is how many questions of one region may wait on a stream until their vector is on disk.
+	MaxAsks = 64
+	// ReadIndexTimeout bounds asking the raft group how far it is, for level bounded.
+	ReadIndexTimeout = 2 * time.Second
+	// StalenessWindow is how far back the 99th percentile of staleness looks.
+	StalenessWindow = time.Minute
 	// OverloadedPause is how long a lane waits whose record the store has no room for at the moment.
 	OverloadedPause = 100 * time.Millisecond
 
@@ -78,6 +91,6 @@ const (
 
 // Versions of the protocol that this node speaks.
 const (
-	ProtocolMin = 1
-	ProtocolMax = 1
+	ProtocolMin = 2
+	ProtocolMax = 2
 )

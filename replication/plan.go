@@ -37,6 +37,7 @@ func (r *Replicator) plan(ctx context.Context) error {
 		r.arrange(l, now)
 	}
 	r.dialMembers()
+	r.sampleStaleness(now)
 	err := r.short
 	r.mu.Unlock()
 	r.holds.review(r)

@@ -15,7 +15,7 @@ import (
 	"github.com/theriac-db/theriac/replication/causal"
 )
 
-// Config says what a Replicator is and works with. All fields but Gone, Ask, Consensus and Hooks are required.
+// Config says what a Replicator is and works with. All fields but Gone, Ask, Strong, Consensus and Hooks are required.
 type Config struct {
 	// Identity is what Identify returned.
 	Identity Identity
@@ -38,6 +38,8 @@ type Config struct {
 	Gone []string
 	// Ask lists the addresses that the node is told to join, to find those that lead to another cluster.
 	Ask []string
+	// Strong tells of the raft group for the levels bounded and quorum. Nil: there is none.
+	Strong Strong
 	// Consensus is given what the raft group's other members send. Nil: nothing is taken or sent.
 	Consensus Consensus
 	// Hooks tell the node what happens.
@@ -80,6 +82,11 @@ type Replicator struct {
 	clockAhead bool
 	strangers  faults // callers of another cluster
 	running    sync.WaitGroup
+	rounds     rounds
+	wanted     clock.Vector // what calls have waited for on other regions' disks
+	indexing   bool         // the raft group is asked how far it is
+	aged       map[clock.Region]*ages
+	sampled    time.Duration
 	short      error // ends Run
 
 	forked atomic.Bool // the own lane is, see fork.go
@@ -102,13 +109,17 @@ func New(c Config) (*Replicator, error) {
 		attaching: map[clock.Region]*turn{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
 		joiners: map[clock.Region]time.Duration{}, rivals: map[clock.Region]*rivalry{}, couriers: map[clock.Region]*courier{}, strangers: faults{time: c.Time},
+		rounds: rounds{wake: make(chan struct{}, 1), flying: map[*round]bool{}, last: -AskGap}, aged: map[clock.Region]*ages{},
 	}
 	r.recovery.init(r)
 	r.behind.found = make(chan Behind, 1)
 	if _, ok := registry.find(r.self.Region); !ok {
 		return nil, kv.Errorf(kv.KindCorrupt, "region %d (%s) is not in its own list of regions", r.self.Region, c.Identity.Name)
 	}
-	return r, r.addLanes()
+	if err := r.addLanes(); err != nil {
+		return nil, err
+	}
+	return r, r.addStrong()
 }
 
 // firstSum is the sum of the record with which a lane begins at this start.
@@ -133,11 +144,14 @@ func (r *Replicator) addLanes() error {
 	defer r.mu.Unlock()
 	for i, m := range list {
 		lane := m.Lane()
-		if r.in[lane] != nil {
-			continue
-		}
 		if err := r.c.Exposure.AddRegion(lane); err != nil {
 			return err
+		}
+		if m.Serving { // before anybody hears that this list counts here
+			r.c.Exposure.Serves(m.Region)
+		}
+		if r.in[lane] != nil {
+			continue
 		}
 		t := r.c.Applied[lane]
 		l := &inLane{lane: lane, applied: t, taken: t, tail: t, takenSum: sums[i], appliedSum: sums[i], subs: map[*stream]*inSub{}}
@@ -186,6 +200,7 @@ func (r *Replicator) Run(ctx context.Context) error {
 	part(r.planForEver)
 	part(r.heedNews)
 	part(r.greetOn)
+	part(r.askRounds)
 	part(func(ctx context.Context) error { return r.c.Transport.Serve(ctx, r.accept) })
 	<-ctx.Done()
 	wait.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -40,12 +41,18 @@ type stream struct {
 	news    news
 	parting *parting      // the peer is hung up on; nil: it isn't
 	ahead   bool          // the peer finds this node's clock too far ahead
-	echo    int64         // the peer's monotonic reading to send back
+	echo    int64         // the peer's monotonic reading to send back; 0: none came yet
+	echoed  time.Duration // monotonic, when it came
+	asking  asking
 	offset  time.Duration // the peer's wall clock less this node's, when a heartbeat came
 
 	// Guarded by mu. Replicator.mu may be held when it is taken, not the other way round.
 	mu  sync.Mutex
 	out map[clock.Lane]*outSub
+
+	// The peer's questions that wait for the disk here.
+	waits   atomic.Int32
+	answers sync.WaitGroup
 
 	// The writer's own.
 	scratch     []*outSub
@@ -59,6 +66,7 @@ func newStream(r *Replicator, conn Conn, peer Member, store claim) *stream {
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: func(error) {},
 		heard: r.c.Time.Monotonic(),
 		in:    map[uint32]*inSub{}, refused: map[clock.Lane]time.Duration{}, tooOld: map[clock.Lane]clock.Timestamp{}, out: map[clock.Lane]*outSub{},
+		asking:      asking{questions: map[uint64]question{}, pressed: -AskGap, refreshed: -AskGap},
 		lastRecords: -MessageGap, forks: faults{time: r.c.Time},
 	}
 }
@@ -122,16 +130,17 @@ func (s *stream) run(ctx context.Context) error {
 		defer close(wrote)
 		s.cancel(s.write(ctx))
 	}()
-	s.cancel(s.read())
+	s.cancel(s.read(ctx))
 	s.conn.Close()
 	<-wrote
+	s.answers.Wait()
 	if err := s.hungUp(); err != nil {
 		return err
 	}
 	return context.Cause(ctx)
 }
 
-func (s *stream) read() error {
+func (s *stream) read(ctx context.Context) error {
 	for {
 		m, err := s.conn.Recv()
 		if err != nil {
@@ -140,13 +149,13 @@ func (s *stream) read() error {
 		s.r.mu.Lock()
 		s.heard = s.r.c.Time.Monotonic()
 		s.r.mu.Unlock()
-		if err := s.handle(m); err != nil {
+		if err := s.handle(ctx, m); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *stream) handle(m *peerv1.Message) error {
+func (s *stream) handle(ctx context.Context, m *peerv1.Message) error {
 	switch b := m.GetBody().(type) {
 	case *peerv1.Message_Records:
 		return s.r.receive(s, b.Records.GetId(), b.Records.GetPacked(), b.Records.GetPartial())
@@ -164,6 +173,10 @@ func (s *stream) handle(m *peerv1.Message) error {
 		s.heedLater(news{members: b.Members})
 	case *peerv1.Message_Joined:
 		s.heedLater(news{caughtUp: true})
+	case *peerv1.Message_Ask:
+		return s.asked(ctx, b.Ask)
+	case *peerv1.Message_Answer:
+		return s.r.answered(s, b.Answer)
 	case *peerv1.Message_Refused:
 		return s.r.faulty(s.peer, fmt.Errorf("region %d (%s): %w", s.peer, s.name, refusal(b.Refused)))
 	default:
@@ -208,6 +221,9 @@ func (s *stream) wait(ctx context.Context, d time.Duration) {
 		d = min(d, s.lastRecords+MessageGap-s.r.c.Time.Monotonic())
 		wake = nil // what comes meanwhile goes with the rest
 	}
+	if due := s.askDue(); due >= 0 {
+		d = min(d, due)
+	}
 	timer, stop := s.r.c.Time.NewTimer(max(d, 0))
 	defer stop()
 	select {
@@ -217,7 +233,14 @@ func (s *stream) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// sendControl sends subscriptions and credit.
+// askDue is when the next question is due; below 0: none waits.
+func (s *stream) askDue() time.Duration {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	return s.askWanted(s.r.c.Time.Monotonic())
+}
+
+// sendControl sends subscriptions, credit, questions and answers.
 func (s *stream) sendControl() error {
 	for _, m := range s.takeControl() {
 		if err := s.conn.Send(m); err != nil {
@@ -230,6 +253,7 @@ func (s *stream) sendControl() error {
 func (s *stream) takeControl() []*peerv1.Message {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
+	s.askWanted(s.r.c.Time.Monotonic())
 	out := s.control
 	s.control = nil
 	for _, sub := range s.in {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -128,6 +129,20 @@ func (c *core) Heard(lane clock.Lane, last, safe clock.Timestamp) {
 	c.record.begin(callHeard, lane, last, safe)
 	c.Core.Heard(lane, last, safe)
 	c.after()
+}
+
+// HeardAt implements replication.Core.
+func (c *core) HeardAt(lane clock.Lane, last clock.Timestamp, at time.Duration) {
+	c.record.begin(callHeardAt, lane, last, at)
+	c.Core.HeardAt(lane, last, at)
+	c.after(c.Core.Freshened())
+}
+
+// Serves implements replication.Core.
+func (c *core) Serves(r clock.Region) {
+	c.record.begin(callServes, r)
+	c.Core.Serves(r)
+	c.after(c.Core.Freshened())
 }
 
 // AddRegion implements replication.Core.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -59,6 +60,8 @@ const (
 	callIncarnated
 	callParted
 	callRecovered
+	callHeardAt
+	callServes
 	callOpen
 	callClose
 	callHold
@@ -134,6 +137,8 @@ func (r *recording) append(dst []byte, a any) []byte {
 		return binary.AppendUvarint(dst, uint64(a))
 	case clock.Timestamp:
 		return binary.AppendVarint(dst, int64(r.ref-a))
+	case time.Duration:
+		return binary.AppendVarint(dst, int64(a))
 	case clock.Wall:
 		return binary.AppendVarint(dst, int64(a))
 	case clock.Lane:

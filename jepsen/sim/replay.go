@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
@@ -86,6 +87,11 @@ func (p *player) event(kind call) {
 	case callHeard:
 		lane, last := p.lane(), p.time()
 		c.Heard(lane, last, p.time())
+	case callHeardAt:
+		lane, last := p.lane(), p.time()
+		c.HeardAt(lane, last, time.Duration(p.int()))
+	case callServes:
+		c.Serves(clock.Region(p.uint()))
 	case callAddRegion:
 		_ = c.AddRegion(p.lane()) // the error is compared
 	case callRemoveRegion:

@@ -61,7 +61,7 @@ func (m *Machine) renew(p *peer) {
 	p.before = p.remembered(false)
 	p.latest, p.waiting, p.next = nil, nil, nil // what waits may never be counted
 	if l := m.region(p.region); l != nil {
-		l.heard = promise{}
+		l.heard, l.fresh.waiting = promise{}, nil
 	}
 }
 

@@ -64,6 +64,8 @@ type lane struct {
 	durable clock.Timestamp // last record on disk
 	safe    clock.Timestamp // raw: nothing more will come at or below it; >= exposed
 	heard   promise         // waits until its records are exposed
+	fresh   freshness       // of a lane of others
+	serves  bool            // its region takes writes
 }
 
 // promise says that a lane's record last is followed by nothing at or below safe.
@@ -73,6 +75,14 @@ type promise struct{ last, safe clock.Timestamp }
 func (l *lane) keepPromise() {
 	if l.heard.last <= l.exposed {
 		l.safe = max(l.safe, l.heard.safe)
+	}
+}
+
+// shown takes into account that more of the lane is exposed, or that less will follow.
+func (m *Machine) shown(l *lane) {
+	l.keepPromise()
+	if l.fresh.settle(l.safe) {
+		m.freshened++
 	}
 }
 
@@ -93,6 +103,7 @@ type Machine struct {
 	number   uint64       // of the last report made
 
 	incarnation uint64 // of the store
+	freshened   uint64 // changes of what Readings tells
 
 	peers   []*peer // by region, without the own one
 	stable  clock.Vector
@@ -232,7 +243,7 @@ func (m *Machine) expose(l *lane, t clock.Timestamp) {
 		l.exposed = t
 		l.taken = max(l.taken, t)
 		l.safe = max(l.safe, t)
-		l.keepPromise()
+		m.shown(l)
 		m.open.advance(m.Exposed().With(l.id.Region, t))
 	}
 	m.showApplied()

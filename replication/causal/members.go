@@ -26,6 +26,7 @@ func (m *Machine) RemoveRegion(id clock.Lane) error {
 	case l.taken != 0:
 		return kv.Errorf(kv.KindInvalid, "lane %s: a region that has written can't be removed; records up to %s are here", id, l.taken)
 	}
+	l.serves = false
 	m.peers = slices.DeleteFunc(m.peers, func(p *peer) bool { return p.region == id.Region })
 	m.Advance()
 	return nil

@@ -179,7 +179,7 @@ func (m *Machine) Heard(id clock.Lane, last, safe clock.Timestamp) {
 func (m *Machine) hear(l *lane, p promise) {
 	if p.safe > l.safe && (p.last <= l.exposed || p.safe > l.heard.safe) {
 		l.heard = p
-		l.keepPromise()
+		m.shown(l)
 	}
 }
 

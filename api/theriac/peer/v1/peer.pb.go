@@ -203,7 +203,7 @@ func (x JoinAnswer_Result) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JoinAnswer_Result.Descriptor instead.
 func (JoinAnswer_Result) EnumDescriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{15, 0}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // Message is one message in either direction.
@@ -225,6 +225,8 @@ type Message struct {
 	//	*Message_Range
 	//	*Message_CutTaken
 	//	*Message_Joined
+	//	*Message_Ask
+	//	*Message_Answer
 	//	*Message_Consensus
 	Body          isMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
@@ -394,6 +396,24 @@ func (x *Message) GetJoined() *Joined {
 	return nil
 }
 
+func (x *Message) GetAsk() *Ask {
+	if x != nil {
+		if x, ok := x.Body.(*Message_Ask); ok {
+			return x.Ask
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetAnswer() *Answer {
+	if x != nil {
+		if x, ok := x.Body.(*Message_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
 func (x *Message) GetConsensus() *Consensus {
 	if x != nil {
 		if x, ok := x.Body.(*Message_Consensus); ok {
@@ -463,6 +483,14 @@ type Message_Joined struct {
 	Joined *Joined `protobuf:"bytes,14,opt,name=joined,proto3,oneof"`
 }
 
+type Message_Ask struct {
+	Ask *Ask `protobuf:"bytes,15,opt,name=ask,proto3,oneof"`
+}
+
+type Message_Answer struct {
+	Answer *Answer `protobuf:"bytes,16,opt,name=answer,proto3,oneof"`
+}
+
 type Message_Consensus struct {
 	Consensus *Consensus `protobuf:"bytes,17,opt,name=consensus,proto3,oneof"`
 }
@@ -494,6 +522,10 @@ func (*Message_Range) isMessage_Body() {}
 func (*Message_CutTaken) isMessage_Body() {}
 
 func (*Message_Joined) isMessage_Body() {}
+
+func (*Message_Ask) isMessage_Body() {}
+
+func (*Message_Answer) isMessage_Body() {}
 
 func (*Message_Consensus) isMessage_Body() {}
 
@@ -1383,11 +1415,13 @@ func (x *LaneError) GetForked() bool {
 
 // Promise says that a lane's record last is followed by nothing at or below safe.
 type Promise struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Region        uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"`
-	Slot          uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
-	Last          uint64                 `protobuf:"fixed64,3,opt,name=last,proto3" json:"last,omitempty"`
-	Safe          uint64                 `protobuf:"fixed64,4,opt,name=safe,proto3" json:"safe,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"`
+	Slot   uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	Last   uint64                 `protobuf:"fixed64,3,opt,name=last,proto3" json:"last,omitempty"`
+	Safe   uint64                 `protobuf:"fixed64,4,opt,name=safe,proto3" json:"safe,omitempty"`
+	// How recent what the sender shows of the lane is; absent: it can't tell.
+	Freshness     *Freshness `protobuf:"bytes,5,opt,name=freshness,proto3" json:"freshness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1450,6 +1484,204 @@ func (x *Promise) GetSafe() uint64 {
 	return 0
 }
 
+func (x *Promise) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+// Freshness says that all records of a lane which were on its region's disk age before the moment that
+// the heartbeat's echo answers are records up to last. Of the sender's own lane age is 0.
+type Freshness struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Last          uint64                 `protobuf:"fixed64,1,opt,name=last,proto3" json:"last,omitempty"`
+	AgeMicros     uint64                 `protobuf:"varint,2,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Freshness) Reset() {
+	*x = Freshness{}
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Freshness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Freshness) ProtoMessage() {}
+
+func (x *Freshness) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Freshness.ProtoReflect.Descriptor instead.
+func (*Freshness) Descriptor() ([]byte, []int) {
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Freshness) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Freshness) GetAgeMicros() uint64 {
+	if x != nil {
+		return x.AgeMicros
+	}
+	return 0
+}
+
+// Ask wants to be told as soon as the receiver has all of a vector exposed and on its disk; of an empty
+// one, at once. It ends with the stream.
+type Ask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the sender, other than those that it waits for an answer to.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Relative to 0.
+	Vector        []byte `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ask) Reset() {
+	*x = Ask{}
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ask) ProtoMessage() {}
+
+func (x *Ask) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ask.ProtoReflect.Descriptor instead.
+func (*Ask) Descriptor() ([]byte, []int) {
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Ask) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Ask) GetVector() []byte {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+// Answer answers an Ask. The report is made when the Ask is answered.
+type Answer struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Report *RegionReport          `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
+	// The last entry of the raft group's log that the sender's voter holds; 0: it has none.
+	RaftIndex uint64 `protobuf:"varint,3,opt,name=raft_index,json=raftIndex,proto3" json:"raft_index,omitempty"`
+	// Own records of the sender's region may be missing there: it is no part of a majority, and what it
+	// says of its own lane says nothing of that lane's freshness.
+	Recovering bool `protobuf:"varint,4,opt,name=recovering,proto3" json:"recovering,omitempty"`
+	// As Heartbeat.members.
+	Members       uint64 `protobuf:"varint,5,opt,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Answer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Answer) GetReport() *RegionReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *Answer) GetRaftIndex() uint64 {
+	if x != nil {
+		return x.RaftIndex
+	}
+	return 0
+}
+
+func (x *Answer) GetRecovering() bool {
+	if x != nil {
+		return x.Recovering
+	}
+	return false
+}
+
+func (x *Answer) GetMembers() uint64 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
 // Heartbeat goes out every 100 ms.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1482,7 +1714,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1726,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1739,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Heartbeat) GetWall() int64 {
@@ -1608,7 +1840,7 @@ type RegionReport struct {
 
 func (x *RegionReport) Reset() {
 	*x = RegionReport{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1852,7 @@ func (x *RegionReport) String() string {
 func (*RegionReport) ProtoMessage() {}
 
 func (x *RegionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1865,7 @@ func (x *RegionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionReport.ProtoReflect.Descriptor instead.
 func (*RegionReport) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RegionReport) GetRegion() uint32 {
@@ -1702,7 +1934,7 @@ type JoinAnswer struct {
 
 func (x *JoinAnswer) Reset() {
 	*x = JoinAnswer{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1946,7 @@ func (x *JoinAnswer) String() string {
 func (*JoinAnswer) ProtoMessage() {}
 
 func (x *JoinAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1959,7 @@ func (x *JoinAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinAnswer.ProtoReflect.Descriptor instead.
 func (*JoinAnswer) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JoinAnswer) GetResult() JoinAnswer_Result {
@@ -1793,7 +2025,7 @@ type Cut struct {
 
 func (x *Cut) Reset() {
 	*x = Cut{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +2037,7 @@ func (x *Cut) String() string {
 func (*Cut) ProtoMessage() {}
 
 func (x *Cut) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +2050,7 @@ func (x *Cut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cut.ProtoReflect.Descriptor instead.
 func (*Cut) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Cut) GetAt() []byte {
@@ -1855,7 +2087,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2099,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2112,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Range) GetShard() uint32 {
@@ -1913,7 +2145,7 @@ type CutTaken struct {
 
 func (x *CutTaken) Reset() {
 	*x = CutTaken{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2157,7 @@ func (x *CutTaken) String() string {
 func (*CutTaken) ProtoMessage() {}
 
 func (x *CutTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2170,7 @@ func (x *CutTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutTaken.ProtoReflect.Descriptor instead.
 func (*CutTaken) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 // Consensus carries messages of the raft group, or, without any, says that its sender is alive: the
@@ -1955,7 +2187,7 @@ type Consensus struct {
 
 func (x *Consensus) Reset() {
 	*x = Consensus{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2199,7 @@ func (x *Consensus) String() string {
 func (*Consensus) ProtoMessage() {}
 
 func (x *Consensus) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2212,7 @@ func (x *Consensus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Consensus.ProtoReflect.Descriptor instead.
 func (*Consensus) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Consensus) GetMessages() [][]byte {
@@ -2006,7 +2238,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2250,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2263,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 // Identity is what a node keeps on its own disk of who it is; it is never sent.
@@ -2057,7 +2289,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2301,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_theriac_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2314,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_theriac_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Identity) GetCluster() []byte {
@@ -2145,7 +2377,7 @@ var File_theriac_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1atheriac/peer/v1/peer.proto\x12\x0ftheriac.peer.v1\"\xd0\x06\n" +
+	"\x1atheriac/peer/v1/peer.proto\x12\x0ftheriac.peer.v1\"\xad\a\n" +
 	"\aMessage\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.theriac.peer.v1.HelloH\x00R\x05hello\x124\n" +
 	"\arefused\x18\x02 \x01(\v2\x18.theriac.peer.v1.RefusedH\x00R\arefused\x12:\n" +
@@ -2163,7 +2395,9 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x03cut\x18\v \x01(\v2\x14.theriac.peer.v1.CutH\x00R\x03cut\x12.\n" +
 	"\x05range\x18\f \x01(\v2\x16.theriac.peer.v1.RangeH\x00R\x05range\x128\n" +
 	"\tcut_taken\x18\r \x01(\v2\x19.theriac.peer.v1.CutTakenH\x00R\bcutTaken\x121\n" +
-	"\x06joined\x18\x0e \x01(\v2\x17.theriac.peer.v1.JoinedH\x00R\x06joined\x12:\n" +
+	"\x06joined\x18\x0e \x01(\v2\x17.theriac.peer.v1.JoinedH\x00R\x06joined\x12(\n" +
+	"\x03ask\x18\x0f \x01(\v2\x14.theriac.peer.v1.AskH\x00R\x03ask\x121\n" +
+	"\x06answer\x18\x10 \x01(\v2\x17.theriac.peer.v1.AnswerH\x00R\x06answer\x12:\n" +
 	"\tconsensus\x18\x11 \x01(\v2\x1a.theriac.peer.v1.ConsensusH\x00R\tconsensusB\x06\n" +
 	"\x04body\"\x95\x04\n" +
 	"\x05Hello\x12!\n" +
@@ -2235,12 +2469,29 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
-	"\x06forked\x18\x04 \x01(\bR\x06forked\"]\n" +
+	"\x06forked\x18\x04 \x01(\bR\x06forked\"\x97\x01\n" +
 	"\aPromise\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\x06R\x04last\x12\x12\n" +
-	"\x04safe\x18\x04 \x01(\x06R\x04safe\"\xce\x02\n" +
+	"\x04safe\x18\x04 \x01(\x06R\x04safe\x128\n" +
+	"\tfreshness\x18\x05 \x01(\v2\x1a.theriac.peer.v1.FreshnessR\tfreshness\">\n" +
+	"\tFreshness\x12\x12\n" +
+	"\x04last\x18\x01 \x01(\x06R\x04last\x12\x1d\n" +
+	"\n" +
+	"age_micros\x18\x02 \x01(\x04R\tageMicros\"-\n" +
+	"\x03Ask\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06vector\x18\x02 \x01(\fR\x06vector\"\xa8\x01\n" +
+	"\x06Answer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x125\n" +
+	"\x06report\x18\x02 \x01(\v2\x1d.theriac.peer.v1.RegionReportR\x06report\x12\x1d\n" +
+	"\n" +
+	"raft_index\x18\x03 \x01(\x04R\traftIndex\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x04 \x01(\bR\n" +
+	"recovering\x12\x18\n" +
+	"\amembers\x18\x05 \x01(\x04R\amembers\"\xce\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x03R\x04sent\x12\x12\n" +
@@ -2330,7 +2581,7 @@ func file_theriac_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_theriac_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_theriac_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_theriac_peer_v1_peer_proto_goTypes = []any{
 	(Purpose)(0),           // 0: theriac.peer.v1.Purpose
 	(MemberState)(0),       // 1: theriac.peer.v1.MemberState
@@ -2348,15 +2599,18 @@ var file_theriac_peer_v1_peer_proto_goTypes = []any{
 	(*Records)(nil),        // 13: theriac.peer.v1.Records
 	(*LaneError)(nil),      // 14: theriac.peer.v1.LaneError
 	(*Promise)(nil),        // 15: theriac.peer.v1.Promise
-	(*Heartbeat)(nil),      // 16: theriac.peer.v1.Heartbeat
-	(*RegionReport)(nil),   // 17: theriac.peer.v1.RegionReport
-	(*JoinAnswer)(nil),     // 18: theriac.peer.v1.JoinAnswer
-	(*Cut)(nil),            // 19: theriac.peer.v1.Cut
-	(*Range)(nil),          // 20: theriac.peer.v1.Range
-	(*CutTaken)(nil),       // 21: theriac.peer.v1.CutTaken
-	(*Consensus)(nil),      // 22: theriac.peer.v1.Consensus
-	(*Joined)(nil),         // 23: theriac.peer.v1.Joined
-	(*Identity)(nil),       // 24: theriac.peer.v1.Identity
+	(*Freshness)(nil),      // 16: theriac.peer.v1.Freshness
+	(*Ask)(nil),            // 17: theriac.peer.v1.Ask
+	(*Answer)(nil),         // 18: theriac.peer.v1.Answer
+	(*Heartbeat)(nil),      // 19: theriac.peer.v1.Heartbeat
+	(*RegionReport)(nil),   // 20: theriac.peer.v1.RegionReport
+	(*JoinAnswer)(nil),     // 21: theriac.peer.v1.JoinAnswer
+	(*Cut)(nil),            // 22: theriac.peer.v1.Cut
+	(*Range)(nil),          // 23: theriac.peer.v1.Range
+	(*CutTaken)(nil),       // 24: theriac.peer.v1.CutTaken
+	(*Consensus)(nil),      // 25: theriac.peer.v1.Consensus
+	(*Joined)(nil),         // 26: theriac.peer.v1.Joined
+	(*Identity)(nil),       // 27: theriac.peer.v1.Identity
 }
 var file_theriac_peer_v1_peer_proto_depIdxs = []int32{
 	4,  // 0: theriac.peer.v1.Message.hello:type_name -> theriac.peer.v1.Hello
@@ -2365,35 +2619,39 @@ var file_theriac_peer_v1_peer_proto_depIdxs = []int32{
 	11, // 3: theriac.peer.v1.Message.unsubscribe:type_name -> theriac.peer.v1.Unsubscribe
 	12, // 4: theriac.peer.v1.Message.credit:type_name -> theriac.peer.v1.Credit
 	13, // 5: theriac.peer.v1.Message.records:type_name -> theriac.peer.v1.Records
-	16, // 6: theriac.peer.v1.Message.heartbeat:type_name -> theriac.peer.v1.Heartbeat
+	19, // 6: theriac.peer.v1.Message.heartbeat:type_name -> theriac.peer.v1.Heartbeat
 	7,  // 7: theriac.peer.v1.Message.members:type_name -> theriac.peer.v1.Members
 	14, // 8: theriac.peer.v1.Message.lane_error:type_name -> theriac.peer.v1.LaneError
-	18, // 9: theriac.peer.v1.Message.join_answer:type_name -> theriac.peer.v1.JoinAnswer
-	19, // 10: theriac.peer.v1.Message.cut:type_name -> theriac.peer.v1.Cut
-	20, // 11: theriac.peer.v1.Message.range:type_name -> theriac.peer.v1.Range
-	21, // 12: theriac.peer.v1.Message.cut_taken:type_name -> theriac.peer.v1.CutTaken
-	23, // 13: theriac.peer.v1.Message.joined:type_name -> theriac.peer.v1.Joined
-	22, // 14: theriac.peer.v1.Message.consensus:type_name -> theriac.peer.v1.Consensus
-	0,  // 15: theriac.peer.v1.Hello.purpose:type_name -> theriac.peer.v1.Purpose
-	6,  // 16: theriac.peer.v1.Hello.addresses:type_name -> theriac.peer.v1.Addresses
-	7,  // 17: theriac.peer.v1.Hello.members:type_name -> theriac.peer.v1.Members
-	5,  // 18: theriac.peer.v1.Hello.lanes:type_name -> theriac.peer.v1.LanePosition
-	17, // 19: theriac.peer.v1.Hello.reports:type_name -> theriac.peer.v1.RegionReport
-	8,  // 20: theriac.peer.v1.Members.members:type_name -> theriac.peer.v1.Member
-	1,  // 21: theriac.peer.v1.Member.state:type_name -> theriac.peer.v1.MemberState
-	6,  // 22: theriac.peer.v1.Member.addresses:type_name -> theriac.peer.v1.Addresses
-	15, // 23: theriac.peer.v1.Heartbeat.promises:type_name -> theriac.peer.v1.Promise
-	17, // 24: theriac.peer.v1.Heartbeat.reports:type_name -> theriac.peer.v1.RegionReport
-	2,  // 25: theriac.peer.v1.JoinAnswer.result:type_name -> theriac.peer.v1.JoinAnswer.Result
-	7,  // 26: theriac.peer.v1.JoinAnswer.members:type_name -> theriac.peer.v1.Members
-	5,  // 27: theriac.peer.v1.Cut.lanes:type_name -> theriac.peer.v1.LanePosition
-	3,  // 28: theriac.peer.v1.Peer.Stream:input_type -> theriac.peer.v1.Message
-	3,  // 29: theriac.peer.v1.Peer.Stream:output_type -> theriac.peer.v1.Message
-	29, // [29:30] is the sub-list for method output_type
-	28, // [28:29] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	21, // 9: theriac.peer.v1.Message.join_answer:type_name -> theriac.peer.v1.JoinAnswer
+	22, // 10: theriac.peer.v1.Message.cut:type_name -> theriac.peer.v1.Cut
+	23, // 11: theriac.peer.v1.Message.range:type_name -> theriac.peer.v1.Range
+	24, // 12: theriac.peer.v1.Message.cut_taken:type_name -> theriac.peer.v1.CutTaken
+	26, // 13: theriac.peer.v1.Message.joined:type_name -> theriac.peer.v1.Joined
+	17, // 14: theriac.peer.v1.Message.ask:type_name -> theriac.peer.v1.Ask
+	18, // 15: theriac.peer.v1.Message.answer:type_name -> theriac.peer.v1.Answer
+	25, // 16: theriac.peer.v1.Message.consensus:type_name -> theriac.peer.v1.Consensus
+	0,  // 17: theriac.peer.v1.Hello.purpose:type_name -> theriac.peer.v1.Purpose
+	6,  // 18: theriac.peer.v1.Hello.addresses:type_name -> theriac.peer.v1.Addresses
+	7,  // 19: theriac.peer.v1.Hello.members:type_name -> theriac.peer.v1.Members
+	5,  // 20: theriac.peer.v1.Hello.lanes:type_name -> theriac.peer.v1.LanePosition
+	20, // 21: theriac.peer.v1.Hello.reports:type_name -> theriac.peer.v1.RegionReport
+	8,  // 22: theriac.peer.v1.Members.members:type_name -> theriac.peer.v1.Member
+	1,  // 23: theriac.peer.v1.Member.state:type_name -> theriac.peer.v1.MemberState
+	6,  // 24: theriac.peer.v1.Member.addresses:type_name -> theriac.peer.v1.Addresses
+	16, // 25: theriac.peer.v1.Promise.freshness:type_name -> theriac.peer.v1.Freshness
+	20, // 26: theriac.peer.v1.Answer.report:type_name -> theriac.peer.v1.RegionReport
+	15, // 27: theriac.peer.v1.Heartbeat.promises:type_name -> theriac.peer.v1.Promise
+	20, // 28: theriac.peer.v1.Heartbeat.reports:type_name -> theriac.peer.v1.RegionReport
+	2,  // 29: theriac.peer.v1.JoinAnswer.result:type_name -> theriac.peer.v1.JoinAnswer.Result
+	7,  // 30: theriac.peer.v1.JoinAnswer.members:type_name -> theriac.peer.v1.Members
+	5,  // 31: theriac.peer.v1.Cut.lanes:type_name -> theriac.peer.v1.LanePosition
+	3,  // 32: theriac.peer.v1.Peer.Stream:input_type -> theriac.peer.v1.Message
+	3,  // 33: theriac.peer.v1.Peer.Stream:output_type -> theriac.peer.v1.Message
+	33, // [33:34] is the sub-list for method output_type
+	32, // [32:33] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_theriac_peer_v1_peer_proto_init() }
@@ -2416,6 +2674,8 @@ func file_theriac_peer_v1_peer_proto_init() {
 		(*Message_Range)(nil),
 		(*Message_CutTaken)(nil),
 		(*Message_Joined)(nil),
+		(*Message_Ask)(nil),
+		(*Message_Answer)(nil),
 		(*Message_Consensus)(nil),
 	}
 	type x struct{}
@@ -2424,7 +2684,7 @@ func file_theriac_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_peer_v1_peer_proto_rawDesc), len(file_theriac_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
