@@ -13,9 +13,17 @@ import (
 // snapshotVersion is the first byte of a snapshot.
 const snapshotVersion = 1
 
+// What an id and a place usually take, beside the place's key: so much room is made before.
+const (
+	usualID   = 20
+	usualSlot = 6
+)
+
 // AppendSnapshot encodes the whole state. Two replicas at one position have the same bytes.
 func (s *State) AppendSnapshot(dst []byte) []byte {
 	begin := len(dst)
+	places := s.index.points.len() + s.index.prefixes.len()
+	dst = slices.Grow(dst, len(s.ids.at)*usualID+places*usualSlot+s.index.points.bytes+s.index.prefixes.bytes)
 	dst = append(dst, snapshotVersion)
 	dst = binary.BigEndian.AppendUint64(dst, s.position)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.last))
@@ -184,6 +192,7 @@ func (r *restorer) ids(to *ids) {
 		return
 	}
 	time := to.low
+	to.at, to.order = make(map[kv.OpID]known, n), make([]kv.OpID, 0, n)
 	for range n {
 		id, denied := r.id(), r.Bool()
 		time += clock.Timestamp(r.Uvarint())
@@ -206,7 +215,13 @@ const minSlot = 3
 
 func (r *restorer) recency(to *recency) {
 	var time clock.Timestamp
-	for range r.Count(minSlot) {
+	n := r.Count(minSlot)
+	if n > MaxIndexEntries {
+		r.Fail()
+		return
+	}
+	to.at, to.slots = make(map[string]int32, n), make([]slot, 0, n)
+	for range n {
 		time += clock.Timestamp(r.Uvarint())
 		key := r.Bytes(MaxAccess)
 		if len(key) == 0 || time > r.last || time == 0 || !to.write(key, time) {
