@@ -185,8 +185,23 @@ func (r *Rules) Request(req *Request, regions int) error {
 	if !t.any {
 		t.by("", regions) // which has no rules
 	}
+	if err := unnamed(&req.Options, t.level); err != nil {
+		return err
+	}
 	req.Options.settle(t.level, t.reach)
 	return r.admit(req.Options.Level, req.Ops, req.Queries)
+}
+
+// unnamed refuses a try of an operation that would be strong only by default. Its other tries are told apart
+// in another place than those of an operation at another level, so all must have one level, whatever the
+// rules are by then.
+func unnamed(o *Options, level Consistency) error {
+	if o.Level != LevelDefault || level.Level != LevelStrong || o.Attempt.ID.IsZero() {
+		return nil
+	}
+	e := Errorf(KindLevelRefused, "operation %s names no level, and the default of its buckets is strong: name that, so that retries have it too", o.Attempt.ID)
+	e.Needs = level
+	return e
 }
 
 // Listing settles the level of a listing or a digest of one bucket.
@@ -226,8 +241,10 @@ func (r *Rules) ListingWithin(begun *Options, b Bucket) error {
 		return rules.admit(begun.Level)
 	}
 	if d := rules.Default(); d.Level > LevelCausal {
-		return Errorf(KindLevelRefused, "bucket %q in a transaction that began without a level, and so at causal: the bucket's default is %s; "+
+		e := Errorf(KindLevelRefused, "bucket %q in a transaction that began without a level, and so at causal: the bucket's default is %s; "+
 			"begin the transaction at that level, or name causal if the bucket allows it", string(b), d)
+		e.Needs = d
+		return e
 	}
 	return rules.admit(LevelCausal)
 }

@@ -169,6 +169,21 @@ func TestACommitGetsTheStrongestDurabilityOfItsBuckets(t *testing.T) {
 	require.Equal(t, to(kv.DurabilityApplied), o.Reach(), "the caller chose")
 }
 
+// A retry must find its first try, so what would be strong only by default has to say so.
+func TestAnOperationWithAnIDNamesTheStrongLevel(t *testing.T) {
+	req := kv.Request{Ops: ops("unknown", "strong only")}
+	req.Options.Attempt.ID = kv.OpID{1}
+	err := buckets.Request(&req, 3)
+	refused(t, err, kv.ErrLevelRefused, "name that")
+	require.Equal(t, at(kv.LevelStrong), kv.NeedsOf(err))
+	req.Options.SetConsistency(kv.NeedsOf(err))
+	require.NoError(t, buckets.Request(&req, 3))
+	req = kv.Request{Ops: ops("fresh")}
+	req.Options.Attempt.ID = kv.OpID{1}
+	require.NoError(t, buckets.Request(&req, 3))
+	require.Equal(t, bounded(2*time.Second), kv.NeedsOf(buckets.Within(&kv.Options{}, ops("fresh"), nil)))
+}
+
 func TestABucketTakesOnlyItsTypes(t *testing.T) {
 	set := kv.Op{Object: kv.Object{Bucket: "counts", Key: "k", Type: setAW}, Verb: kv.VerbAdd}
 	says := `bucket "counts" takes no object of type set-aw: its types are counter`

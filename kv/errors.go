@@ -67,6 +67,11 @@ type Error struct {
 	RetryAfter time.Duration // hint; 0: none
 	ID         OpID          // of the operation whose outcome is unknown; zero: none
 	Err        error         // cause; may be nil; not printed again
+	// Conflict tells an aborted strong transaction from a condition that did not hold: tried again with a
+	// new operation id, at a snapshot that includes Token, it may well succeed.
+	Conflict bool
+	// Needs is, of a refused level, the one that the caller has to name; zero: naming one does not help.
+	Needs Consistency
 	// Token includes what the error tells of the data: the snapshot that was read, what a condition was
 	// judged by, and the commit where the outcome is "applied". A session takes it in as it does a
 	// receipt's, so its next read sees no less. Zero: the error tells nothing of the data, or it is one of
@@ -114,6 +119,28 @@ var (
 func Errorf(k Kind, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Kind: k, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// Conflict builds the error of a strong transaction that met another one. seen includes the other's commit.
+func Conflict(seen Token, format string, args ...any) *Error {
+	e := Errorf(KindAborted, format, args...)
+	e.Conflict, e.Token = true, seen
+	return e
+}
+
+// IsConflict reports whether err is of a strong transaction that was not applied since it met another one.
+func IsConflict(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Conflict
+}
+
+// NeedsOf is the level that the caller has to name after err; zero: that does not help.
+func NeedsOf(err error) Consistency {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Needs
+	}
+	return Consistency{}
 }
 
 // WithOutcome returns a copy of e with another outcome.

@@ -27,7 +27,8 @@ func ParseOpID(s string) (OpID, error) {
 	return id, nil
 }
 
-// Attempt says which try of an operation this is. A first try names the incarnation of the node
+// Attempt says which try of an operation this is. One at level strong names no lane (region 0), and may be
+// tried in any region: all its tries carry After, which is then of region 0. At other levels a first try names the incarnation of the node
 // that it is for; a retry says what came before the first try, or how old that is, so that the node
 // knows how far back in its log to look.
 type Attempt struct {
@@ -35,9 +36,9 @@ type Attempt struct {
 	Incarnation uint64        // first try: of the node it is for; another refuses it
 	Retry       bool          // an earlier try may have happened
 	Age         time.Duration // retry: time since the first try was sent, by the client's own clock
-	Lane        clock.Lane    // retry: the lane that the earlier tries were for
-	// After, of a retry, is what a snapshot of the process that the first try was for included of its
-	// lane, told before that was sent (Receipt.Reading, Status.Reading). However late the retry comes, it
+	Lane        clock.Lane    // retry: the lane that the earlier tries were for; of region 0: the level is strong
+	// After, of a retry, and of every try at level strong, is what a snapshot of the process that the first try was for included of its
+	// lane (at level strong: any node's, of region 0), told before that was sent (Receipt.Reading, Status.Reading). However late the retry comes, it
 	// is looked for above that. 0: none is known, and Age counts, if the retry is not held up on its way.
 	After clock.Timestamp
 }
@@ -53,8 +54,8 @@ type Options struct {
 	Receipt    bool          // the receipt is wanted in full: with Staleness and Paid
 	Token      Token         // what the answer must include, at all levels but eventual
 	Attempt    Attempt
-	// Wait is how long to wait for what Token names before the call fails with KindStale. 0: until the
-	// context's deadline. Over the network it has to end before that, or nobody would hear of it.
+	// Wait is how long to wait for what Token names, and for what the level asks for, before the call fails
+	// with KindStale and before anything is written. 0: until the context's deadline. Over the network it has to end before that, or nobody would hear of it.
 	Wait time.Duration
 }
 
@@ -214,6 +215,9 @@ func (p Phases) Total() time.Duration {
 
 // Reading is what a retry of a first try that is sent from now on may name (Attempt.After).
 func (r *Receipt) Reading() clock.Timestamp { return reading(r.Snapshot, r.Lane) }
+
+// Certified is what tries at level strong that are sent from now on may name (Attempt.After).
+func (r *Receipt) Certified() clock.Timestamp { return reading(r.Snapshot, clock.Lane{}) }
 
 // reading is never 0, and below whatever the lane issues once it has told the snapshot.
 func reading(snapshot clock.Vector, l clock.Lane) clock.Timestamp {

@@ -149,5 +149,13 @@ func TestErrorsMatchTheirKindAndCause(t *testing.T) {
 	require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
 	require.Equal(t, `get: read of "k": unexpected EOF (outcome unknown)`, wrapped.Error())
 	require.Zero(t, kv.KindOf(context.Canceled))
+	require.Zero(t, kv.NeedsOf(context.Canceled))
+	require.False(t, kv.IsConflict(wrapped))
+	seen := kv.Token{Cluster: kv.ClusterID{1}}
+	conflict := fmt.Errorf("update: %w", kv.Conflict(seen, "key %q", "k"))
+	require.True(t, kv.IsConflict(conflict))
+	require.ErrorIs(t, conflict, kv.ErrAborted)
+	require.Equal(t, seen, kv.TokenOf(conflict))
+	require.Equal(t, kv.NotApplied, kv.OutcomeOf(conflict))
 	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(errors.New("of another package")))
 }

@@ -126,6 +126,9 @@ type Status struct {
 // Reading is what a retry of a first try that is sent from now on may name (Attempt.After).
 func (s *Status) Reading() clock.Timestamp { return reading(s.Exposed, s.Lane) }
 
+// Certified is what tries at level strong that are sent from now on may name (Attempt.After).
+func (s *Status) Certified() clock.Timestamp { return reading(s.Exposed, clock.Lane{}) }
+
 // Service is what a node offers to its clients, whichever door they come through. Every error is an
 // *Error (or wraps one). Implementations are safe for concurrent use; every call may block until
 // its context ends. Slices in requests are not kept; slices in answers belong to the caller.

@@ -651,8 +651,10 @@ type Attempt struct {
 	Incarnation uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`             // first try: of the node it is for (Receipt, StatusResponse); another refuses it
 	Retry       bool                   `protobuf:"varint,3,opt,name=retry,proto3" json:"retry,omitempty"`                          // true: an earlier try may have happened. default: a first try
 	AgeMicros   uint64                 `protobuf:"varint,4,opt,name=age_micros,json=ageMicros,proto3" json:"age_micros,omitempty"` // retry: microseconds since the first try was sent, by the client's own clock
-	Lane        *Lane                  `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`                             // retry: that the earlier tries were for
-	// Retry: the lane's entry in Receipt.snapshot or StatusResponse.exposed, or 1 if it has none, from an answer of the
+	Lane        *Lane                  `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`                             // retry: that the earlier tries were for; of region 0, or unset: the level is strong
+	// Every try at LEVEL_STRONG: the entry of region 0 in any Receipt.snapshot or StatusResponse.exposed that was had
+	// before the first try was sent, or 1 if it has none; such a try may go to any region.
+	// Retry at another level: the lane's entry in Receipt.snapshot or StatusResponse.exposed, or 1 if it has none, from an answer of the
 	// process that the first try was for, had before that was sent. Default 0: age_micros counts instead, and
 	// the retry must not be held up on its way.
 	After         uint64 `protobuf:"varint,6,opt,name=after,proto3" json:"after,omitempty"`
@@ -3531,7 +3533,12 @@ type ErrorDetail struct {
 	// Opaque: includes what the error tells of the data (the snapshot that was read, what a condition was judged by)
 	// and, where the outcome is WRITE_OUTCOME_APPLIED, the commit. Join it into the session as a Receipt's. Default:
 	// empty, the error tells nothing of the data.
-	Token         []byte `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
+	Token []byte `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
+	// ERROR_KIND_ABORTED, of a strong transaction that met another one: tried again with a new operation id and the
+	// token above, it may well succeed. default: a condition did not hold.
+	Conflict bool `protobuf:"varint,6,opt,name=conflict,proto3" json:"conflict,omitempty"`
+	// ERROR_KIND_LEVEL_REFUSED: the level that the caller has to name, such as "strong" or "bounded:2s". default: none.
+	Needs         string `protobuf:"bytes,7,opt,name=needs,proto3" json:"needs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3599,6 +3606,20 @@ func (x *ErrorDetail) GetToken() []byte {
 		return x.Token
 	}
 	return nil
+}
+
+func (x *ErrorDetail) GetConflict() bool {
+	if x != nil {
+		return x.Conflict
+	}
+	return false
+}
+
+func (x *ErrorDetail) GetNeeds() string {
+	if x != nil {
+		return x.Needs
+	}
+	return ""
 }
 
 var File_theriac_v1_theriac_proto protoreflect.FileDescriptor
@@ -3843,13 +3864,15 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\bresponse\x18\x02 \x01(\v2\x16.theriac.v1.DoResponseR\bresponse\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12-\n" +
-	"\x05error\x18\x04 \x01(\v2\x17.theriac.v1.ErrorDetailR\x05error\"\xd3\x01\n" +
+	"\x05error\x18\x04 \x01(\v2\x17.theriac.v1.ErrorDetailR\x05error\"\x85\x02\n" +
 	"\vErrorDetail\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.theriac.v1.ErrorKindR\x04kind\x122\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x18.theriac.v1.WriteOutcomeR\aoutcome\x12,\n" +
 	"\x12retry_after_micros\x18\x03 \x01(\x04R\x10retryAfterMicros\x12!\n" +
 	"\foperation_id\x18\x04 \x01(\fR\voperationId\x12\x14\n" +
-	"\x05token\x18\x05 \x01(\fR\x05token*\xd1\x01\n" +
+	"\x05token\x18\x05 \x01(\fR\x05token\x12\x1a\n" +
+	"\bconflict\x18\x06 \x01(\bR\bconflict\x12\x14\n" +
+	"\x05needs\x18\a \x01(\tR\x05needs*\xd1\x01\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fTYPE_COUNTER\x10\x01\x12\x15\n" +

@@ -304,6 +304,8 @@ func TestErrorsComeBack(t *testing.T) {
 			Message:    rapid.StringN(1, 50, -1).Draw(t, "message"),
 			RetryAfter: time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "after")) * time.Microsecond,
 			ID:         genID.Draw(t, "id"),
+			Conflict:   rapid.Bool().Draw(t, "conflict"),
+			Needs:      rapid.SampledFrom([]kv.Consistency{{}, {Level: kv.LevelStrong}, {Level: kv.LevelBounded, Bound: 2e9}}).Draw(t, "needs"),
 		}
 		if rapid.Bool().Draw(t, "token") {
 			want.Token = kv.Token{Cluster: kv.ClusterID{1}, Seen: genVector.Draw(t, "seen")}
@@ -353,7 +355,7 @@ func TestWrappedAndForeignErrorsAreTranslated(t *testing.T) {
 }
 
 func TestDetailsOfNewerServersAreTakenWithCare(t *testing.T) {
-	e := DecodeFailure("m", &pb.ErrorDetail{Kind: 1000, Outcome: 7, RetryAfterMicros: math.MaxUint64, OperationId: []byte{1}, Token: []byte{9}})
+	e := DecodeFailure("m", &pb.ErrorDetail{Kind: 1000, Outcome: 7, RetryAfterMicros: math.MaxUint64, OperationId: []byte{1}, Token: []byte{9}, Needs: "?"})
 	require.Equal(t, &kv.Error{Message: "m", Outcome: kv.OutcomeUnknown}, e)
 	require.Equal(t, kv.Kind(200), DecodeFailure("m", &pb.ErrorDetail{Kind: 200}).Kind)
 }
@@ -554,7 +556,7 @@ func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 		"BeginResponse": 2, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 2, "CommitResponse": 1,
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
 		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 19, "Addresses": 4, "RegionStatus": 10, "LevelStatus": 3,
-		"BucketsRequest": 2, "BucketsResponse": 2, "ErrorDetail": 5, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
+		"BucketsRequest": 2, "BucketsResponse": 2, "ErrorDetail": 7, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
 	}
 	messages := pb.File_theriac_v1_theriac_proto.Messages()
 	for i := range messages.Len() {

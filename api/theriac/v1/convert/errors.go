@@ -79,7 +79,16 @@ func encodeFailure(err error) (*kv.Error, string, *pb.ErrorDetail) {
 		RetryAfterMicros: micros(e.RetryAfter),
 		OperationId:      encodeID(e.ID),
 		Token:            kv.TokenOf(err).Encode(),
+		Conflict:         e.Conflict,
+		Needs:            encodeNeeds(e.Needs),
 	}
+}
+
+func encodeNeeds(c kv.Consistency) string {
+	if c == (kv.Consistency{}) {
+		return ""
+	}
+	return c.String()
 }
 
 // DecodeError finds theriac's error in the error of a call; false when there is none, because the
@@ -110,5 +119,7 @@ func DecodeFailure(message string, m *pb.ErrorDetail) *kv.Error {
 	e.RetryAfter, _ = duration(m.RetryAfterMicros)
 	e.ID, _ = decodeID(m.OperationId)
 	e.Token, _ = kv.DecodeToken(m.Token)
+	e.Needs, _ = kv.ParseConsistency(m.Needs)
+	e.Conflict = m.Conflict
 	return e
 }
