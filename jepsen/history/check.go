@@ -52,6 +52,9 @@ func (h *History) checkTxn(t *Txn) error {
 	return nil
 }
 
+// bounded is the level that has a bound.
+const bounded = "bounded"
+
 func (h *History) checkCall(t *Txn) error {
 	switch t.Outcome {
 	case OK, Fail, Unknown:
@@ -63,6 +66,8 @@ func (h *History) checkCall(t *Txn) error {
 		return fmt.Errorf("region %q is not one of the header's", t.Region)
 	case t.Level == "":
 		return errors.New("no level")
+	case t.Bound < 0 || (t.Bound > 0) != (t.Level == bounded):
+		return fmt.Errorf("a bound of %d at level %s: level %s has one above 0, and no other has any", t.Bound, t.Level, bounded)
 	case t.Process < 1 || t.Session < 0:
 		return fmt.Errorf("process %d, session %d: processes start at 1, sessions too; session 0 says none", t.Process, t.Session)
 	case t.Start < 0 || t.End < -1:
@@ -81,15 +86,15 @@ func (h *History) checkCall(t *Txn) error {
 func (h *History) checkReport(t *Txn) error {
 	for _, v := range []Vector{t.Snapshot, t.TokenBefore, t.TokenAfter} {
 		for region := range v {
-			if region < 1 || region > MaxRegion {
-				return fmt.Errorf("a vector names region %d: they are 1 to %d", region, MaxRegion)
+			if region < StrongOrder || region > MaxRegion {
+				return fmt.Errorf("a vector names region %d: they are 1 to %d, and 0 for strong transactions", region, MaxRegion)
 			}
 		}
 	}
 	if c := t.Commit; c != nil {
 		switch {
-		case c.Region < 1 || c.Region > MaxRegion || c.Time == 0:
-			return fmt.Errorf("commit stamp (%d, %d): regions are 1 to %d, times start at 1", c.Region, c.Time, MaxRegion)
+		case c.Region < StrongOrder || c.Region > MaxRegion || c.Time == 0:
+			return fmt.Errorf("commit stamp (%d, %d): regions are 1 to %d, and 0 for strong transactions, times start at 1", c.Region, c.Time, MaxRegion)
 		case t.Outcome == Fail:
 			return errors.New("a commit stamp, though it failed")
 		case !t.Writes():

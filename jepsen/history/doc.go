@@ -16,7 +16,7 @@
 // long. The first line is the header; every other line holds one transaction or one fault, in any
 // order, though a recorder writes them as they end:
 //
-//	{"history":1,"workload":"bank","regions":["eu","us","ap"],"seed":7}
+//	{"history":2,"workload":"bank","regions":["eu","us","ap"],"seed":7}
 //	{"txn":{"id":1,"process":3,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","ops":[...]}}
 //	{"fault":{"kind":"partition","targets":["eu"],"start":15,"end":40,"effects":{"bytes held":812}}}
 //

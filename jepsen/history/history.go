@@ -1,11 +1,15 @@
 package history
 
 // Version of the format.
-const Version = 1
+const Version = 2
 
 // MaxRegion is the highest number of a region that a vector or stamp may name. Checkers keep vectors as
 // lists by number.
 const MaxRegion = 1000
+
+// StrongOrder is what vectors and stamps name beside regions: the one order in which strong transactions are
+// committed, wherever they were made.
+const StrongOrder = 0
 
 // History is a whole run.
 type History struct {
@@ -41,8 +45,9 @@ type Txn struct {
 	Process    int     `json:"process"`              // a logical caller
 	Session    int     `json:"session,omitempty"`    // whose guarantees it has; 0: of none
 	Region     string  `json:"region"`               // which served it, or was asked
-	Level      string  `json:"level"`                // consistency level: "eventual", "causal", ...
-	Durability string  `json:"durability,omitempty"` // "applied", "local", ...; empty when it wrote nothing
+	Level      string  `json:"level"`                // consistency level: "eventual", "causal", "bounded", "quorum", "strong"
+	Bound      int64   `json:"bound,omitempty"`      // of level bounded: how old what it misses may be at most, in nanoseconds
+	Durability string  `json:"durability,omitempty"` // "applied", "local", a number of regions, "majority", "all"; empty when it wrote nothing
 	Start      int64   `json:"start"`                // when the call began
 	End        int64   `json:"end"`                  // when it was answered; -1: never
 	Outcome    Outcome `json:"outcome"`
@@ -71,12 +76,12 @@ func (t *Txn) Writes() bool {
 // Ended reports whether the transaction was answered.
 func (t *Txn) Ended() bool { return t.End >= 0 }
 
-// Vector says for each region number up to which of its timestamps.
+// Vector says for each region number, and StrongOrder, up to which of its timestamps.
 type Vector map[int]uint64
 
 // Stamp names a commit. Several transactions that a region committed together may share one.
 type Stamp struct {
-	Region int    `json:"region"` // its number, from 1
+	Region int    `json:"region"` // its number, from 1; StrongOrder: of a strong transaction
 	Time   uint64 `json:"time"`
 }
 

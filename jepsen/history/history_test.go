@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-const header = `{"history":1,"workload":"bank","regions":["eu","us"]}` + "\n"
+const header = `{"history":2,"workload":"bank","regions":["eu","us"]}` + "\n"
 
 // read is a line with a transaction that reads, with changes.
 func read(id int, more string) string {
@@ -35,7 +35,7 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		"empty":             {"", "empty"},
 		"no header":         {read(1, ""), "line 1: no header"},
 		"not JSON":          {"hello\n", "line 1: no header"},
-		"another version":   {strings.Replace(header, "1", "2", 1), "line 1: format 2: this program reads format 1"},
+		"another version":   {strings.Replace(header, "2", "1", 1), "line 1: format 1: this program reads format 2"},
 		"header's field":    {strings.Replace(header, "{", `{"colour":1,`, 1), `line 1: malformed: json: unknown field "colour"`},
 		"no workload":       {strings.Replace(header, "bank", "", 1), "line 1: the header names no workload"},
 		"no regions":        {strings.Replace(header, `"eu","us"`, "", 1), "line 1: the header names no regions"},
@@ -54,16 +54,18 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		"outcome":           {header + read(1, `"ok" -> "good"`), `line 2: transaction 1: outcome "good"`},
 		"region":            {header + read(1, `"eu" -> "mars"`), `line 2: transaction 1: region "mars"`},
 		"level":             {header + read(1, `"causal" -> ""`), "line 2: transaction 1: no level"},
+		"bound":             {header + read(1, `"level":"causal" -> "level":"causal","bound":5`), "line 2: transaction 1: a bound of 5 at level causal"},
+		"no bound":          {header + read(1, `"causal" -> "bounded"`), "line 2: transaction 1: a bound of 0 at level bounded"},
 		"process":           {header + read(1, `"process":1 -> "process":0`), "transaction 1: process 0"},
 		"start":             {header + read(1, `"start":10 -> "start":-4`), "transaction 1: from -4"},
 		"end":               {header + read(1, `"end":20 -> "end":9`), "transaction 1: it ends at 9, before its start at 10"},
 		"ok without end":    {header + read(1, `"end":20 -> "end":-1`), "transaction 1: outcome ok without an end"},
 		"no operations":     {header + read(1, `{"do":"get","key":"a","type":"counter","got":{"int":3}} -> `), "no operations"},
-		"vector":            {header + read(1, `"ops" -> "snapshot":{"0":5},"ops"`), "a vector names region 0"},
+		"vector":            {header + read(1, `"ops" -> "snapshot":{"-1":5},"ops"`), "a vector names region -1"},
 		"vector's end":      {header + read(1, `"ops" -> "token_after":{"1001":5},"ops"`), "a vector names region 1001: they are 1 to 1000"},
 		"stamp's region":    {header + read(1, `"ops" -> "commit":{"region":1001,"time":1},"ops"`), "commit stamp (1001, 1)"},
 		"vector's text":     {header + read(1, `"ops" -> "snapshot":{"eu":5},"ops"`), "line 2: malformed"},
-		"stamp":             {header + read(1, `"ops" -> "commit":{"region":0,"time":1},"ops"`), "commit stamp (0, 1)"},
+		"stamp":             {header + read(1, `"ops" -> "commit":{"region":-1,"time":1},"ops"`), "commit stamp (-1, 1)"},
 		"stamp of a read":   {header + read(1, `"ops" -> "commit":{"region":1,"time":1},"ops"`), "though it writes nothing"},
 		"failed stamp":      {header + read(1, `"ok","ops" -> "fail","commit":{"region":1,"time":1},"ops"`), "though it failed"},
 		"verb":              {header + read(1, `"get" -> "steal"`), `operation 1: unknown operation "steal"`},

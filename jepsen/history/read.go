@@ -107,7 +107,7 @@ func (h *History) takeHeader(text []byte) error {
 		History int `json:"history"`
 	}
 	if err := json.Unmarshal(text, &version); err != nil || version.History == 0 {
-		return errors.New(`no header: a history begins with {"history":1,...}`)
+		return errors.New(`no header: a history begins with {"history":2,...}`)
 	}
 	if version.History != Version {
 		return fmt.Errorf("format %d: this program reads format %d", version.History, Version)

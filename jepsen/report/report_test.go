@@ -142,7 +142,7 @@ func TestTextsAreEscaped(t *testing.T) {
 // random is a history of n transactions over a minute, as the workloads of several types make them.
 func random(seed uint64, n, faults int) *history.History {
 	r := rand.New(rand.NewPCG(seed, 1))
-	h := &history.History{Header: history.Header{Version: 1, Workload: "mixed", Nemesis: "all", Regions: []string{"eu", "us", "ap"}, Seed: seed}}
+	h := &history.History{Header: history.Header{Version: history.Version, Workload: "mixed", Nemesis: "all", Regions: []string{"eu", "us", "ap"}, Seed: seed}}
 	for i := range n {
 		start := int64(i) * 60e9 / int64(n)
 		t := history.Txn{ID: i + 1, Process: i + 1, Session: i%50 + 1, Region: h.Header.Regions[i%3], Level: "causal", Start: start,

@@ -120,7 +120,7 @@ func write(t *testing.T, lines ...string) string {
 }
 
 const (
-	header = `{"history":1,"workload":"counter","regions":["eu","us"]}` + "\n"
+	header = `{"history":2,"workload":"counter","regions":["eu","us"]}` + "\n"
 	added  = `{"txn":{"id":1,"process":1,"region":"eu","level":"causal","durability":"local","start":1,"end":2,"outcome":"ok","ops":[{"do":"add","key":"a","type":"counter","arg":{"int":1}}]}}` + "\n"
 )
 

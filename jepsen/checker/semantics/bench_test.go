@@ -19,7 +19,7 @@ func counters(n, keys int, most int64) *history.History {
 		sum  int64
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
-	h := &history.History{Header: history.Header{Version: 1, Workload: "counter", Regions: []string{"eu", "us", "ap"}}}
+	h := &history.History{Header: history.Header{Version: history.Version, Workload: "counter", Regions: []string{"eu", "us", "ap"}}}
 	written := make([][3][]write, keys)
 	var seen [3]history.Vector
 	for q := range seen {

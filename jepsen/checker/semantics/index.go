@@ -11,7 +11,10 @@ import (
 // eventual is the level at which a token is not waited for.
 const eventual = "eventual"
 
-// vec is a vector by region number less one. Nil: not reported.
+// strong is the level whose transactions are committed in an order of their own.
+const strong = "strong"
+
+// vec is a vector by region number; first is the order of strong transactions. Nil: not reported.
 type vec []uint64
 
 // join makes v the join with w.
@@ -37,7 +40,7 @@ func (r *run) vector(v history.Vector) vec {
 	}
 	out := make(vec, r.regions)
 	for region, t := range v {
-		out[region-1] = t
+		out[region] = t
 	}
 	return out
 }
@@ -45,7 +48,7 @@ func (r *run) vector(v history.Vector) vec {
 // txn is what the checker keeps of a transaction.
 type txn struct {
 	snap    vec
-	origin  int // of its stamp, from 0; of an unknown outcome: the region that was asked
+	origin  int // of its stamp; of an unknown outcome: the region that was asked, or the order of strong transactions
 	time    uint64
 	acked   bool // its writes are committed for good
 	certain bool // and that at the stamp
@@ -108,9 +111,11 @@ func (r *run) take(i int) {
 	t := &r.h.Txns[i]
 	x := &r.txns[i]
 	x.snap = r.vector(t.Snapshot)
-	x.origin = slices.Index(r.h.Header.Regions, t.Region)
+	if x.origin = slices.Index(r.h.Header.Regions, t.Region) + 1; t.Level == strong {
+		x.origin = history.StrongOrder
+	}
 	if t.Commit != nil {
-		x.origin, x.time = t.Commit.Region-1, t.Commit.Time
+		x.origin, x.time = t.Commit.Region, t.Commit.Time
 	}
 	x.acked = t.Outcome == history.OK && t.Writes() && !r.lost.Excuses(t)
 	switch {
@@ -229,7 +234,7 @@ func (r *run) boundPending() {
 				shown[x.origin] = max(shown[x.origin], x.time)
 			}
 		}
-		if !r.lost.Disk(r.region(p.origin)) { // else it may have forgotten what it had shown
+		if p.origin == history.StrongOrder || !r.lost.Disk(r.region(p.origin)) { // else it may have forgotten what it had shown
 			p.lo = max(p.lo, shown[p.origin])
 		}
 	}

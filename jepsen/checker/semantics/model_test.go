@@ -55,7 +55,7 @@ type done struct {
 
 func newModel(seed uint64, unknown int) *model {
 	m := &model{rng: rand.New(rand.NewPCG(seed, 1)), unknown: unknown, writes: map[[2]string][]done{}, h: new(history.History)}
-	m.h.Header = history.Header{Version: 1, Workload: "model", Regions: []string{"eu", "us", "ap"}}
+	m.h.Header = history.Header{Version: history.Version, Workload: "model", Regions: []string{"eu", "us", "ap"}}
 	for i := range m.exposed {
 		m.exposed[i] = history.Vector{}
 	}

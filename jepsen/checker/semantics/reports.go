@@ -197,10 +197,13 @@ func (r *run) checkStep(a, b int) {
 }
 
 func (r *run) region(o int) string {
-	if o < len(r.h.Header.Regions) {
-		return r.h.Header.Regions[o]
+	switch {
+	case o == history.StrongOrder:
+		return "strong"
+	case o <= len(r.h.Header.Regions):
+		return r.h.Header.Regions[o-1]
 	}
-	return fmt.Sprintf("region %d", o+1)
+	return fmt.Sprintf("region %d", o)
 }
 
 func (r *run) stamp(i int) string {

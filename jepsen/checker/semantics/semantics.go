@@ -57,8 +57,8 @@ func (c Checker) Check(h *history.History, o checker.Options) checker.Result {
 type run struct {
 	h        *history.History
 	txns     []txn // as h.Txns
-	regions  int
-	lanes    []lane // by origin, from 0
+	regions  int    // entries of vectors: one more than the highest number
+	lanes    []lane // by origin
 	roots    map[rootKey]*node
 	leaves   []*leaf // in the order of their creation
 	unsure   []*pending
@@ -99,7 +99,7 @@ func newRun(h *history.History, excused checker.Losses, o checker.Options) *run 
 	if r.budget <= 0 {
 		r.budget = DefaultBudget
 	}
-	r.regions = len(h.Header.Regions)
+	r.regions = len(h.Header.Regions) + 1
 	for i := range h.Txns {
 		r.widen(&h.Txns[i])
 	}
@@ -119,11 +119,11 @@ func newRun(h *history.History, excused checker.Losses, o checker.Options) *run 
 func (r *run) widen(t *history.Txn) {
 	for _, v := range []history.Vector{t.Snapshot, t.TokenBefore, t.TokenAfter} {
 		for region := range v {
-			r.regions = max(r.regions, region)
+			r.regions = max(r.regions, region+1)
 		}
 	}
 	if t.Commit != nil {
-		r.regions = max(r.regions, t.Commit.Region)
+		r.regions = max(r.regions, t.Commit.Region+1)
 	}
 }
 

@@ -35,9 +35,11 @@ func (r *run) readText(d *read) string {
 }
 
 func (r *run) vecText(v vec) string {
-	parts := make([]string, len(v))
+	var parts []string
 	for o, t := range v {
-		parts[o] = fmt.Sprintf("%s %d", r.region(o), t)
+		if o != history.StrongOrder || t > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", r.region(o), t))
+		}
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }

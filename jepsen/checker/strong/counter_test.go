@@ -16,7 +16,7 @@ import (
 // in random turns. Adds are of 1 to spread, of either sign if that is negative; a set has spread elements. One in 20 calls is of unknown outcome, and half of these took effect.
 func placeHistory(seed uint64, kind string, calls, processes int, spread int64) *history.History {
 	rng := rand.New(rand.NewPCG(seed, 2))
-	h := &history.History{Header: history.Header{Version: 1, Workload: "place", Regions: regions}}
+	h := &history.History{Header: history.Header{Version: history.Version, Workload: "place", Regions: regions}}
 	at := thing{set: map[string]bool{}}
 	open := make([]int, processes) // index of each process's call, from 1
 	done := make([]bool, processes)

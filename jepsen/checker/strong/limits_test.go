@@ -13,7 +13,7 @@ import (
 
 // at makes a history of transactions that all overlap.
 func at(txns ...[]history.Op) *history.History {
-	h := &history.History{Header: history.Header{Version: 1, Workload: "made", Regions: regions}}
+	h := &history.History{Header: history.Header{Version: history.Version, Workload: "made", Regions: regions}}
 	for i, ops := range txns {
 		h.Txns = append(h.Txns, history.Txn{ID: i + 1, Process: i + 1, Region: "eu", Level: "strong",
 			Start: 0, End: 100, Outcome: history.OK, Ops: ops})

@@ -48,7 +48,7 @@ var regions = []string{"eu", "us", "ap"}
 // outcome and 5% failed.
 func makeHistory(seed uint64, m mode, n, processes, keys int) *history.History {
 	k := &maker{rng: rand.New(rand.NewPCG(seed, 1)), mode: m, keys: keys,
-		h: &history.History{Header: history.Header{Version: 1, Workload: "model", Regions: regions}}}
+		h: &history.History{Header: history.Header{Version: history.Version, Workload: "model", Regions: regions}}}
 	for range regions {
 		k.data = append(k.data, map[string]cell{})
 	}

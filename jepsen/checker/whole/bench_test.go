@@ -13,7 +13,7 @@ import (
 // regions that always hold everything, on many keys. Four operations each.
 func serial(n int) *history.History {
 	s := serialModel{r: rand.New(rand.NewPCG(1, 2)), n: n, regs: map[string]string{}, sums: map[string]int64{}, sets: map[string][]string{}}
-	s.h = &history.History{Header: history.Header{Version: 1, Workload: "serial", Regions: modelRegions,
+	s.h = &history.History{Header: history.Header{Version: history.Version, Workload: "serial", Regions: modelRegions,
 		Notes: map[string]string{NoteAccounts: "n0,n1,n2", NoteTotal: "0", NotePrescription: "r*", NotePointer: "q*"}}}
 	for i := range n {
 		s.txn(i)

@@ -12,7 +12,7 @@ import (
 )
 
 // busy is a history with a bit of everything.
-const busy = `{"history":1,"workload":"w","regions":["eu","us"]}
+const busy = `{"history":2,"workload":"w","regions":["eu","us"]}
 {"txn":{"id":1,"process":1,"session":1,"region":"eu","level":"causal","durability":"local","start":10,"end":20,"outcome":"ok","commit":{"region":1,"time":7},"ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}},{"do":"insert","key":"a","type":"set-aw","element":"x"}]}}
 {"txn":{"id":2,"process":1,"session":1,"region":"us","level":"causal","start":30,"end":40,"outcome":"ok","snapshot":{"1":7},"ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}}]}}
 {"txn":{"id":3,"process":1,"session":1,"region":"us","level":"eventual","start":50,"end":-1,"outcome":"unknown","ops":[{"do":"add","key":"n","type":"counter","arg":{"int":1}}]}}
@@ -52,7 +52,7 @@ func TestTooLittleIsInvalid(t *testing.T) {
 }
 
 // edges is a history in which each count has something beside it that does not count.
-const edges = `{"history":1,"workload":"w","regions":["ap","eu","us","zz"]}
+const edges = `{"history":2,"workload":"w","regions":["ap","eu","us","zz"]}
 {"txn":{"id":1,"process":1,"session":1,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","commit":{"region":2,"time":9},"ops":[{"do":"get","key":"n","type":"counter","got":{}},{"do":"add","key":"n","type":"counter","arg":{"int":1}},{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
 {"txn":{"id":2,"process":2,"session":1,"region":"us","level":"causal","start":21,"end":25,"outcome":"fail","ops":[{"do":"get","key":"n","type":"counter"}]}}
 {"txn":{"id":3,"process":3,"session":1,"region":"eu","level":"causal","start":26,"end":30,"outcome":"ok","commit":{"region":2,"time":7},"snapshot":{"2":9},"ops":[{"do":"get","key":"n","type":"counter","got":{"int":1}},{"do":"insert","key":"s","type":"set-aw","element":"x"},{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
@@ -85,7 +85,7 @@ func TestExercisedCountsNothingElse(t *testing.T) {
 }
 
 // backwards is a history whose ids go against the time.
-const backwards = `{"history":1,"workload":"w","regions":["us","eu","ap"]}
+const backwards = `{"history":2,"workload":"w","regions":["us","eu","ap"]}
 {"txn":{"id":1,"process":1,"region":"us","level":"causal","start":50,"end":60,"outcome":"ok","snapshot":{"2":7},"ops":[{"do":"get","key":"m","type":"counter","got":{"int":1}}]}}
 {"txn":{"id":2,"process":2,"region":"eu","level":"causal","start":30,"end":40,"outcome":"ok","commit":{"region":2,"time":7},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
 {"txn":{"id":3,"process":3,"region":"eu","level":"causal","start":10,"end":20,"outcome":"ok","commit":{"region":2,"time":8},"ops":[{"do":"add","key":"m","type":"counter","arg":{"int":1}}]}}
