@@ -14,9 +14,9 @@ import (
 // Consensus is who the raft group's messages are for. Both methods are called on the goroutines of
 // connections.
 type Consensus interface {
-	// Deliver takes messages from a region's node. The bytes are the callee's. While it blocks, that
-	// region's further messages wait.
-	Deliver(from clock.Region, messages [][]byte)
+	// Deliver takes messages from the node of a region with a store. The bytes are the callee's. While it
+	// blocks, that node's further messages wait.
+	Deliver(from clock.Region, store uint64, messages [][]byte)
 	// Unreachable tells that messages to a region were dropped. It must not block.
 	Unreachable(region clock.Region)
 }
@@ -246,7 +246,7 @@ func (r *Replicator) takeConsensus(conn Conn, h *peerv1.Hello, stop func()) erro
 		if err := r.registry.dismissed(m.Region, h.GetIncarnation()); err != nil {
 			return err
 		}
-		r.c.Consensus.Deliver(m.Region, messages)
+		r.c.Consensus.Deliver(m.Region, h.GetIncarnation(), messages)
 	}
 }
 

@@ -21,11 +21,13 @@ type members struct {
 	mu      sync.Mutex
 	got     map[clock.Region][][]byte // by sender
 	dropped map[clock.Region]int
+	stores  map[clock.Region]uint64
 }
 
-func (m *members) Deliver(from clock.Region, messages [][]byte) {
+func (m *members) Deliver(from clock.Region, store uint64, messages [][]byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stores[from] = store
 	m.got[from] = append(m.got[from], messages...)
 }
 
@@ -50,7 +52,7 @@ func (m *members) drops(r clock.Region) int {
 // inConsensus gives every node members of its own.
 func inConsensus(all map[string]*members) option {
 	return func(n *node, c *replication.Config) {
-		all[n.name] = &members{got: map[clock.Region][][]byte{}, dropped: map[clock.Region]int{}}
+		all[n.name] = &members{got: map[clock.Region][][]byte{}, dropped: map[clock.Region]int{}, stores: map[clock.Region]uint64{}}
 		c.Consensus = all[n.name]
 	}
 }
@@ -72,6 +74,7 @@ func TestConsensusMessagesArriveWholeAndInOrder(t *testing.T) {
 			require.True(t, bytes.Equal(want[i], m), "message %d", i)
 		}
 		require.Zero(t, all["ap"].drops(eu.id.Region))
+		require.Equal(t, ap.store.incarnation, all["eu"].stores[ap.id.Region])
 	})
 }
 

@@ -47,24 +47,31 @@ func (s *State) Low() clock.Timestamp { return s.index.low }
 // Current is the incarnation of a region's current life, 0 for none.
 func (s *State) Current(region clock.Region) uint64 { return s.regions.current(region) }
 
-// Apply decides the proposals of the log entry at a position, in their order. An empty entry, as raft
-// itself writes them, decides nothing. An error means that the entry was not written by this version:
-// the state is as before, and the node must stop (invariant 7).
-func (s *State) Apply(position uint64, entry []byte) ([]Decision, error) {
+// Apply decides the proposals of the log entry at a position, in their order. The entry consists of batches,
+// as Builder makes them; one of none, as raft itself writes them, decides nothing. An error means that the
+// entry was not written by this version: the state is as before, and the node must stop (invariant 7).
+func (s *State) Apply(position uint64, batches ...[]byte) ([]Decision, error) {
 	if position <= s.position {
 		panic(fmt.Sprintf("certify: entry %d after entry %d", position, s.position))
 	}
-	var decisions []Decision
-	if len(entry) > 0 {
-		batch, err := DecodeBatch(entry)
+	var proposals []Proposal
+	for _, batch := range batches {
+		if len(batch) == 0 {
+			continue
+		}
+		list, err := DecodeBatch(batch)
 		if err != nil {
 			return nil, fmt.Errorf("log entry %d: %w", position, err)
 		}
-		decisions = make([]Decision, len(batch))
-		for i := range batch {
-			decisions[i].Proposal = &batch[i]
-			s.decide(&batch[i], &decisions[i])
-		}
+		proposals = append(proposals, list...)
+	}
+	var decisions []Decision
+	if len(proposals) > 0 {
+		decisions = make([]Decision, len(proposals))
+	}
+	for i := range proposals {
+		decisions[i].Proposal = &proposals[i]
+		s.decide(&proposals[i], &decisions[i])
 	}
 	s.position = position
 	return decisions, nil
