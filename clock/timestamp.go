@@ -70,7 +70,7 @@ func At(w Wall) Timestamp {
 // Wall is the physical part of t.
 func (t Timestamp) Wall() Wall { return Wall(t >> lowBits) }
 
-// Slot is the node slot of t.
+// Slot is the node slot of t, which must not be the certifier's; see Stamp.Lane.
 func (t Timestamp) Slot() Slot { return Slot(t) & MaxSlot }
 
 // String prints the physical part, the logical counter and the slot.
@@ -86,6 +86,14 @@ type Stamp struct {
 
 // IsZero tells the stamp that names no group.
 func (s Stamp) IsZero() bool { return s == Stamp{} }
+
+// Lane is the lane that the group is of. The certifier has one, whatever the low bits of its numbers.
+func (s Stamp) Lane() Lane {
+	if s.Region == 0 {
+		return Lane{}
+	}
+	return Lane{Region: s.Region, Slot: s.Time.Slot()}
+}
 
 func (s Stamp) String() string { return fmt.Sprintf("%d@%s", s.Region, s.Time) }
 

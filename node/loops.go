@@ -12,6 +12,7 @@ import (
 // How often the node does its chores. docs/reference/limits.md lists them.
 const (
 	cutsInterval     = 100 * time.Millisecond // telling the store what may be folded
+	ageInterval      = 5 * time.Second        // the horizon waits for strong snapshots for two of these
 	expireInterval   = 5 * time.Second        // ending abandoned transactions
 	truncateInterval = 10 * time.Second       // dropping log records that nobody needs, and looking at how many are held
 	// tickShare is how often within the skew bound the lane's safe time rises: twice within the
@@ -99,11 +100,13 @@ func (n *run) beyondLimit() clock.Vector {
 	return n.replicator.KeptFor(forced)
 }
 
+func (n *run) age(context.Context) { n.exposure.Age() }
+
 func (n *run) expire(context.Context) { n.Expire() }
 
 // tick raises the lane's safe time while there is anybody to tell.
 func (n *run) tick(ctx context.Context) {
-	if n.Refused() != nil || len(n.exposure.Members()) == 1 {
+	if n.Refused() != nil || len(n.exposure.Members()) <= 2 { // the own lane and the certifier's
 		return
 	}
 	if err := n.Tick(ctx); err != nil && ctx.Err() == nil {

@@ -155,7 +155,7 @@ func (n *run) runBackground(ctx context.Context) {
 		every time.Duration
 		fn    func(context.Context)
 	}{
-		{cutsInterval, n.moveCuts}, {expireInterval, n.expire}, {truncateInterval, n.TruncateLog}, {truncateInterval, n.watchHeld}, {truncateInterval, n.watchLeft}, {n.config.Skew / tickShare, n.tick},
+		{cutsInterval, n.moveCuts}, {ageInterval, n.age}, {expireInterval, n.expire}, {truncateInterval, n.TruncateLog}, {truncateInterval, n.watchHeld}, {truncateInterval, n.watchLeft}, {n.config.Skew / tickShare, n.tick},
 	} {
 		n.running.Go(func() { n.every(ctx, loop.every, loop.fn) })
 	}

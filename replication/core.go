@@ -37,6 +37,10 @@ type Core interface {
 	Release(h *causal.Hold)
 	Advance()
 	Cuts() (horizon, settled clock.Vector)
+	Serving(regions []clock.Region)
+	OpenStrong(writes bool) (s causal.Snapshot, wait clock.Entry, ok bool, err error)
+	Decided(upTo clock.Timestamp)
+	Age()
 
 	// Questions.
 
@@ -47,6 +51,8 @@ type Core interface {
 	Stable() clock.Vector
 	Everywhere() clock.Vector
 	Droppable(dropped clock.Vector) clock.Vector
+	Uniform() clock.Vector
+	StrongCut() clock.Vector
 	Members() []clock.Lane
 	Ready(h kv.Header) bool
 	Promise(lane clock.Lane) (last, safe clock.Timestamp)

@@ -128,7 +128,7 @@ func (x *Exposure) tell(event func(Core)) {
 	}
 }
 
-// hear lets a safe time change the machine. Only waiters care: a heartbeat wakes no sender.
+// hear lets a safe time or a report change the machine. Only waiters care: a heartbeat wakes no sender.
 func (x *Exposure) hear(event func(Core)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -131,6 +131,10 @@ func (s *stream) resume(o *outSub) error {
 
 // diverged says that a peer's position in a lane is not one of the lane as it is here.
 func (r *Replicator) diverged(lane clock.Lane, t clock.Timestamp) error {
+	if lane == strongLane {
+		return divergedError{kv.Errorf(kv.KindCorrupt,
+			"strong commit %s that another region holds is not among those here, or is another one: one of the two has a damaged disk, or an older copy of its data folder", t)}
+	}
 	m, _ := r.registry.find(lane.Region)
 	return divergedError{kv.Errorf(kv.KindCorrupt,
 		"region %d (%s) has written two histories: record %s that one of its peers or itself holds is not among its records here, or is another one; its data folder is an older copy that was written to: stop it, move the folder away, and start it on an empty one with --join",

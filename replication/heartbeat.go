@@ -220,7 +220,8 @@ func (r *Replicator) judgeOwnClock() {
 			n++
 		}
 	}
-	if ahead := 2*n > len(r.order)-1; ahead != r.clockAhead {
+	others := len(r.order) - 2 // without this region and the certifier
+	if ahead := 2*n > others; ahead != r.clockAhead {
 		r.clockAhead = ahead
 		r.c.Hooks.clockAhead(ahead)
 	}

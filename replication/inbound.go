@@ -35,6 +35,7 @@ type inLane struct {
 	takenSum, appliedSum uint64 // of those records (sumOf); 0: not known
 
 	out       *outLane      // of the same lane
+	room      chan struct{} // of the certifier's lane: who feeds it is told to go on; nil: nobody does
 	flying    [][]Incoming  // batches that the store has and has not answered, in order
 	dropped   bool          // what waited was, on a refusal; it is asked for again once nothing is flying
 	rejection *rejection    // the store has refused a batch of it; nil: none, or what it refused is here
@@ -45,7 +46,7 @@ type inLane struct {
 // waiting is a record that came and is not handed to the store yet.
 type waiting struct {
 	Incoming
-	sub *inSub
+	sub *inSub // nil: this node's own certifier fed it
 }
 
 // inSub is one stream's delivery of a lane to this node. Replicator.mu guards it.
@@ -62,8 +63,11 @@ type inSub struct {
 // credit is how much the sender may send in total.
 func (s *inSub) credit() uint64 { return s.done + LaneWindow }
 
-// finish gives the credit of delivered bytes back.
+// finish gives the credit of delivered bytes back. Whoever fed them goes by the lane's length.
 func (s *inSub) finish(n int) {
+	if s == nil {
+		return
+	}
 	s.done += uint64(n)
 	if s.credit()-s.announced >= LaneWindow/4 {
 		s.stream.poke()
@@ -86,6 +90,7 @@ func (l *inLane) reset() {
 	}
 	l.queue, l.bytes, l.tail, l.full = nil, 0, l.taken, false
 	l.missing, l.retry = clock.Stamp{}, 0
+	poke(l.room)
 }
 
 // deliver puts records that a subscription brought behind those that wait. It returns an error when
@@ -96,6 +101,7 @@ func (l *inLane) deliver(sub *inSub, prev clock.Timestamp, records []Incoming) e
 	}
 	// A sender with credit left sends a whole message, so one subscription never lacks room.
 	room := l.bytes <= LaneWindow
+	defer poke(l.room)
 	for _, in := range records {
 		h := &in.Record.Header
 		sub.last = h.Time
@@ -234,6 +240,9 @@ func (r *Replicator) take(l *inLane) (records []Incoming, from []*inSub) {
 		if l.full && l.bytes <= LaneWindow/2 {
 			l.full = false
 			poke(r.planWake)
+		}
+		if l.bytes <= LaneWindow/2 {
+			poke(l.room)
 		}
 		r.runs(l)
 		if v.Action == causal.Duplicate {

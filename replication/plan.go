@@ -69,6 +69,8 @@ func (r *Replicator) arrange(l *inLane, now time.Duration) {
 				want[s] = true
 			}
 		}
+	case l.lane == strongLane:
+		r.wantCertified(l, now, want)
 	case direct != nil:
 		want[direct] = true
 		if !direct.live(now) || direct.lacks(l) {
@@ -126,11 +128,18 @@ func (r *Replicator) relay(l *inLane, now time.Duration) *stream {
 // wantMissing adds the streams that brought records which wait for one of lane l: who sent them
 // holds what they depend on. The caller holds mu.
 func (r *Replicator) wantMissing(l *inLane, now time.Duration, want map[*stream]bool) {
+	patience := Patience
+	if l.lane == strongLane && r.feeding.begun {
+		patience = SilenceAfter // it comes without being asked for
+	}
 	for _, other := range r.order {
-		if other.missing.Region != l.lane.Region || len(other.queue) == 0 || now-other.since < Patience {
+		if other.missing.IsZero() || other.missing.Region != l.lane.Region || len(other.queue) == 0 || now-other.since < patience {
 			continue
 		}
-		if s := other.queue[0].sub.stream; r.streams[s.peer] == s && s.live(now) {
+		sub := other.queue[0].sub
+		if sub == nil { // fed by this node's own certifier, to which nobody sent it
+			want[r.relay(l, now)] = true
+		} else if s := sub.stream; r.streams[s.peer] == s && s.live(now) {
 			want[s] = true
 		}
 	}

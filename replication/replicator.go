@@ -56,6 +56,7 @@ type Replicator struct {
 	recovery                      recovery
 	holds                         holds
 	behind                        behind
+	feeding                       feeding
 
 	reportMu sync.Mutex
 	report   *peerv1.RegionReport
@@ -113,6 +114,7 @@ func New(c Config) (*Replicator, error) {
 	}
 	r.recovery.init(r)
 	r.behind.found = make(chan Behind, 1)
+	r.feeding.room = make(chan struct{}, 1)
 	if _, ok := registry.find(r.self.Region); !ok {
 		return nil, kv.Errorf(kv.KindCorrupt, "region %d (%s) is not in its own list of regions", r.self.Region, c.Identity.Name)
 	}
@@ -130,25 +132,27 @@ func (r *Replicator) firstSum(lane clock.Lane) (sum uint64, err error) {
 	return sum, err
 }
 
-// addLanes makes a lane of every member that has none yet.
+// addLanes makes a lane of every member that has none yet, and of the certifier. It says which regions serve.
 func (r *Replicator) addLanes() error {
 	version, list := r.registry.snapshot()
-	sums := make([]uint64, len(list))
-	for i, m := range list {
+	lanes, serving := []clock.Lane{strongLane}, []clock.Region(nil)
+	for _, m := range list {
+		if lanes = append(lanes, m.Lane()); m.Serving {
+			serving = append(serving, m.Region)
+		}
+	}
+	sums := make([]uint64, len(lanes))
+	for i, lane := range lanes {
 		var err error
-		if sums[i], err = r.firstSum(m.Lane()); err != nil {
+		if sums[i], err = r.firstSum(lane); err != nil {
 			return err
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, m := range list {
-		lane := m.Lane()
+	for i, lane := range lanes {
 		if err := r.c.Exposure.AddRegion(lane); err != nil {
 			return err
-		}
-		if m.Serving { // before anybody hears that this list counts here
-			r.c.Exposure.Serves(m.Region)
 		}
 		if r.in[lane] != nil {
 			continue
@@ -159,7 +163,11 @@ func (r *Replicator) addLanes() error {
 		r.in[lane], r.out[lane] = l, l.out
 		r.order = append(r.order, l)
 	}
-	r.counted = max(r.counted, version)
+	if version >= r.counted {
+		r.c.Exposure.Serving(serving) // before anybody hears that this list counts here
+		r.counted = version
+	}
+	r.in[strongLane].room = r.feeding.room
 	slices.SortFunc(r.order, func(a, b *inLane) int { return a.lane.Compare(b.lane) })
 	return nil
 }

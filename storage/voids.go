@@ -88,7 +88,7 @@ func (s *Store) Lowered(v clock.Vector) clock.Vector {
 	}
 	out := v
 	for _, e := range v {
-		if i, void := all.at(clock.Lane{Region: e.Region, Slot: e.Time.Slot()}, e.Time); void {
+		if i, void := all.at(clock.Stamp(e).Lane(), e.Time); void {
 			out = out.With(e.Region, i.From)
 		}
 	}

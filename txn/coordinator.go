@@ -134,7 +134,7 @@ func (c *Coordinator) await(ctx context.Context, o *kv.Options, own bool) error 
 // notVoid refuses a token that names what a crash took back, as far as this node has heard of it.
 func (c *Coordinator) notVoid(seen clock.Vector) error {
 	for _, e := range seen {
-		if c.store.Void(clock.Lane{Region: e.Region, Slot: e.Time.Slot()}, e.Time) {
+		if c.store.Void(clock.Stamp(e).Lane(), e.Time) {
 			return kv.Errorf(kv.KindLost, "the session has seen %s, which a crash of region %d took back; begin a new session",
 				clock.Stamp(e), e.Region)
 		}

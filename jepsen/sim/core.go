@@ -22,12 +22,14 @@ type core struct {
 	ended  *atomic.Bool // of the process
 
 	open   map[uint64]clock.Vector // snapshots
+	begun  clock.Vector            // E at the start, and when a recovery ended: no strong snapshot is below
 	own    clock.Lane
 	onDisk clock.Timestamp // of the own lane
 
 	mu         sync.Mutex // of what others look at
 	exposed    clock.Vector
 	settled    clock.Vector
+	strong     clock.Vector // the strong cut
 	recovering bool
 }
 
@@ -63,7 +65,7 @@ func (c *core) fail(check, text string) {
 
 // Offer implements replication.Core.
 func (c *core) Offer(h kv.Header, now clock.Wall) causal.Verdict {
-	if !c.ended.Load() {
+	if !c.ended.Load() && h.Lane.Region != 0 { // the certifier's records are on no region's disk first
 		if wrong := sentEarly(h, c.watch.onItsDisk(h.Lane)); wrong != "" {
 			c.fail("early", wrong)
 		}
@@ -196,6 +198,7 @@ func (c *core) Recovered() {
 	c.reach.count("lost disk recovered")
 	c.record.begin(callRecovered)
 	c.Core.Recovered()
+	c.begun = c.Core.Exposed()
 	c.mu.Lock()
 	c.recovering = false
 	c.mu.Unlock()
@@ -269,6 +272,7 @@ func (c *core) Advance() {
 func (c *core) Cuts() (horizon, settled clock.Vector) {
 	c.record.begin(callCuts)
 	horizon, settled = c.Core.Cuts()
+	c.strongCut()
 	if wrong := cutsHold(settled, horizon, c.exposed, c.open); wrong != "" {
 		c.fail("cuts", wrong)
 	}

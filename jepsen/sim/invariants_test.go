@@ -69,6 +69,16 @@ func TestCutsOutOfOrderAreNoticed(t *testing.T) {
 	require.Contains(t, cutsHold(at(2, 2), at(5, 6), at(6, 6), open), "which is open")
 }
 
+func TestAStrongSnapshotOutOfPlaceIsNoticed(t *testing.T) {
+	zero := func(z clock.Timestamp, v clock.Vector) clock.Vector { return v.With(0, z) }
+	require.Empty(t, uniformly(zero(7, at(3, 3)), zero(7, at(3, 3)), at(3, 2), zero(7, at(3, 4))))
+	require.Empty(t, uniformly(nil, nil, nil, zero(7, at(3, 4))), "there is none")
+	require.Contains(t, uniformly(at(3, 2), at(3, 3), nil, at(3, 4)), "while the strong cut is")
+	require.Contains(t, uniformly(at(3, 3), at(3, 3), at(4, 2), at(4, 4)), "below the E of the start")
+	require.Contains(t, uniformly(at(3, 5), at(3, 5), nil, at(4, 4)), "above what is exposed")
+	require.Contains(t, uniformly(zero(6, at(3, 3)), zero(6, at(3, 3)), nil, zero(7, at(3, 4))), "lacks commits")
+}
+
 func TestWhatIsSettledAndNotEverywhereIsNoticed(t *testing.T) {
 	require.Empty(t, seenEverywhere(at(3, 3), at(3, 4)))
 	require.Contains(t, seenEverywhere(at(3, 3), at(4, 2)), "settled elsewhere")
@@ -170,12 +180,19 @@ func TestACutThatIsNotClosedIsNoticed(t *testing.T) {
 // lying is a machine that says something else than it should.
 type lying struct {
 	*causal.Machine
-	exposed, horizon, settled clock.Vector
+	exposed, horizon, settled, strong clock.Vector
 }
 
 func (l *lying) Exposed() clock.Vector { return l.exposed }
 
 func (l *lying) Cuts() (horizon, settled clock.Vector) { return l.horizon, l.settled }
+
+func (l *lying) StrongCut() clock.Vector { return l.strong }
+
+func (l *lying) OpenStrong(bool) (causal.Snapshot, clock.Entry, bool, error) {
+	s, err := l.Machine.Open(false, false) // of E, which is not the strong cut
+	return s, clock.Entry{}, true, err
+}
 
 // show has the machine expose something.
 func (l *lying) show(c *core, v clock.Vector) {
@@ -249,6 +266,23 @@ func TestEachStepIsChecked(t *testing.T) {
 		"an answer before the disk": {func(c *core, l *lying) {
 			c.watch.answered(kv.DurabilityLocal, kv.Receipt{Lane: c.own, Commit: clock.Stamp{Region: 1, Time: 64}})
 		}, []string{"invariant:answered"}},
+		"the strong cut falls": {func(c *core, l *lying) {
+			l.show(c, at(0, 64))
+			l.strong = at(0, 64)
+			c.Age()
+			l.strong = nil
+			c.Age()
+		}, []string{"invariant:monotonic"}},
+		"a strong cut above what is exposed": {func(c *core, l *lying) {
+			l.strong = at(0, 64)
+			c.Serving(nil)
+		}, []string{"invariant:strong"}},
+		"a strong snapshot that is not the strong cut": {func(c *core, l *lying) {
+			l.show(c, at(0, 64))
+			l.strong = at(0, 64)
+			_, _, _, err := c.OpenStrong(true)
+			require.NoError(t, err)
+		}, []string{"invariant:snapshots"}},
 		"nothing is wrong": {func(c *core, l *lying) {
 			l.show(c, at(0, 64))
 			l.horizon, l.settled = at(0, 64), at(0, 64)

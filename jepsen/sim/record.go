@@ -69,6 +69,10 @@ const (
 	callRelease
 	callAdvance
 	callCuts
+	callServing
+	callOpenStrong
+	callDecided
+	callAge
 )
 
 func newRecording(name string, start causal.Start) *recording {
@@ -145,6 +149,12 @@ func (r *recording) append(dst []byte, a any) []byte {
 		return append(binary.AppendUvarint(dst, uint64(a.Region)), byte(a.Slot))
 	case clock.Vector:
 		return a.Append(dst, r.ref)
+	case []clock.Region:
+		dst = binary.AppendUvarint(dst, uint64(len(a)))
+		for _, region := range a {
+			dst = binary.AppendUvarint(dst, uint64(region))
+		}
+		return dst
 	case kv.Header:
 		return a.Append(dst)
 	case causal.Report:

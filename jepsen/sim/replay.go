@@ -144,6 +144,25 @@ func (p *player) cut(kind call) {
 	case callCuts:
 		c.Cuts()
 	default:
+		p.strong(kind)
+	}
+}
+
+// strong makes a call about strong snapshots.
+func (p *player) strong(kind call) {
+	c := p.core
+	switch kind {
+	case callServing:
+		c.Serving(p.regions())
+	case callOpenStrong:
+		if s, _, ok, _ := c.OpenStrong(p.byte() == 1); ok {
+			p.snapshots[s.Number()] = s
+		}
+	case callDecided:
+		c.Decided(p.time())
+	case callAge:
+		c.Age()
+	default:
 		p.err = errRecording
 	}
 }
@@ -188,6 +207,18 @@ func (p *player) time() clock.Timestamp { return p.ref - clock.Timestamp(p.int()
 func (p *player) lane() clock.Lane {
 	region := clock.Region(p.uint())
 	return clock.Lane{Region: region, Slot: clock.Slot(p.byte())}
+}
+
+func (p *player) regions() (out []clock.Region) {
+	n := p.uint()
+	if n > uint64(len(p.in)) {
+		p.err = errRecording
+		return nil
+	}
+	for range n {
+		out = append(out, clock.Region(p.uint()))
+	}
+	return out
 }
 
 func (p *player) vector() clock.Vector {

@@ -47,7 +47,7 @@ func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replicatio
 	w.holds(held)
 	w.tookBack(held[w.own], start.Recovering)
 	c := &core{Core: m, watch: w, reach: w.machine.world.reach, open: map[uint64]clock.Vector{}, record: newRecording(w.machine.name, start), ended: &l.ended}
-	c.exposed, c.recovering = m.Exposed(), start.Recovering
+	c.exposed, c.begun, c.recovering = m.Exposed(), m.Exposed(), start.Recovering
 	c.own, c.onDisk = start.Self, held[start.Self]
 	w.cores = append(w.cores, c.record)
 	w.current = c
@@ -237,7 +237,8 @@ func (w *watch) shown() (exposed, settled clock.Vector, recovering, ok bool) {
 	return c.exposed, c.settled, c.recovering, true
 }
 
-// look reads what the node has logged since the last look, and holds what it exposes against that.
+// look reads what the node has logged since the last look, and holds what it exposes, and what strong
+// snapshots would show, against that.
 func (w *watch) look() {
 	n, l := w.machine.node()
 	if n == nil {
@@ -271,6 +272,10 @@ func (w *watch) look() {
 		w.mu.Unlock()
 	}
 	w.closed(exposed)
+	w.mu.Lock()
+	c := w.current
+	w.mu.Unlock()
+	w.closed(c.lastStrong())
 	if w.looks++; w.looks%looksPerLog == 0 {
 		for _, e := range exposed {
 			w.keeps(clock.Lane{Region: e.Region}, e.Time, n.Records)

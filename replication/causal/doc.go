@@ -16,6 +16,9 @@
 // Safe times serve waits and the measure of staleness, nothing else; a heartbeat that only one
 // region heard holds nobody back.
 //
+// Lane 0 is the certifier's: strong transactions, wherever they came from. It is a member like a region's,
+// but nobody reports for it, and its numbers are no clock's.
+//
 //	own lane      taken = exposed = durable <= last     a local group is exposed once it is on disk
 //	other lanes   durable <= last = exposed <= taken    a remote group is exposed once it is applied
 //
@@ -27,6 +30,9 @@
 //	horizon = oldest open cut, met with holds     (or E, when nothing is open)
 //	floor   = oldest cut that may still write, met with the snapshots of groups not yet on disk
 //	          and with what is exposed and on disk
+//
+// Both are also met with the oldest strong snapshot that is open, and with the strong cut, where further
+// ones are opened, but with that only for a grace: uniform.go has the rules and why they are sound.
 //
 // Every region reports its floor. A group that a region had not on disk when it reported has seen
 // all of that floor: its snapshot was open then, or was opened later, at an E that includes it. So
@@ -54,6 +60,8 @@
 //  6. The floor never falls (but is empty while recovering), and every own group that is not yet on
 //     disk, or not yet written, has seen all of it.
 //  7. Stable never falls; settled never falls; settled <= stable <= E and settled <= horizon.
+//  8. The strong cut never falls, is causally closed, and lies within E and what is uniform. A strong
+//     snapshot includes the horizon, the floor if it writes, and the E with which the process began.
 //
 // # Sources
 //

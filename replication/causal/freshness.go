@@ -76,6 +76,7 @@ func (m *Machine) HeardAt(id clock.Lane, last clock.Timestamp, at time.Duration)
 // waits for it; its reports count for stability alone.
 func (m *Machine) Serves(r clock.Region) {
 	if l := m.region(r); l != nil && !l.serves {
+		m.recount()
 		l.serves = true
 		m.freshened++ // not fresher, but whoever waits must look again
 	}

@@ -58,6 +58,7 @@ func (m *Machine) Parted(r clock.Region) {
 
 // renew lets go of what the current store of a region said and another may lack.
 func (m *Machine) renew(p *peer) {
+	m.recount()
 	p.before = p.remembered(false)
 	p.latest, p.waiting, p.next = nil, nil, nil // what waits may never be counted
 	if l := m.region(p.region); l != nil {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// MaxRegions bounds the regions of a cluster.
-	MaxRegions = clock.MaxVectorEntries
+	// MaxRegions bounds the regions of a cluster: all entries of a vector but the certifier's.
+	MaxRegions = clock.MaxVectorEntries - 1
 	// DefaultMaxSkew is how far ahead of the local wall clock a record's timestamp may be.
 	// Range of Start.MaxSkew: 1 ms to 1 h.
 	DefaultMaxSkew = 500 * time.Millisecond
@@ -38,7 +38,8 @@ type Start struct {
 	// Self is the lane that this node writes.
 	Self clock.Lane
 	// Lanes has one entry for each member region, the own one included. Of the own lane everything
-	// held must be durable.
+	// held must be durable. The certifier's lane is a member's too, and need not be listed while
+	// nothing of it is held.
 	Lanes []Position
 	// Number is the number of the first report, less one. It must be above those of earlier starts,
 	// so microseconds of the wall clock serve well; Receive raises it further where peers remember
@@ -49,6 +50,9 @@ type Start struct {
 	// Recovering says that the own lane may lack records that others hold. Until Recovered is called
 	// own records are taken from others, none is written, and reports carry no floor.
 	Recovering bool
+	// Undecided says that strong transactions of an earlier process of this region may still be
+	// certified, with snapshots that nobody here knows of. Until Decided reports carry no floor.
+	Undecided bool
 	// MaxSkew is how far a record may be ahead of the wall clock; 0 gives DefaultMaxSkew.
 	MaxSkew time.Duration
 	// MaxOpen bounds the open snapshots; 0 gives DefaultMaxOpen.
@@ -95,7 +99,8 @@ type Machine struct {
 	maxSkew    time.Duration
 
 	applied clock.Vector // E, the own entry at the last local group applied
-	open    openCuts
+	open    openCuts     // of E
+	strong  strongCuts
 	holds   []*Hold
 
 	unsynced []unsynced   // own groups applied and not on disk, oldest first
@@ -128,7 +133,12 @@ func New(s Start) (*Machine, error) {
 	for _, p := range s.Lanes {
 		m.addLane(p)
 	}
+	if m.region(0) == nil {
+		m.addLane(Position{})
+	}
 	m.open.advance(m.vector(func(l *lane) clock.Timestamp { return l.exposed }))
+	m.strong.earlier.undecided = s.Undecided
+	m.strong.begin(m.Exposed())
 	m.showApplied()
 	return m, nil
 }
@@ -140,16 +150,16 @@ func (s *Start) check() error {
 	if s.MaxOpen < 0 || s.MaxOpen > 1<<20 {
 		return kv.Errorf(kv.KindInvalid, "bound of %d open snapshots: want 1 to %d", s.MaxOpen, 1<<20)
 	}
-	if len(s.Lanes) > MaxRegions {
-		return kv.Errorf(kv.KindInvalid, "%d regions: at most %d", len(s.Lanes), MaxRegions)
-	}
-	seen := map[clock.Region]bool{}
+	seen := map[clock.Region]bool{0: false}
 	self := false
 	for _, p := range s.Lanes {
 		if seen[p.Lane.Region] {
 			return kv.Errorf(kv.KindInvalid, "region %d is listed twice", p.Lane.Region)
 		}
 		seen[p.Lane.Region] = true
+		if p.Lane.Region == 0 && p.Lane != (clock.Lane{}) {
+			return kv.Errorf(kv.KindInvalid, "lane %s: the certifier has one lane, %s", p.Lane, clock.Lane{})
+		}
 		if p.Durable > p.Held || p.Lane == s.Self && p.Durable != p.Held {
 			return kv.Errorf(kv.KindInvalid, "lane %s starts with %s held and %s on disk", p.Lane, p.Held, p.Durable)
 		}
@@ -157,6 +167,9 @@ func (s *Start) check() error {
 	}
 	if !self || s.Self.Region == 0 {
 		return kv.Errorf(kv.KindInvalid, "lane %s is not one of the members", s.Self)
+	}
+	if n := len(seen) - 1; n > MaxRegions {
+		return kv.Errorf(kv.KindInvalid, "%d regions: at most %d", n, MaxRegions)
 	}
 	return nil
 }
@@ -184,14 +197,14 @@ func (m *Machine) AddRegion(id clock.Lane) error {
 		}
 		return kv.Errorf(kv.KindInvalid, "lane %s: region %d has lane %s, and one lane only", id, id.Region, l.id)
 	}
-	if len(m.lanes) >= MaxRegions {
+	if len(m.lanes) > MaxRegions { // the certifier's lane is one of them
 		return kv.Errorf(kv.KindInvalid, "lane %s: there are %d regions already, the most there can be", id, MaxRegions)
 	}
 	m.addLane(Position{Lane: id})
 	return nil
 }
 
-// Members lists the lanes of all member regions, by region.
+// Members lists the lanes of all member regions, by region: the certifier's is the first.
 func (m *Machine) Members() []clock.Lane {
 	out := make([]clock.Lane, len(m.lanes))
 	for i, l := range m.lanes {
@@ -283,6 +296,7 @@ func (m *Machine) Recovered() {
 	}
 	m.own.taken = m.own.last
 	m.recovering = false
+	m.strong.begin(m.Exposed()) // which includes all that others have counted of this region
 }
 
 // Reach is a measure of how far a region's groups have come here.
@@ -292,9 +306,11 @@ const (
 	Exposed Reach = iota // readers see them
 	Applied              // the same, or of the own region: applied
 	Durable              // readers see them, and they are on disk
+	Uniform              // strong snapshots see them, if any can be opened
 )
 
-// Reached is the time up to which all groups of a region have come that far. Safe times count.
+// Reached is the time up to which all groups of a region have come that far. Safe times count, but for
+// strong snapshots, which name groups only.
 func (m *Machine) Reached(r clock.Region, reach Reach) clock.Timestamp {
 	l := m.region(r)
 	switch {
@@ -305,6 +321,8 @@ func (m *Machine) Reached(r clock.Region, reach Reach) clock.Timestamp {
 	case reach == Durable:
 		_, safe := m.Promise(l.id)
 		return safe
+	case reach == Uniform:
+		return m.StrongCut().At(r)
 	}
 	return l.safe
 }

@@ -23,6 +23,9 @@ import (
 //   - every group above a horizon has seen all that was settled with it, also those of later times,
 //     of regions that joined later, and after crashes;
 //   - raw vectors and lowered ones see the same groups;
+//   - the strong cut never falls, is causally closed, and shows only what a majority has on disk or a
+//     commit has seen; no strong snapshot is below the horizon, nor its commit below a floor or what is
+//     stable or settled somewhere;
 //   - once all has arrived and nothing is open, everything settles everywhere.
 func TestClusterOnPaperFindsNoClaimBroken(t *testing.T) {
 	var total counts
@@ -45,6 +48,9 @@ func TestClusterOnPaperFindsNoClaimBroken(t *testing.T) {
 	if testing.Short() {
 		share = 5 // rapid runs a fifth of the checks
 	}
+	if !t.Failed() && (total.strong < 100/share || total.refused < 50/share || total.aborted < 20/share) {
+		t.Fatalf("the runs exercised too few strong transactions: %+v", total)
+	}
 	if !t.Failed() && (total.groups < 1000/share || total.settled < 50/share || total.crashes < 20/share || total.joins < 5/share || total.mixed < 50/share) {
 		t.Fatalf("the runs exercised too little: %+v", total)
 	}
@@ -52,8 +58,12 @@ func TestClusterOnPaperFindsNoClaimBroken(t *testing.T) {
 
 // step lets something happen somewhere.
 func (w *world) step() {
-	die := w.pick(200)
+	die := w.pick(250)
 	n := w.node()
+	if die >= 200 {
+		w.strongStep(n, die-200)
+		return
+	}
 	switch {
 	case die < 24:
 		w.openSnapshot(n, w.flip(), w.flip())
@@ -68,11 +78,11 @@ func (w *world) step() {
 	case die < 112:
 		w.sync(n, w.pick(4)+1)
 	case die < 150:
-		w.deliver(w.node(), n, w.node().id, w.pick)
+		w.deliver(w.node(), n, w.anyLane(), w.pick)
 	case die < 155:
 		w.promise(n, w.pick(20)+1)
 	case die < 163:
-		w.heartbeat(w.node(), n, w.node().id)
+		w.heartbeat(w.node(), n, w.anyLane())
 	case die < 171:
 		w.report(n)
 	case die < 187:
@@ -86,6 +96,34 @@ func (w *world) step() {
 	default:
 		w.grow(n)
 	}
+}
+
+// strongStep lets something happen to strong transactions.
+func (w *world) strongStep(n *node, die int) {
+	switch {
+	case die < 14:
+		w.openStrong(n, w.pick(3) > 0)
+	case die < 24:
+		w.propose(n)
+	case die < 32:
+		w.decide()
+	case die < 44:
+		w.feed(n)
+	case die < 46:
+		n.m.Age()
+	case die < 48:
+		w.decideProcess(n)
+	default:
+		w.serve(n)
+	}
+}
+
+// anyLane picks a lane, the certifier's among them.
+func (w *world) anyLane() clock.Lane {
+	if w.pick(4) == 0 {
+		return clock.Lane{}
+	}
+	return w.node().id
 }
 
 func (w *world) flip() bool     { return w.pick(2) == 0 }
@@ -132,6 +170,7 @@ func (w *world) quiet() {
 	for w.nodes[len(w.nodes)-1].m == nil {
 		w.grow(w.node())
 	}
+	w.strongQuiet()
 	for range len(w.groups) + 2 { // the last one delivered is applied in a round of its own
 		for _, n := range w.nodes {
 			w.finish(n)
@@ -140,6 +179,7 @@ func (w *world) quiet() {
 					w.deliver(from, n, l.id, func(int) int { return 0 })
 				}
 			}
+			w.feed(n)
 		}
 	}
 	for range 3 { // one that waited, one behind it, and the last
@@ -153,6 +193,22 @@ func (w *world) quiet() {
 	w.settledEverywhere()
 }
 
+// strongQuiet lets all proposals be decided.
+func (w *world) strongQuiet() {
+	for _, n := range w.nodes {
+		w.decideProcess(n)
+		for range w.nodes {
+			w.serve(n)
+		}
+	}
+	for len(w.proposals) > 0 {
+		w.decide()
+	}
+	for _, n := range w.nodes {
+		w.decideProcess(n)
+	}
+}
+
 func (w *world) finish(n *node) {
 	for len(n.open) > 0 {
 		w.closeOne(n)
@@ -164,7 +220,7 @@ func (w *world) finish(n *node) {
 }
 
 func (w *world) settledEverywhere() {
-	all := w.below(clock.Vector{{Region: 1, Time: 1 << 60}, {Region: 2, Time: 1 << 60}, {Region: 3, Time: 1 << 60}, {Region: 4, Time: 1 << 60}})
+	all := w.below(clock.Vector{{Region: 0, Time: 1 << 60}, {Region: 1, Time: 1 << 60}, {Region: 2, Time: 1 << 60}, {Region: 3, Time: 1 << 60}, {Region: 4, Time: 1 << 60}})
 	for _, n := range w.nodes {
 		w.cuts(n)
 		w.check(n)
@@ -219,7 +275,7 @@ func TestHoldsAndRegionsAreBounded(t *testing.T) {
 	}
 	_, err := m.Pin()
 	require.ErrorIs(t, err, kv.ErrOverloaded)
-	for r := 2; r <= MaxRegions; r++ {
+	for r := 2; r <= MaxRegions; r++ { // beside the certifier
 		require.NoError(t, m.AddRegion(clock.Lane{Region: clock.Region(r)}))
 	}
 	require.ErrorIs(t, m.AddRegion(clock.Lane{Region: MaxRegions + 1}), kv.ErrInvalid)
@@ -289,6 +345,7 @@ func single(t require.TestingT) *Machine {
 	l := clock.Lane{Region: 1}
 	m, err := New(Start{Self: l, Lanes: []Position{{Lane: l, Held: 10, Durable: 10}}})
 	require.NoError(t, err)
+	m.Serving([]clock.Region{1})
 	return m
 }
 

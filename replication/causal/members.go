@@ -10,7 +10,7 @@ import (
 // RemoveRegion lets go of a member that has never written and never will: stability, settling and
 // what counts as on every disk wait for its reports no more, and none is taken. Who calls it offers
 // no record of the region any more. Letting go of one that is no member, or again, changes nothing.
-// The own region, and one of which records are here, are refused with an error that matches
+// The own region, the certifier, and one of which records are here, are refused with an error that matches
 // kv.ErrInvalid.
 //
 // Stability stays sound: a member's floor bounds what it may still write, and this one writes
@@ -21,11 +21,14 @@ func (m *Machine) RemoveRegion(id clock.Lane) error {
 	switch {
 	case l == nil:
 		return nil
+	case id.Region == 0:
+		return kv.Errorf(kv.KindInvalid, "lane %s is the certifier's, which is no region", id)
 	case l == m.own:
 		return kv.Errorf(kv.KindInvalid, "lane %s: a region can't remove itself", id)
 	case l.taken != 0:
 		return kv.Errorf(kv.KindInvalid, "lane %s: a region that has written can't be removed; records up to %s are here", id, l.taken)
 	}
+	m.recount()
 	l.serves = false
 	m.peers = slices.DeleteFunc(m.peers, func(p *peer) bool { return p.region == id.Region })
 	m.Advance()

@@ -126,6 +126,9 @@ func (m *Machine) RemoteApplied(h kv.Header) {
 	l := m.lane(h.Lane)
 	l.last = h.Time
 	m.expose(l, h.Time)
+	if h.Lane.Region == 0 {
+		m.strong.prove(h.Deps)
+	}
 }
 
 // Synced says that a lane's records up to t are on disk. For the own lane it exposes them.

@@ -63,6 +63,7 @@ func runScript(t *testing.T, file string) {
 // script is a machine driven by lines of text.
 type script struct {
 	m         *Machine
+	ageing    bool // the script names no serving regions: it is not about strong snapshots, which hold nothing
 	snapshots map[string]Snapshot
 	holds     map[string]*Hold
 }
@@ -76,10 +77,17 @@ func (s *script) run(line string) (out string) {
 	}()
 	words := strings.Fields(line)
 	args := arguments(words[1:])
+	if s.ageing {
+		s.m.Age()
+		s.m.Age()
+	}
 	if out, ok := s.records(words[0], args); ok {
 		return out
 	}
 	if out, ok := s.cuts(words[0], args); ok {
+		return out
+	}
+	if out, ok := s.strong(words[0], args); ok {
 		return out
 	}
 	return s.reports(words[0], args)
@@ -92,7 +100,7 @@ func (s *script) records(verb string, a args) (string, bool) {
 		if err != nil {
 			return err.Error(), true
 		}
-		s.m = m
+		s.m, s.ageing = m, true
 	case "offer":
 		return verdict(s.m.Offer(a.header(), clock.Wall(a.number("now")))), true
 	case "ready":
@@ -153,6 +161,35 @@ func (s *script) cuts(verb string, a args) (string, bool) {
 		return fmt.Sprintf("%s: %v", kv.KindOf(err), err), true
 	}
 	return "horizon " + show(s.m.Horizon()), true
+}
+
+func (s *script) strong(verb string, a args) (string, bool) {
+	switch verb {
+	case "serving":
+		s.ageing = false
+		var regions []clock.Region
+		for _, r := range a.free {
+			regions = append(regions, laneOf(r).Region)
+		}
+		s.m.Serving(regions)
+	case "age":
+		s.m.Age()
+	case "decided":
+		s.m.Decided(stamp(a.free[0]))
+	case "openstrong":
+		snapshot, wait, ok, err := s.m.OpenStrong(a.has("writes"))
+		switch {
+		case err != nil:
+			return fmt.Sprintf("%s: %v", kv.KindOf(err), err), true
+		case !ok:
+			return fmt.Sprintf("wait for %d of region %d", wait.Time, wait.Region), true
+		}
+		s.snapshots[a.free[0]] = snapshot
+		return "at " + show(snapshot.At()), true
+	default:
+		return "", false
+	}
+	return fmt.Sprintf("uniform %s strong %s horizon %s", show(s.m.Uniform()), show(s.m.StrongCut()), show(s.m.Horizon())), true
 }
 
 func (s *script) reports(verb string, a args) string {
@@ -267,7 +304,7 @@ func (a args) header() kv.Header {
 
 // start reads self=REGION lanes=REGION:HELD/DURABLE,...
 func (a args) start() Start {
-	st := Start{Self: laneOf(a.value["self"]), Recovering: a.has("recovering"), MaxOpen: int(a.number("maxopen"))}
+	st := Start{Self: laneOf(a.value["self"]), Recovering: a.has("recovering"), Undecided: a.has("undecided"), MaxOpen: int(a.number("maxopen"))}
 	for _, part := range strings.Split(a.value["lanes"], ",") {
 		r, held, _ := strings.Cut(part, ":")
 		held, durable, ok := strings.Cut(held, "/")

@@ -34,6 +34,41 @@ type openCuts struct {
 	limit   int
 }
 
+// oldestOpen is the oldest cut with readers; nil: none has any.
+func (o *openCuts) oldestOpen() *cut {
+	if o.oldest.readers == 0 { // the current one
+		return nil
+	}
+	return o.oldest
+}
+
+// enter opens a snapshot at the current cut.
+func (o *openCuts) enter(writes bool) *cut {
+	c := o.current
+	o.count++
+	c.readers++
+	if writes {
+		if c.writers++; c.writers == 1 {
+			o.linkWriting(c)
+		}
+	}
+	return c
+}
+
+// leave ends a snapshot at a cut.
+func (o *openCuts) leave(c *cut, writes bool) {
+	o.count--
+	c.readers--
+	if writes {
+		if c.writers--; c.writers == 0 {
+			o.unlinkWriting(c)
+		}
+	}
+	if c.readers == 0 && c != o.current {
+		o.unlink(c)
+	}
+}
+
 // advance makes a new cut the current one.
 func (o *openCuts) advance(at clock.Vector) {
 	c := &cut{at: at}
@@ -90,6 +125,7 @@ type Snapshot struct {
 	cut    *cut
 	at     clock.Vector
 	writes bool
+	strong bool
 	number uint64
 }
 
@@ -106,20 +142,12 @@ func (s Snapshot) Writes() bool { return s.writes }
 // below it, until it is closed: after LocalApplied of its group, or once it is sure never to write.
 // Errors match kv.ErrOverloaded.
 func (m *Machine) Open(writes, applied bool) (Snapshot, error) {
-	o := &m.open
-	if o.count >= o.limit {
-		return Snapshot{}, kv.Errorf(kv.KindOverloaded, "can't open a snapshot: %d are open, as many as allowed; end some transactions or try again", o.count)
+	if err := m.roomToOpen(); err != nil {
+		return Snapshot{}, err
 	}
-	c := o.current
-	o.count++
-	c.readers++
-	if writes {
-		if c.writers++; c.writers == 1 {
-			o.linkWriting(c)
-		}
-	}
-	o.opened++
-	s := Snapshot{cut: c, at: c.at, writes: writes, number: o.opened}
+	c := m.open.enter(writes)
+	m.open.opened++
+	s := Snapshot{cut: c, at: c.at, writes: writes, number: m.open.opened}
 	if applied {
 		s.at = m.applied
 	} else if !writes && c.all.older != nil && mutant.On(mutant.SnapshotOneBehind) {
@@ -128,26 +156,30 @@ func (m *Machine) Open(writes, applied bool) (Snapshot, error) {
 	return s, nil
 }
 
+// roomToOpen refuses a snapshot too many.
+func (m *Machine) roomToOpen() error {
+	n := m.OpenSnapshots()
+	if n < m.open.limit {
+		return nil
+	}
+	return kv.Errorf(kv.KindOverloaded, "can't open a snapshot: %d are open, as many as allowed; end some transactions or try again", n)
+}
+
 // Close ends a snapshot. Each is closed exactly once.
 func (m *Machine) Close(s Snapshot) {
-	o, c := &m.open, s.cut
+	c := s.cut
 	if c == nil || c.readers == 0 || s.writes && c.writers == 0 {
 		panic("causal: a snapshot is closed twice")
 	}
-	o.count--
-	c.readers--
-	if s.writes {
-		if c.writers--; c.writers == 0 {
-			o.unlinkWriting(c)
-		}
+	if s.strong {
+		m.strong.cuts.leave(c, s.writes)
+		return
 	}
-	if c.readers == 0 && c != o.current {
-		o.unlink(c)
-	}
+	m.open.leave(c, s.writes)
 }
 
-// OpenSnapshots is how many snapshots are open.
-func (m *Machine) OpenSnapshots() int { return m.open.count }
+// OpenSnapshots is how many snapshots are open, strong ones included.
+func (m *Machine) OpenSnapshots() int { return m.open.count + m.strong.cuts.count }
 
 // Hold keeps the horizon at or below a vector.
 type Hold struct{ at clock.Vector }
@@ -191,5 +223,8 @@ func (m *Machine) Horizon() clock.Vector {
 	for _, h := range m.holds {
 		v = v.Meet(h.at)
 	}
-	return v
+	if c := m.strong.cuts.oldestOpen(); c != nil {
+		v = v.Meet(c.at)
+	}
+	return v.Meet(m.heldForStrong())
 }

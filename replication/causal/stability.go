@@ -22,7 +22,8 @@ type Report struct {
 	// Safe is the region's last own record on its disk. The design speaks of the durable safe time;
 	// the last record at or below it makes the same statement, and needs no heartbeat to be counted.
 	Safe clock.Timestamp
-	// Zero is the region's entry 0, exposed and on its disk.
+	// Zero is the region's entry 0, exposed there, on its disk or not: the strong snapshots of commits up
+	// to it are closed there, so Floor may be above them. A crash takes no commit back.
 	Zero clock.Timestamp
 }
 
@@ -65,13 +66,17 @@ func (m *Machine) forgetSynced() {
 }
 
 // tellFloor computes what every own group has seen that is not on disk or not written yet. While the
-// own lane may lack records that others hold nothing can be said about those.
+// own lane may lack records that others hold nothing can be said about those, and nothing about strong
+// transactions while some of an earlier process may be certified.
 func (m *Machine) tellFloor() clock.Vector {
-	if m.recovering {
+	if m.recovering || m.undecided() {
 		return nil
 	}
-	v := m.Durable()
+	v := m.Durable().Meet(m.heldForStrong())
 	if w := m.open.writing; w != nil {
+		v = v.Meet(w.at)
+	}
+	if w := m.strong.cuts.writing; w != nil {
 		v = v.Meet(w.at)
 	}
 	for i := range m.unsynced {
@@ -88,7 +93,7 @@ func (m *Machine) tellFloor() clock.Vector {
 func (m *Machine) Report() Report {
 	m.number++
 	d := m.Durable()
-	return Report{Region: m.self, Number: m.number, Incarnation: m.incarnation, Durable: d, Floor: m.tellFloor(), Safe: d.At(m.self), Zero: d.At(0)}
+	return Report{Region: m.self, Number: m.number, Incarnation: m.incarnation, Durable: d, Floor: m.tellFloor(), Safe: d.At(m.self), Zero: m.Exposed().At(0)}
 }
 
 // Receive takes a report, from its author or relayed. It tells whether it is news: of a member, newer
@@ -103,6 +108,7 @@ func (m *Machine) Receive(r Report) bool {
 	if p == nil || !m.current(p, &r) {
 		return false
 	}
+	m.recount()
 	p.latest = &r
 	p.queue(&r)
 	m.Advance()

@@ -22,10 +22,13 @@ type world struct {
 	claims  []claim
 	number  uint64
 	count   counts
+
+	lane      []*group // the certifier's, in order
+	proposals []*group // under way to it
 }
 
 // counts say what a run exercised.
-type counts struct{ groups, settled, crashes, joins, mixed int }
+type counts struct{ groups, settled, crashes, joins, mixed, strong, refused, aborted int }
 
 func (c *counts) add(d counts) {
 	c.groups += d.groups
@@ -33,6 +36,9 @@ func (c *counts) add(d counts) {
 	c.crashes += d.crashes
 	c.joins += d.joins
 	c.mixed += d.mixed
+	c.strong += d.strong
+	c.refused += d.refused
+	c.aborted += d.aborted
 }
 
 // set is a set of groups.
@@ -62,7 +68,10 @@ type group struct {
 	kv.Header
 	saw  []set
 	at   []clock.Vector
-	lost bool // a crash took it back before anybody was told
+	lost bool // a crash took it back before anybody was told; or, of a proposal, it was aborted
+
+	by      *node // of a strong one, who proposed it,
+	process int   // in which of its lives
 }
 
 func (g *group) String() string { return fmt.Sprintf("%d:%d", g.Lane.Region, g.Time) }
@@ -98,6 +107,12 @@ type node struct {
 	rewrites []rewritten
 	settled  clock.Vector
 	raw      clock.Vector
+
+	process  int                 // its lives
+	serving  []clock.Region      // as it has been told
+	majority set                 // what a majority of these had on disk at some time
+	proposed map[*group]snapshot // by this process, and not exposed here
+	strong   clock.Vector        // the last strong cut
 }
 
 // rewritten notes a rewrite of leaves at a horizon. The store writes in order, so it survives a crash
@@ -115,6 +130,7 @@ func newWorld(t *rapid.T, regions int, seed uint64) *world {
 	for _, n := range w.nodes {
 		for _, o := range w.nodes {
 			n.known[o.id] = true
+			n.serving = append(n.serving, o.id.Region)
 		}
 		w.start(n)
 	}
@@ -123,13 +139,16 @@ func newWorld(t *rapid.T, regions int, seed uint64) *world {
 
 func newNode(r int) *node {
 	return &node{id: clock.Lane{Region: clock.Region(r)}, known: map[clock.Lane]bool{}, seen: set{}, horizon: set{},
-		writing: map[*group][]snapshot{}}
+		writing: map[*group][]snapshot{}, majority: set{}}
 }
 
 // start builds the machine from what is on the node's disk.
 func (w *world) start(n *node) {
 	w.number++
-	s := Start{Self: n.id, Number: w.number << 20}
+	s := Start{Self: n.id, Number: w.number << 20, Undecided: n.process > 0}
+	n.process++
+	n.proposed, n.strong = map[*group]snapshot{}, nil
+	n.known[clock.Lane{}] = true
 	for l := range n.known {
 		p := Position{Lane: l}
 		for _, g := range n.log {
@@ -144,6 +163,7 @@ func (w *world) start(n *node) {
 		w.t.Fatal(err)
 	}
 	n.m, n.settled, n.raw = m, nil, nil
+	m.Serving(n.serving)
 }
 
 // below is the set of groups at or below a vector.
@@ -199,7 +219,7 @@ func (w *world) openSnapshot(n *node, writes, applied bool) {
 // writers takes up to three open snapshots that may write out of the open ones.
 func (n *node) writers(most int) (out []snapshot) {
 	n.open = slices.DeleteFunc(n.open, func(s snapshot) bool {
-		take := s.Writes() && len(out) < most
+		take := s.Writes() && !s.Snapshot.strong && len(out) < most
 		if take {
 			out = append(out, s)
 		}
@@ -248,6 +268,7 @@ func (w *world) apply(n *node) {
 		}
 		n.m.RemoteApplied(g.Header)
 		n.seen[g] = true
+		w.closeProposal(n, g)
 		return
 	}
 	meet := g.at[0]
@@ -287,10 +308,7 @@ func (w *world) deliver(from, to *node, l clock.Lane, pick func(n int) int) {
 	if len(records) == 0 || l == to.id {
 		return
 	}
-	taken := to.seen.clone()
-	for _, g := range to.queue {
-		taken[g] = g.Lane != to.id || taken[g]
-	}
+	taken := to.taken()
 	next := slices.IndexFunc(records, func(g *group) bool { return !taken[g] })
 	if next < 0 {
 		next = 0
@@ -353,8 +371,9 @@ func (w *world) report(n *node) {
 	if got := w.below(r.Durable); !got.equal(synced) {
 		w.t.Fatalf("%s reports %v as on disk, want %v", n.id, got, synced)
 	}
+	here := n.seen.clone()
 	w.claimed(claim{fmt.Sprintf("floor of %s", n.id), w.below(r.Floor),
-		func(g *group) bool { return g.Lane != n.id || synced[g] }})
+		func(g *group) bool { return g.by != n && g.Lane != n.id || synced[g] || g.by == n && here[g] }})
 }
 
 // cuts asks for the cuts, and holds all to them.
@@ -440,6 +459,7 @@ func (w *world) check(n *node) {
 		}
 	}
 	w.checkHorizon(n)
+	w.checkUniform(n)
 }
 
 func (w *world) checkHorizon(n *node) {
