@@ -1,0 +1,196 @@
+package strong
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/storage"
+)
+
+// Limits of this package; docs/reference/limits.md lists them.
+const (
+	// TickInterval is raft's unit of time.
+	TickInterval = 100 * time.Millisecond
+	// ElectionTicks is after how many ticks without its leader a voter asks for an election; at random up
+	// to twice as many. With a round of votes before and one for the election, a group that lost its
+	// leader has another within 2 to 3 s, mostly.
+	ElectionTicks = 10
+	// HeartbeatTicks is how many ticks lie between two heartbeats of a leader; several may be lost.
+	HeartbeatTicks = 2
+	// LeaderWait is how long calls wait for a leader to be known before they are refused.
+	LeaderWait = 5 * time.Second
+
+	// MaxProposal bounds the bytes of a proposal; it holds the largest transaction.
+	MaxProposal = 24 << 20
+	// MaxProposals is how many proposals may be undecided at a time; MaxProposalBytes is their size. One
+	// more gets `overloaded`.
+	MaxProposals     = 1 << 14
+	MaxProposalBytes = 128 << 20
+	// MaxEntryBytes is the size from which an entry takes no further proposal.
+	MaxEntryBytes = 256 << 10
+	// MaxReaders is how many callers may wait for a read index, or for an entry to be applied.
+	MaxReaders = 1 << 16
+	// ReadGap is the least time between two requests for a read index while one is under way. Readers
+	// that come in between share the next one.
+	ReadGap = time.Millisecond
+
+	// MaxMessageBytes is the size from which a message takes no further entry.
+	MaxMessageBytes = 1 << 20
+	// MaxInflightBytes is how much may be on its way to a member unanswered: bandwidth times delay, 55
+	// MB/s at a round trip of 150 ms. MaxInflightMessages is in how many messages; 256 of one packed entry
+	// each bound the rate of entries at 150 ms to 1,700 a second.
+	MaxInflightBytes    = 8 << 20
+	MaxInflightMessages = 256
+	// MaxUncommittedBytes is how much a leader's log may hold that is not committed; proposals wait.
+	MaxUncommittedBytes = 32 << 20
+	// MaxApplyBytes is how much is handed to the Machine between two looks at the inbox.
+	MaxApplyBytes = 4 << 20
+	// MaxInboxBytes is how much of messages from other members may wait; beyond it they are dropped.
+	MaxInboxBytes = 64 << 20
+	// MaxCacheBytes is how much of the log's end is kept in memory.
+	MaxCacheBytes = 16 << 20
+
+	// MaxSnapshot bounds a Machine's snapshot: it travels in one message.
+	MaxSnapshot = 48 << 20
+	// DefaultSnapshotBytes and DefaultSnapshotEntries are after how much log a snapshot is written.
+	DefaultSnapshotBytes   = 16 << 20
+	DefaultSnapshotEntries = 20_000
+	// MaxKeptEntries is how many entries are kept for members that are active but behind.
+	MaxKeptEntries = 200_000
+
+	// reproposeTicks is after how many ticks an undecided proposal is proposed again, rereadTicks a request
+	// for a read index; both are above two round trips of the widest area.
+	reproposeTicks = 20
+	rereadTicks    = 10
+	// busyAppends is how many appends of the own store may be under way while another entry is proposed.
+	busyAppends = 2
+	// snapshotTicks is how long a snapshot may take to arrive, and snapshotTicksPerMiB for each MiB more,
+	// before it is sent again.
+	snapshotTicks       = 100
+	snapshotTicksPerMiB = 10
+	// changeTicks is how long a proposed change of members may take before it is proposed again.
+	changeTicks = 20
+)
+
+// Time is where the group takes its ticks from.
+type Time interface {
+	// NewTimer returns a channel that receives once d has passed, and a function that releases the
+	// timer early.
+	NewTimer(d time.Duration) (<-chan time.Time, func())
+}
+
+// Machine is what the group decides: a deterministic state machine. Its methods are called on the
+// group's goroutine, or within New, one at a time, and must not block.
+type Machine interface {
+	// Apply takes the proposals of the entry at index, which is one above the last. An entry of raft's own
+	// has none. The bytes must not be changed; they may be kept.
+	Apply(index uint64, proposals [][]byte) Applied
+	// Snapshot encodes the state, as of the last entry applied: at most MaxSnapshot bytes. The bytes are
+	// the callee's.
+	Snapshot() []byte
+	// Restore takes the state of a snapshot as of the entry at index, in place of what there was.
+	Restore(index uint64, snapshot []byte) error
+	// Floor is the last entry that the Machine needs neither the proposals nor the verdict of, should
+	// this process end: entries up to it may be truncated once a snapshot holds their effect.
+	Floor() uint64
+}
+
+// Applied is what became of an entry.
+type Applied struct {
+	// Verdict is kept in the store until the entry is truncated, from the next snapshot on: with the entry
+	// it says again what was decided, when the state no longer does. Nil: there is nothing to keep.
+	Verdict []byte
+	// Decided are the numbers of the proposals of this process that are now decided.
+	Decided []uint64
+}
+
+// Config says what a Group runs on. ID, Store, Machine, Send and Time are required.
+type Config struct {
+	// ID is the voter's, which no other store ever had or will have: a voter must not forget its votes.
+	ID uint64
+	// Found has this voter found a group of which it is the only member, where the store has never been in
+	// one. Without it an empty store waits until a leader finds it.
+	Found bool
+	// Store holds the log. The group uses its raft and certification spaces alone.
+	Store *storage.Store
+	// Machine is what the group decides.
+	Machine Machine
+	// Send hands messages for a member over, in order. It must not block; what can't be sent may be
+	// dropped. The bytes are the callee's. It is called on the group's goroutine.
+	Send func(to uint64, messages [][]byte)
+	// Time ticks.
+	Time Time
+	// Random draws numbers that no process had before. Default: crypto/rand.
+	Random func() uint64
+	// Wanted says which changes of members are to be made, all in one step; nil: none. A leader asks it at
+	// every tick while no change is under way, on the group's goroutine. Default: none ever.
+	Wanted func(View) []Change
+	// Logf takes one line of text for the operator. Default: dropped.
+	Logf func(format string, args ...any)
+	// Fatal is told, once, why the group has ended by itself. It is called on the group's goroutine and
+	// must not call Stop. Default: nothing is called.
+	Fatal func(error)
+	// SnapshotBytes and SnapshotEntries are after how much log a snapshot is written. A start replays up
+	// to twice that; a snapshot costs what the Machine's state is in size. Default: the constants.
+	SnapshotBytes, SnapshotEntries int
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.ID == raft.None || c.ID == raft.LocalAppendThread || c.ID == raft.LocalApplyThread {
+		return c, kv.Errorf(kv.KindInvalid, "strong: %x can't be a voter's id", c.ID)
+	}
+	if c.Store == nil || c.Machine == nil || c.Send == nil || c.Time == nil {
+		return c, kv.Errorf(kv.KindInvalid, "strong: a group needs a store, a machine, a way to send and a time")
+	}
+	if c.Random == nil {
+		c.Random = random
+	}
+	if c.Wanted == nil {
+		c.Wanted = func(View) []Change { return nil }
+	}
+	if c.Logf == nil {
+		c.Logf = func(string, ...any) {}
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(error) {}
+	}
+	if c.SnapshotBytes == 0 {
+		c.SnapshotBytes = DefaultSnapshotBytes
+	}
+	if c.SnapshotEntries == 0 {
+		c.SnapshotEntries = DefaultSnapshotEntries
+	}
+	return c, nil
+}
+
+func random() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// raftConfig is raft's part.
+func (g *Group) raftConfig(applied uint64) *raft.Config {
+	return &raft.Config{
+		ID:                        g.c.ID,
+		ElectionTick:              ElectionTicks,
+		HeartbeatTick:             HeartbeatTicks,
+		Storage:                   &g.log,
+		Applied:                   applied,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             MaxMessageBytes,
+		MaxCommittedSizePerReady:  MaxApplyBytes,
+		MaxUncommittedEntriesSize: MaxUncommittedBytes,
+		MaxInflightMsgs:           MaxInflightMessages,
+		MaxInflightBytes:          MaxInflightBytes,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		ReadOnlyOption:            raft.ReadOnlySafe,
+		StepDownOnRemoval:         true,
+		Logger:                    logger{g.c.Logf},
+	}
+}

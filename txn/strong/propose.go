@@ -1,0 +1,219 @@
+package strong
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/theriac-db/theriac/kv"
+)
+
+// proposal is one that is not decided yet. Its fields are under proposals.mu.
+type proposal struct {
+	number uint64
+	data   []byte
+	done   chan error // of 1
+	queued bool       // in the queue
+	tries  int        // how often it was handed to raft
+	gone   bool       // decided, or its caller gave up
+	at     uint64     // the tick when it was handed to raft last
+}
+
+// proposals are those of this process that are not decided yet.
+type proposals struct {
+	mu    sync.Mutex
+	table map[uint64]*proposal
+	queue []*proposal // to be handed to raft, those that are gone among them
+	bytes int         // of the table
+	err   *kv.Error   // why new ones are refused; nil: they are not
+}
+
+// Propose has the group decide a proposal, and returns nil once this member's Machine was given the entry
+// that decided it. number names it among those of this process; the bytes are the callee's.
+//
+// Errors: kv.ErrUnavailable, not applied: no leader was known for as long as ctx or LeaderWait lasted;
+// kv.ErrOverloaded and kv.ErrTooLarge, not applied; kv.ErrDeadline, outcome unknown: ctx ended after it was
+// handed to raft; kv.ErrUnavailable, outcome unknown: the group has ended since. One whose outcome is unknown
+// may still be decided at any time.
+func (g *Group) Propose(ctx context.Context, number uint64, data []byte) error {
+	p := &proposal{number: number, data: data, done: make(chan error, 1)}
+	if err := g.proposals.add(p); err != nil {
+		return err
+	}
+	poke(g.inbox.wake)
+	select {
+	case err := <-p.done:
+		return err
+	case <-ctx.Done():
+		return g.proposals.giveUp(p, ctx)
+	}
+}
+
+// add queues a proposal.
+func (q *proposals) add(p *proposal) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.err != nil:
+		return q.err
+	case len(p.data) > MaxProposal:
+		return kv.Errorf(kv.KindTooLarge, "strong: a proposal of %d bytes; up to %d are allowed", len(p.data), MaxProposal)
+	case len(q.table) >= MaxProposals || q.bytes+len(p.data) > MaxProposalBytes:
+		return kv.Errorf(kv.KindOverloaded, "strong: %d proposals of %d bytes are undecided: try again later", len(q.table), q.bytes)
+	case q.table[p.number] != nil:
+		return kv.Errorf(kv.KindInvalid, "strong: a second proposal of number %d", p.number)
+	}
+	q.table[p.number] = p
+	q.bytes += len(p.data)
+	q.enqueue(p)
+	return nil
+}
+
+func (q *proposals) enqueue(p *proposal) {
+	if !p.queued {
+		p.queued = true
+		q.queue = append(q.queue, p)
+	}
+}
+
+// remove ends a proposal.
+func (q *proposals) remove(p *proposal, err error) {
+	p.gone = true
+	q.bytes -= len(p.data)
+	delete(q.table, p.number)
+	p.done <- err
+}
+
+// giveUp is what a caller is told whose context has ended.
+func (q *proposals) giveUp(p *proposal, ctx context.Context) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p.gone {
+		return <-p.done
+	}
+	q.remove(p, nil)
+	if p.tries == 0 {
+		return kv.Errorf(kv.KindUnavailable, "strong: proposal %d was not made: %w; %w", p.number, errNoLeader, ctx.Err())
+	}
+	return kv.Errorf(kv.KindDeadline, "strong: proposal %d was not seen decided: %w", p.number, ctx.Err()).WithOutcome(kv.OutcomeUnknown)
+}
+
+// decided ends proposals that the Machine has decided.
+func (q *proposals) decided(numbers []uint64) {
+	if len(numbers) == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, n := range numbers {
+		if p := q.table[n]; p != nil {
+			q.remove(p, nil)
+		}
+	}
+}
+
+// refuse ends the proposals that were never handed to raft.
+func (q *proposals) refuse(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range q.table {
+		if p.tries == 0 {
+			q.remove(p, err)
+		}
+	}
+}
+
+// end ends all proposals, and refuses others.
+func (q *proposals) end(err *kv.Error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.err, q.queue = err, nil
+	for _, p := range q.table {
+		if p.tries > 0 {
+			q.remove(p, err.WithOutcome(kv.OutcomeUnknown))
+		} else {
+			q.remove(p, err)
+		}
+	}
+}
+
+// take packs what is queued into one entry, and notes it as handed to raft.
+func (q *proposals) take(tick uint64) (entry []byte, taken []*proposal) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.queue) > 0 && len(entry) < MaxEntryBytes {
+		p := q.queue[0]
+		q.queue[0] = nil
+		q.queue = q.queue[1:]
+		p.queued = false
+		if p.gone {
+			continue
+		}
+		entry, taken = appendProposal(entry, p.data), append(taken, p)
+		p.at = tick
+		p.tries++
+	}
+	return entry, taken
+}
+
+// dropped takes back what raft did not take.
+func (q *proposals) dropped(taken []*proposal) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range taken {
+		p.tries--
+		p.queued = true
+	}
+	q.queue = append(taken, q.queue...)
+}
+
+// again queues the proposals once more that were handed to raft and that due tells, in the order of their
+// numbers.
+func (q *proposals) again(due func(*proposal) bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var list []*proposal
+	for _, p := range q.table {
+		if p.tries > 0 && !p.queued && due(p) {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(a, b *proposal) int { return cmp.Compare(a.number, b.number) })
+	for _, p := range list {
+		q.enqueue(p)
+	}
+}
+
+// proposeAgain has proposals handed to raft once more, if there is a leader to take them.
+func (g *Group) proposeAgain(due func(*proposal) bool) {
+	if g.role.lead != raft.None {
+		g.proposals.again(due)
+	}
+}
+
+// propose hands raft one entry of what is queued, unless the disk is busy: then more comes together.
+// It tells whether it did.
+func (g *Group) propose() bool {
+	if g.role.lead == raft.None || g.syncing >= busyAppends {
+		return false
+	}
+	entry, taken := g.proposals.take(g.ticks)
+	if len(taken) == 0 {
+		return false
+	}
+	if err := g.node.Propose(entry); err != nil { // too much is not committed, or leadership is handed over
+		g.proposals.dropped(taken)
+		return false
+	}
+	return true
+}
+
+// refuseWaiting tells callers that there is no leader, and is none for a while.
+func (g *Group) refuseWaiting() {
+	err := kv.Errorf(kv.KindUnavailable, "strong: voter %x: %w: no majority of the voters is connected", g.c.ID, errNoLeader)
+	g.proposals.refuse(err)
+	g.reads.refuse(err)
+}
