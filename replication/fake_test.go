@@ -336,6 +336,8 @@ type node struct {
 	ahead  bool
 	skewed map[string]time.Duration
 
+	undecided bool // an earlier process may have strong transactions under way
+
 	written func() // what is written behind the start, before anybody is met
 	hybrid  *clock.Hybrid
 	last    clock.Timestamp
@@ -408,7 +410,7 @@ func (c *cluster) tryStart(parent context.Context, name string, store *fakeStore
 
 func (n *node) run(ctx context.Context, config replication.Config) error {
 	self := clock.Lane{Region: n.id.Region}
-	start := causal.Start{Self: self, Recovering: n.id.Recovering || n.store.short != "", Number: uint64(n.Wall()), Incarnation: n.store.incarnation}
+	start := causal.Start{Self: self, Recovering: n.id.Recovering || n.store.short != "", Number: uint64(n.Wall()), Incarnation: n.store.incarnation, Undecided: n.undecided}
 	applied := maps.Clone(n.store.applied)
 	if _, ok := applied[self]; !ok {
 		applied[self] = 0
