@@ -109,6 +109,8 @@ func (n *run) start(ctx context.Context, first clock.Region) error {
 			Incarnation: n.incarnation, Publish: n.publish,
 		},
 		Snapshots: exposure{n.exposure},
+		Regions:   others{n},
+		Node:      n.config.Addresses.Client,
 		Cluster:   n.identity.Cluster,
 		Region:    n.identity.Name,
 	}))
@@ -231,7 +233,7 @@ func (n *run) Status(context.Context) (kv.Status, error) {
 	for _, lane := range n.exposure.Members() {
 		s.LogBytes += n.store.LogStats(lane, n.config.LogBytes).Bytes
 	}
-	s.Regions = n.regions()
+	s.Regions, s.Levels = n.regions(), n.levels()
 	return s, nil
 }
 
@@ -245,10 +247,13 @@ func (n *run) state() string {
 
 func (n *run) regions() []kv.RegionStatus {
 	raw, now := n.exposure.Raw(), n.config.Time.Wall()
+	stale := n.staleness()
 	var out []kv.RegionStatus
 	for _, p := range n.replicator.Status() {
 		t := raw.At(p.Region)
 		s := kv.RegionStatus{Region: p.Region, Name: p.Name, Connected: p.Connected, Exposed: t, Lag: n.behind(p.Region, now, t)}
+		age := stale[p.Region]
+		s.Staleness, s.StalenessP99, s.StalenessKnown = age.Age, age.P99, age.Known
 		if p.Addresses.Client != "" {
 			s.Addresses = []string{p.Addresses.Client}
 		}
@@ -258,6 +263,15 @@ func (n *run) regions() []kv.RegionStatus {
 			s.Reported = n.exposure.Durable()
 		}
 		out = append(out, s)
+	}
+	return out
+}
+
+// staleness is how old what is exposed of each serving region may be.
+func (n *run) staleness() map[clock.Region]replication.Staleness {
+	out := map[clock.Region]replication.Staleness{}
+	for _, s := range n.replicator.Staleness() {
+		out[s.Region] = s
 	}
 	return out
 }

@@ -37,6 +37,8 @@ type RegionStats struct {
 	replication.PeerStatus
 	Exposed clock.Timestamp
 	Lag     time.Duration // of what is exposed behind the wall clock; 0 for the own region
+	// Staleness is how old what is exposed may be; not known of a region that does not serve.
+	Staleness replication.Staleness
 
 	Sent, Received Traffic // on the stream to the region, whoever wrote the records
 	HeldLog        int64   // bytes of log that wait for the region; see held
@@ -49,10 +51,10 @@ func (n *run) Stats() Stats {
 		Cluster: n.identity.Cluster, Region: n.identity.Name, Ready: len(n.NotReady()) == 0, Warnings: len(n.Warnings()), Behind: n.refusesFor(fellBehind),
 		Txn: n.Coordinator.Stats(), Store: n.store.Stats(), OpenTxns: n.OpenTxns(), OldestTxn: n.OldestTxn(),
 	}
-	raw, now := n.exposure.Raw(), n.config.Time.Wall()
+	raw, now, stale := n.exposure.Raw(), n.config.Time.Wall(), n.staleness()
 	for _, p := range n.replicator.Status() {
 		t := raw.At(p.Region)
-		r := RegionStats{PeerStatus: p, Exposed: t, Lag: n.behind(p.Region, now, t), HeldLog: n.held(p.Region)}
+		r := RegionStats{PeerStatus: p, Exposed: t, Lag: n.behind(p.Region, now, t), Staleness: stale[p.Region], HeldLog: n.held(p.Region)}
 		n.peers.mu.Lock()
 		r.Sent, r.Received, r.LeftBehind = n.peers.sent[p.Region], n.peers.received[p.Region], n.peers.left[p.Region]
 		n.peers.mu.Unlock()

@@ -102,36 +102,36 @@ func (r *Replicator) stale(d time.Duration) []causal.Reading {
 // WaitFresh returns once what is exposed includes everything that was on disk in any serving region d
 // ago, as of the moment when it returns. If that does not hold at once, fail has it fail at once;
 // otherwise it waits until ctx ends, and asks the regions that are too old, so that it need not wait
-// for their heartbeats. Either way it then fails with kv.ErrStale, naming the region. The raft group, if
+// for their heartbeats; waited tells that. Either way it then fails with kv.ErrStale, naming the region. The raft group, if
 // there is one, is asked for its position in either case. It also fails as Exposure.Wait does.
-func (r *Replicator) WaitFresh(ctx context.Context, d time.Duration, fail bool) error {
+func (r *Replicator) WaitFresh(ctx context.Context, d time.Duration, fail bool) (waited bool, err error) {
 	old := r.stale(d)
 	if len(old) == 0 {
-		return nil
+		return false, nil
 	}
 	if fail && (len(old) > 1 || old[0].Region != strongLane.Region) {
-		return r.errStale(d, old, nil)
+		return true, r.errStale(d, old, nil)
 	}
 	if fail {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, ReadIndexTimeout)
 		defer cancel()
 	}
-	err := r.c.Exposure.awaitFresh(ctx, func() (bool, error) {
+	err = r.c.Exposure.awaitFresh(ctx, func() (bool, error) {
 		old = r.stale(d)
 		r.refresh(old)
 		return len(old) == 0, nil
 	})
 	if err == nil || ctx.Err() == nil {
-		return err
+		return true, err
 	}
 	if endedBy(err) == kv.KindDeadline {
-		return kv.Errorf(kv.KindDeadline, "the caller gave up while it waited for what is shown to be at most %v old: %w", d, err)
+		return true, kv.Errorf(kv.KindDeadline, "the caller gave up while it waited for what is shown to be at most %v old: %w", d, err)
 	}
 	if old = r.stale(d); len(old) == 0 {
-		return nil
+		return true, nil
 	}
-	return r.errStale(d, old, err)
+	return true, r.errStale(d, old, err)
 }
 
 // refresh asks those for news of which what is exposed is too old.

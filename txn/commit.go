@@ -138,6 +138,7 @@ type commit struct {
 	open       Snapshot     // of snapshot; closed once, after LocalApplied or when nothing is written; may be nil
 	attempt    kv.Attempt
 	durability kv.Durability
+	times      *times // nil: nobody wants to know
 
 	answer  chan result   // buffered; gets one result; from Committer.answers
 	decided chan struct{} // closed when durable or failed; nil without an operation id
@@ -169,6 +170,9 @@ func (c *Committer) Refused() *kv.Error { return c.refused.Load() }
 // commit hands a transaction to the group committer and waits for its answer.
 func (c *Committer) commit(ctx context.Context, w *commit) result {
 	w.answer = c.answers.Get().(chan result)
+	if w.times != nil {
+		w.times.queued = c.mono()
+	}
 	if r, queued := c.queueUp(ctx, w); !queued {
 		w.let()
 		return r

@@ -27,6 +27,8 @@ type Coordinator struct {
 	snapshots Snapshots
 	cluster   kv.ClusterID
 	region    string
+	node      string
+	regions   Regions // nil: there are no others
 	open      *openTxns
 	strong    Strong         // nil: there is no level strong
 	leaving   sync.WaitGroup // goroutines that close snapshots of strong transactions whose callers are gone
@@ -37,8 +39,10 @@ type Config struct {
 	CommitterConfig
 	Snapshots Snapshots
 	Cluster   kv.ClusterID
-	Region    string    // name of the own region
-	Strong    Strong // nil: there is no level strong
+	Region    string  // name of the own region
+	Node      string  // address at which clients are served, for receipts; may be empty
+	Regions   Regions // nil: no level above causal, and no durability beyond this region
+	Strong    Strong  // nil: there is no level strong
 }
 
 // New prepares a coordinator. Start makes it ready.
@@ -49,6 +53,8 @@ func New(c Config) *Coordinator {
 		snapshots: c.Snapshots,
 		cluster:   c.Cluster,
 		region:    c.Region,
+		node:      c.Node,
+		regions:   c.Regions,
 		strong:    c.Strong,
 		// Ids of an earlier process are not mistaken for this one's.
 		open: newOpenTxns(c.Mono, kv.TxnID(c.Incarnation<<24)),
@@ -78,53 +84,55 @@ func (c *Coordinator) OpenTxns() int { return c.open.count() }
 // OldestTxn is how long ago the oldest open interactive transaction began; 0: none is open.
 func (c *Coordinator) OldestTxn() time.Duration { return c.open.oldest() }
 
-// served refuses what makes no sense, and what this node can't serve.
-func served(o *kv.Options) error {
-	if err := o.Check(); err != nil {
-		return err
-	}
-	if o.Level > kv.LevelCausal || o.Durability > kv.DurabilityLocal {
-		return kv.Errorf(kv.KindLevelRefused, "level %s with durability %s: this node serves the levels eventual and causal, "+
-			"and the durabilities applied and local", o.Consistency(), o.Reach())
-	}
-	return nil
-}
-
-// session checks options and waits until what the token names is here. own tells that the snapshot
-// must be taken at what is applied rather than exposed.
-func (c *Coordinator) session(ctx context.Context, o *kv.Options) (own bool, err error) {
-	if err := served(o); err != nil {
+// session checks options and waits until what the token names and what the level asks for is here. own
+// tells that the snapshot must be taken at what is applied rather than exposed.
+func (c *Coordinator) session(ctx context.Context, o *kv.Options, m *meter) (own bool, err error) {
+	if err := c.served(o); err != nil {
 		return false, err
 	}
-	if o.Level == kv.LevelDefault {
-		o.Level = kv.LevelCausal
+	began := m.now()
+	own, waited, err := c.awaitAll(ctx, o)
+	m.lap(began, tokenPhase)
+	c.stats.served(o.Level, waited, err)
+	if err == nil {
+		c.staleAt(m)
 	}
-	own = o.Durability == kv.DurabilityApplied
-	token := o.Token
-	if len(token.Seen) == 0 {
-		return own, nil
-	}
-	if token.Cluster != c.cluster {
-		return false, kv.Errorf(kv.KindInvalid, "session token of cluster %s: this is cluster %s", token.Cluster, c.cluster)
-	}
-	if err := c.notVoid(token.Seen); err != nil || o.Level == kv.LevelEventual {
-		return own, err
-	}
-	own = own || token.Seen.At(c.lane.Region) > c.snapshots.Exposed().At(c.lane.Region)
-	if err := c.await(ctx, o, own); err != nil {
-		return own, err
-	}
-	// What was waited for may turn out to be void: the lane then went on without it.
-	return own, c.notVoid(token.Seen)
+	return own, err
 }
 
-// await waits for what the token names, no longer than the options say.
-func (c *Coordinator) await(ctx context.Context, o *kv.Options, own bool) error {
-	if o.Wait > 0 && !c.snapshots.Exposed().Includes(o.Token.Seen) {
+// awaitAll waits for the token first: what a level asks for holds at the moment when it returns.
+func (c *Coordinator) awaitAll(ctx context.Context, o *kv.Options) (own, waited bool, err error) {
+	own = o.Durability == kv.DurabilityApplied
+	seen := o.Token.Seen
+	if len(seen) > 0 && o.Token.Cluster != c.cluster {
+		return false, false, kv.Errorf(kv.KindInvalid, "session token of cluster %s: this is cluster %s", o.Token.Cluster, c.cluster)
+	}
+	if err := c.notVoid(seen); err != nil || o.Level == kv.LevelEventual {
+		return own, false, err
+	}
+	exposed := c.snapshots.Exposed()
+	waits := !exposed.Includes(seen)
+	if o.Wait > 0 && (waits || o.Level > kv.LevelCausal) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.Wait)
 		defer cancel()
 	}
+	if waits {
+		own = own || seen.At(c.lane.Region) > exposed.At(c.lane.Region)
+		if err := c.await(ctx, o, own); err != nil {
+			return own, true, err
+		}
+		// What was waited for may turn out to be void: the lane then went on without it.
+		if err := c.notVoid(seen); err != nil {
+			return own, true, err
+		}
+	}
+	waited, err = c.awaitLevel(ctx, o)
+	return own, waited || waits, err
+}
+
+// await waits for what the token names.
+func (c *Coordinator) await(ctx context.Context, o *kv.Options, own bool) error {
 	if mutant.Built && !c.snapshots.Exposed().Includes(o.Token.Seen) && mutant.On(mutant.TokenNotWaitedFor) {
 		return nil
 	}
@@ -147,22 +155,33 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 	if req.Options.Level == kv.LevelStrong {
 		return c.doStrong(ctx, &req)
 	}
-	resp, w, err := c.answer(ctx, &req)
+	m := c.meter(&req.Options)
+	var until time.Duration
+	if req.Options.Durability >= kv.DurabilityRegions {
+		until = c.until(&req.Options)
+	}
+	resp, w, err := c.answer(ctx, &req, m)
 	if err != nil {
 		return kv.Response{}, undecided(req.Options.Attempt, err)
 	}
 	if w != nil {
 		err = c.write(ctx, w, &resp.Receipt)
 	}
+	if w != nil && err == nil {
+		err = c.spreadMeasured(ctx, &req.Options, until, m, &resp.Receipt)
+	}
+	if err == nil {
+		c.complete(m, &resp.Receipt)
+	}
 	return resp, err
 }
 
 // answer answers a request's queries, and makes the commit of its operations, if it has any.
-func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Response, w *commit, err error) {
+func (c *Coordinator) answer(ctx context.Context, req *kv.Request, m *meter) (resp kv.Response, w *commit, err error) {
 	if err := boundQueries(req.Queries); err != nil {
 		return resp, nil, err
 	}
-	own, err := c.session(ctx, &req.Options)
+	own, err := c.session(ctx, &req.Options, m)
 	if err != nil {
 		return resp, nil, err
 	}
@@ -194,7 +213,7 @@ func (c *Coordinator) answer(ctx context.Context, req *kv.Request) (resp kv.Resp
 		return resp, nil, nil
 	}
 	w = newCommit(req.Options.Attempt, req.Options.Durability)
-	w.snapshot, w.applied, w.open = at, own, open
+	w.snapshot, w.applied, w.open, w.times = at, own, open, m.times()
 	if err := c.buffer(w.writes, at, req.Ops); err != nil {
 		w.let()
 		return resp, nil, err
@@ -331,11 +350,15 @@ func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
 
 // Begin implements kv.Service.
 func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
-	s, err := c.begin(ctx, &b)
+	m := c.meter(&b.Options)
+	s, err := c.begin(ctx, &b, m)
 	if err != nil {
 		return 0, kv.Receipt{}, err
 	}
 	t := &openTxn{snapshot: s, options: b.Options, readOnly: b.ReadOnly}
+	if m != nil {
+		t.staleness = m.staleness
+	}
 	if b.Options.Level == kv.LevelStrong && !b.ReadOnly {
 		t.reads = &readSet{}
 	}
@@ -344,14 +367,16 @@ func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Recei
 		s.Close()
 		return 0, kv.Receipt{}, err
 	}
-	return id, c.receipt(&b.Options, s.At()), nil
+	r := c.receipt(&b.Options, s.At())
+	c.complete(m, &r)
+	return id, r, nil
 }
 
 // begin opens the snapshot of an interactive transaction.
-func (c *Coordinator) begin(ctx context.Context, b *kv.Begin) (Snapshot, error) {
+func (c *Coordinator) begin(ctx context.Context, b *kv.Begin, m *meter) (Snapshot, error) {
 	switch {
 	case b.Options.Level != kv.LevelStrong:
-		own, err := c.session(ctx, &b.Options)
+		own, err := c.session(ctx, &b.Options, m)
 		if err != nil {
 			return nil, err
 		}
@@ -406,7 +431,8 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 
 // Commit implements kv.Service.
 func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
-	if err := served(&kv.Options{Durability: o.Durability, Regions: o.Regions}); err != nil { // the level is Begin's
+	m, until := c.meter(&o), c.until(&o)
+	if err := c.served(&kv.Options{Durability: o.Durability, Regions: o.Regions}); err != nil { // the level is Begin's
 		return kv.Receipt{}, undecided(o.Attempt, err)
 	}
 	t, err := c.locked(ctx, id)
@@ -420,16 +446,25 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	if t.options.Level == kv.LevelStrong {
 		return c.endStrong(ctx, t, &o)
 	}
+	if m != nil {
+		m.staleness = aged(t.staleness, c.mono()-t.began)
+	}
 	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
 		t.endLocked()
+		c.complete(m, &r)
 		return r, nil
 	}
 	t.ended = true // the commit closes the snapshot (invariant 3)
 	w := newCommit(o.Attempt, o.Durability)
 	w.set, t.writes = t.writes, writeSet{} // who gives up leaves it to the writer
-	w.snapshot, w.open = at, t.snapshot
+	w.snapshot, w.open, w.times = at, t.snapshot, m.times()
 	defer t.release()
-	err = c.write(ctx, w, &r)
+	if err = c.write(ctx, w, &r); err != nil {
+		return r, err
+	}
+	if err = c.spreadMeasured(ctx, &o, until, m, &r); err == nil {
+		c.complete(m, &r)
+	}
 	return r, err
 }
 

@@ -12,7 +12,7 @@ import (
 
 // Digest implements kv.Service. docs/formats/digest.md draws what is hashed.
 func (c *Coordinator) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
-	own, err := c.session(ctx, &req.Options)
+	own, err := c.session(ctx, &req.Options, nil)
 	if err != nil {
 		return kv.Digest{}, err
 	}

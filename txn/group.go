@@ -73,6 +73,9 @@ func (g *group) take() {
 			break
 		}
 		w.taken = true
+		if w.times != nil {
+			w.times.taken = c.mono()
+		}
 		bytes += w.writes.bytes
 		g.commits = append(g.commits, w)
 	}
@@ -237,6 +240,11 @@ func (g *group) stamp(rec *kv.Record, b *storage.Batch) {
 // risen: a crash would forget that its timestamp was used.
 func (g *group) Applied() {
 	c := g.c
+	for _, w := range g.commits {
+		if w.times != nil {
+			w.times.applied = c.mono()
+		}
+	}
 	c.showing.Lock()
 	defer c.showing.Unlock()
 	if len(c.hidden) > 0 || g.time > c.bound {
@@ -285,6 +293,9 @@ func (g *group) Durable(err error) {
 	g.c.exposure.LocalDurable(g.time)
 	g.noteIDs()
 	for i, w := range g.commits {
+		if w.times != nil && !w.told {
+			w.times.durable = g.c.mono()
+		}
 		w.finish(g.ready[i])
 		w.tell(g.ready[i])
 	}

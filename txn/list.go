@@ -30,7 +30,7 @@ func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage
 		v.mine = t.writes.ifAny()
 		return c.keysPage(ctx, v, &req, after, &t.options)
 	}
-	s, err := c.begin(ctx, &kv.Begin{Options: req.Options, ReadOnly: true})
+	s, err := c.begin(ctx, &kv.Begin{Options: req.Options, ReadOnly: true}, nil)
 	if err != nil {
 		return kv.KeysPage{}, err
 	}

@@ -26,8 +26,10 @@ type openTxn struct {
 	readOnly bool
 	writes   writeSet
 	reads    *readSet // of a strong one that may write
-	ended    bool
-	doomed   atomic.Bool // it ends as soon as no call uses it
+	// staleness is how old the snapshot was when it was opened, if the receipt was wanted in full.
+	staleness []kv.RegionStaleness
+	ended     bool
+	doomed    atomic.Bool // it ends as soon as no call uses it
 
 	table *openTxns
 	began time.Duration // monotonic

@@ -43,7 +43,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 }
 
 func allMetrics() []metric {
-	groups := [][]metric{nodeMetrics(), commitMetrics(), regionMetrics(), queueMetrics(), cacheMetrics()}
+	groups := [][]metric{nodeMetrics(), commitMetrics(), regionMetrics(), stalenessMetrics(), callMetrics(), queueMetrics(), cacheMetrics()}
 	var all []metric
 	for _, g := range groups {
 		all = append(all, g...)
@@ -116,6 +116,49 @@ func regionMetrics() []metric {
 		series("region_left_behind", "1 while the region lacks records that are gone from the log here.", g,
 			func(r *region) float64 { return truth(r.LeftBehind) }),
 	}
+}
+
+func stalenessMetrics() []metric {
+	series := func(name, help string, value func(*RegionSnapshot) float64) metric {
+		return labelled(name, help, "region", prometheus.GaugeValue, func(s *Snapshot, emit func(float64, string)) {
+			for i := range s.Regions {
+				if s.Regions[i].StalenessKnown {
+					emit(value(&s.Regions[i]), s.Regions[i].Name)
+				}
+			}
+		})
+	}
+	return []metric{
+		series("region_staleness_seconds", "How old what is shown of the region may be, by this node's own clock; missing while it is not known.",
+			func(r *RegionSnapshot) float64 { return r.Staleness }),
+		series("region_staleness_p99_seconds", "99th percentile of the staleness over the last minute.",
+			func(r *RegionSnapshot) float64 { return r.StalenessP99 }),
+	}
+}
+
+// callMetrics count by what calls asked for.
+func callMetrics() []metric {
+	var out []metric
+	for _, of := range []struct {
+		name, what string
+		list       func(*Snapshot) []CallsSnapshot
+	}{
+		{"level", "Calls by the level that they asked for", func(s *Snapshot) []CallsSnapshot { return s.Levels }},
+		{"durability", "Writes by the durability that they asked for", func(s *Snapshot) []CallsSnapshot { return s.Durabilities }},
+	} {
+		series := func(name, help string, value func(*CallsSnapshot) uint64) metric {
+			return labelled(of.name+"_"+name+"_total", of.what+help, of.name, prometheus.CounterValue, func(s *Snapshot, emit func(float64, string)) {
+				for i, list := 0, of.list(s); i < len(list); i++ {
+					emit(float64(value(&list[i])), list[i].Name)
+				}
+			})
+		}
+		out = append(out,
+			series("served", ": those that had it.", func(c *CallsSnapshot) uint64 { return c.Served }),
+			series("waited", ": those that did not have it at once.", func(c *CallsSnapshot) uint64 { return c.Waited }),
+			series("failed", ": those that never had it.", func(c *CallsSnapshot) uint64 { return c.Failed }))
+	}
+	return out
 }
 
 func queueMetrics() []metric {

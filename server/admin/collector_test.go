@@ -16,15 +16,17 @@ func sampleSnapshot() Snapshot {
 	return Snapshot{
 		Region: "eu", Cluster: "ab", Version: "0.1", Ready: true, Writable: true, Behind: true, Renewing: true,
 		Regions: []RegionSnapshot{
-			{Name: "eu", Connected: true, Lag: 0.25, Exposed: 1.7e9},
+			{Name: "eu", Connected: true, Lag: 0.25, Exposed: 1.7e9, StalenessKnown: true, StalenessP99: 0.5},
 			{Name: "us", Skew: -0.5, RecordsSent: 3, BytesSent: 300, RecordsReceived: 4, BytesReceived: 400, HeldLogBytes: 5000, LeftBehind: true},
 		},
 		LogBytes: 6000, StoreBytes: 7000, PendingRemovals: 1, OpenTransactions: 2, TransactionAge: 3,
 		Commits: 10, Groups: 4, Searches: 5,
-		GroupSize: Histogram{Bounds: []float64{1, 4}, Counts: []uint64{2, 1, 1}, Sum: 10},
-		Sync:      Histogram{Bounds: []float64{0.001}, Counts: []uint64{4, 0}, Sum: 0.002},
-		Queues:    []QueueSnapshot{{Name: "commits", Length: 5, Capacity: 65536}},
-		Caches:    []CacheSnapshot{{Name: "leaves", Bytes: 9, Hits: 8, Misses: 7}},
+		GroupSize:    Histogram{Bounds: []float64{1, 4}, Counts: []uint64{2, 1, 1}, Sum: 10},
+		Sync:         Histogram{Bounds: []float64{0.001}, Counts: []uint64{4, 0}, Sum: 0.002},
+		Levels:       []CallsSnapshot{{Name: "quorum", Served: 3, Waited: 4, Failed: 1}},
+		Durabilities: []CallsSnapshot{{Name: "majority", Served: 6, Waited: 6, Failed: 2}},
+		Queues:       []QueueSnapshot{{Name: "commits", Length: 5, Capacity: 65536}},
+		Caches:       []CacheSnapshot{{Name: "leaves", Bytes: 9, Hits: 8, Misses: 7}},
 	}
 }
 
@@ -50,6 +52,9 @@ func TestSnapshotBecomesMetrics(t *testing.T) {
 		`theriac_region_connected{region="eu"} 1`, `theriac_region_connected{region="us"} 0`,
 		`theriac_region_lag_seconds{region="eu"} 0.25`, `theriac_region_exposed_timestamp_seconds{region="eu"} 1.7e+09`,
 		`theriac_region_skew_seconds{region="us"} -0.5`,
+		`theriac_region_staleness_seconds{region="eu"} 0`, `theriac_region_staleness_p99_seconds{region="eu"} 0.5`,
+		`theriac_level_served_total{level="quorum"} 3`, `theriac_level_waited_total{level="quorum"} 4`, `theriac_level_failed_total{level="quorum"} 1`,
+		`theriac_durability_served_total{durability="majority"} 6`, `theriac_durability_failed_total{durability="majority"} 2`,
 		`theriac_replication_sent_records_total{region="us"} 3`, `theriac_replication_sent_bytes_total{region="us"} 300`,
 		`theriac_replication_received_records_total{region="us"} 4`, `theriac_replication_received_bytes_total{region="us"} 400`,
 		`theriac_log_held_bytes{region="us"} 5000`, `theriac_region_left_behind{region="eu"} 0`, `theriac_region_left_behind{region="us"} 1`,
@@ -59,6 +64,7 @@ func TestSnapshotBecomesMetrics(t *testing.T) {
 	} {
 		require.Contains(t, text, line+"\n")
 	}
+	require.NotContains(t, text, `theriac_region_staleness_seconds{region="us"}`, "it is not known")
 	require.Contains(t, text, "go_goroutines")
 	require.Contains(t, text, "process_open_fds")
 }
@@ -79,6 +85,8 @@ func TestMalformedSnapshotsAreReportedAndTheRestIsServed(t *testing.T) {
 	}{
 		"twice":        {func(s *Snapshot) { s.Regions[1].Name = "eu" }, `region "eu": want a name in UTF-8, once`},
 		"no name":      {func(s *Snapshot) { s.Caches[0].Name = "" }, `cache ""`},
+		"level twice":  {func(s *Snapshot) { s.Levels = append(s.Levels, s.Levels[0]) }, `level "quorum"`},
+		"durability":   {func(s *Snapshot) { s.Durabilities[0].Name = "" }, `durability ""`},
 		"no text":      {func(s *Snapshot) { s.Queues[0].Name = "\xff" }, `queue "\xff"`},
 		"no label":     {func(s *Snapshot) { s.Version = "\xff" }, `label "\xff"`},
 		"too many":     {func(s *Snapshot) { s.Queues = many }, "65 of queue: want at most 64"},
@@ -112,7 +120,7 @@ func TestReferenceListsEveryMetric(t *testing.T) {
 	page, err := os.ReadFile("../../docs/reference/metrics.md")
 	require.NoError(t, err)
 	var documented []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `(theriac_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(theriac_[a-z0-9_]+)`").FindAllStringSubmatch(string(page), -1) {
 		documented = append(documented, row[1])
 	}
 	families, err := NewRegistry(NewCollector(sampleSnapshot)).Gather()

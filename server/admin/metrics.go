@@ -41,6 +41,9 @@ type Snapshot struct {
 	GroupSize Histogram // transactions in a group
 	Sync      Histogram // seconds from a batch's commit until it was durable
 
+	Levels       []CallsSnapshot // calls by level; each name once
+	Durabilities []CallsSnapshot // writes by durability; each name once
+
 	Queues []QueueSnapshot // each name once
 	Caches []CacheSnapshot // each name once
 }
@@ -57,6 +60,16 @@ type RegionSnapshot struct {
 	RecordsReceived, BytesReceived uint64 // from it
 	HeldLogBytes                   int64  // estimate of the log kept because it has not reported the records durable
 	LeftBehind                     bool   // it lacks records that are gone from the log here
+
+	StalenessKnown          bool    // something was heard of it since this node started; false too while it joins
+	Staleness, StalenessP99 float64 // seconds: how old what is shown of it may be, now and at the 99th percentile
+}
+
+// CallsSnapshot counts the calls that asked for one level, or one durability.
+type CallsSnapshot struct {
+	Name           string
+	Served, Failed uint64
+	Waited         uint64 // of both, those that did not have at once what they asked for
 }
 
 // QueueSnapshot is a bounded queue.
@@ -130,6 +143,12 @@ func (s *Snapshot) validateNames() error {
 		}
 	}
 	if err := distinct("region", len(s.Regions), MaxRegionSeries, func(i int) string { return s.Regions[i].Name }); err != nil {
+		return err
+	}
+	if err := distinct("level", len(s.Levels), MaxNamedSeries, func(i int) string { return s.Levels[i].Name }); err != nil {
+		return err
+	}
+	if err := distinct("durability", len(s.Durabilities), MaxNamedSeries, func(i int) string { return s.Durabilities[i].Name }); err != nil {
 		return err
 	}
 	if err := distinct("queue", len(s.Queues), MaxNamedSeries, func(i int) string { return s.Queues[i].Name }); err != nil {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/node"
 	"github.com/theriac-db/theriac/server/admin"
 	"github.com/theriac-db/theriac/storage"
@@ -26,9 +27,20 @@ func snapshot(s node.Stats, writable bool) admin.Snapshot {
 			Exposed: float64(r.Exposed.Wall()) / 1e6, Skew: r.Skew.Seconds(),
 			RecordsSent: r.Sent.Records, BytesSent: r.Sent.Bytes, RecordsReceived: r.Received.Records, BytesReceived: r.Received.Bytes,
 			HeldLogBytes: r.HeldLog, LeftBehind: r.LeftBehind,
+			StalenessKnown: r.Staleness.Known, Staleness: r.Staleness.Age.Seconds(), StalenessP99: r.Staleness.P99.Seconds(),
 		})
 	}
+	for l := kv.LevelEventual; l <= kv.LevelStrong; l++ {
+		out.Levels = append(out.Levels, calls(l.String(), s.Txn.Levels[l]))
+	}
+	for d := kv.DurabilityApplied; d <= kv.DurabilityAll; d++ {
+		out.Durabilities = append(out.Durabilities, calls(d.String(), s.Txn.Durabilities[d]))
+	}
 	return out
+}
+
+func calls(name string, c txn.Calls) admin.CallsSnapshot {
+	return admin.CallsSnapshot{Name: name, Served: c.Served, Waited: c.Waited, Failed: c.Failed}
 }
 
 func syncs(s storage.Stats) admin.Histogram {
