@@ -199,7 +199,7 @@ type decoder struct {
 	entries []clock.Entry
 }
 
-// DecodeBatch reads a log entry. The slices of the result alias it. A shell calls it on what a peer
+// DecodeBatch reads what Builder made. The slices of the result alias it. A shell calls it on what a peer
 // sends, before that goes into the log: Apply takes a malformed entry for the end.
 func DecodeBatch(entry []byte) ([]Proposal, error) {
 	d := decoder{Reader: wire.NewReader(entry)}
@@ -220,6 +220,25 @@ func DecodeBatch(entry []byte) ([]Proposal, error) {
 		return nil, kv.Errorf(kv.KindCorrupt, "malformed log entry of strong transactions (%d bytes)", len(entry))
 	}
 	return batch, nil
+}
+
+// decodeBatches reads the batches of one entry.
+func decodeBatches(batches [][]byte) (proposals []Proposal, err error) {
+	for _, batch := range batches {
+		if len(batch) == 0 {
+			continue
+		}
+		list, err := DecodeBatch(batch)
+		if err != nil {
+			return nil, err
+		}
+		if proposals == nil {
+			proposals = list
+		} else {
+			proposals = append(proposals, list...)
+		}
+	}
+	return proposals, nil
 }
 
 func (d *decoder) proposal(p *Proposal) {

@@ -15,7 +15,7 @@ import (
 // one proposal. Entries are built outside of what is measured.
 func benchmark(b *testing.B, make func(p *certify.Proposal, n uint64, last clock.Timestamp)) {
 	const batch, ahead = 64, 64
-	s := certify.New(&commands{})
+	s := certify.New(&metadata{})
 	begin(b, s, life)
 	position, number := uint64(1), uint64(0)
 	var builder certify.Builder
@@ -117,7 +117,7 @@ func BenchmarkListing(b *testing.B) {
 }
 
 func BenchmarkSnapshot(b *testing.B) {
-	s := certify.New(&commands{})
+	s := certify.New(&metadata{})
 	begin(b, s, life)
 	var builder certify.Builder
 	for n := range uint64(certify.MaxIndexEntries) {
@@ -139,7 +139,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.Run("restore", func(b *testing.B) {
 		b.SetBytes(int64(len(snapshot)))
 		for b.Loop() {
-			_, err := certify.Restore(snapshot, &commands{})
+			_, err := certify.Restore(snapshot, &metadata{})
 			require.NoError(b, err)
 		}
 	})

@@ -4,12 +4,12 @@
 // It owns the layout of a log entry (Builder, DecodeBatch), the index of recent strong commits, the
 // memory of operation ids, the decisions that were given to proposers, and the snapshot of all of these.
 // It is pure: it knows no raft, no disk, no clock and no peer. It does not look into what a transaction
-// writes (Body) nor into the metadata's commands, which it only has decided once, in their place.
+// writes (Body) nor into the metadata's commands: Metadata decides those, once each and in their place.
 //
 // # How the shell uses it
 //
-// A Builder makes entries of the proposals that wait. Entries that come from a peer are decoded once
-// before they go into the log. Apply decides each entry as raft commits it. For every Decision that
+// A Builder makes entries of the proposals that wait. Entries that come from a peer, and the commands in
+// them, are decoded once before they go into the log. Apply decides each entry as raft commits it. For every Decision that
 // IsRecord, the shell makes the record of region 0's lane: Time and Prev of the decision, the
 // proposal's Snapshot as dependencies, its ID and its Body. AppendOutcomes says what was decided in a
 // few bytes; they are written in the batch of the position, so that Replay can make the records again
@@ -24,7 +24,8 @@
 // A transaction reads at a snapshot. It commits if no strong commit above entry 0 of the snapshot wrote
 // where it read, or where one of its writes covers what it finds. Accesses are points and prefixes, so
 // nothing new appears in a range that was listed. Writes that cover nothing (blind adds) are never
-// checked, and never abort; those that read there conflict with them.
+// checked, and never abort; those that read there conflict with them. What accesses a bucket that was
+// dropped before, in the order of the log, does not commit: it would be acknowledged and lost.
 //
 // # Invariants
 //

@@ -153,7 +153,7 @@ func same(t *rapid.T, m *model, want, got certify.Decision) {
 // restarted.
 func TestDecidesAsTheWholeHistorySays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w, m, s := newWorld(t), newModel(), certify.New(&commands{})
+		w, m, s := newWorld(t), newModel(), certify.New(&metadata{})
 		for range rapid.IntRange(1, 40).Draw(t, "entries") {
 			decisions, err := s.Apply(w.position+3, w.entry())
 			require.NoError(t, err)
@@ -171,7 +171,7 @@ func TestDecidesAsTheWholeHistorySays(t *testing.T) {
 // none that was denied, and gives up only below its low marks (invariants 2, 3 and 4).
 func TestWhatIsForgottenOnlyRefuses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w, m, s := newWorld(t), newModel(), certify.New(&commands{})
+		w, m, s := newWorld(t), newModel(), certify.New(&metadata{})
 		s.Limit(rapid.IntRange(1, 6).Draw(t, "places"), 12, rapid.IntRange(1, 4).Draw(t, "ids"), 4, 2)
 		for range rapid.IntRange(1, 40).Draw(t, "entries") {
 			entry := w.entry()
@@ -255,8 +255,8 @@ func TestReplicasAreTheSame(t *testing.T) {
 			s.Limit(5, 10, 4, 6, 3)
 			return s
 		}
-		w, done := newWorld(t), &commands{}
-		a, b := limit(certify.New(&commands{})), limit(certify.New(done))
+		w, done := newWorld(t), &metadata{}
+		a, b := limit(certify.New(&metadata{})), limit(certify.New(done))
 		for range rapid.IntRange(1, 40).Draw(t, "entries") {
 			entry := w.entry()
 			first, err := a.Apply(w.position, entry)
@@ -264,7 +264,7 @@ func TestReplicasAreTheSame(t *testing.T) {
 			second, err := b.Apply(w.position, entry)
 			require.NoError(t, err)
 			require.Equal(t, first, second)
-			replayed, err := certify.Replay(entry, certify.AppendOutcomes(nil, first))
+			replayed, err := certify.Replay(certify.AppendOutcomes(nil, first), entry)
 			require.NoError(t, err)
 			require.Equal(t, first, replayed)
 			for i := range first {

@@ -182,11 +182,25 @@ func command(body []byte, before int) (answer []byte, ends []clock.Region) {
 	return append([]byte{byte(before)}, body...), ends
 }
 
-// commands hands the tests' commands to a certifier.
-type commands struct{ before int }
+// metadata hands the tests' commands to a certifier. Keys that begin with its gone letter exist no more.
+type metadata struct {
+	before int
+	gone   string
+}
 
-func (c *commands) Decide(body []byte) ([]byte, []clock.Region) {
-	answer, ends := command(body, c.before)
-	c.before++
+func (m *metadata) Check(body []byte) error {
+	if len(body) == 0 {
+		return kv.ErrCorrupt
+	}
+	return nil
+}
+
+func (m *metadata) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Region) {
+	answer, ends := command(body, m.before)
+	m.before++
 	return answer, ends
+}
+
+func (m *metadata) Exists(a certify.Access) bool {
+	return m.gone == "" || !strings.HasPrefix(string(a.Key), m.gone)
 }

@@ -18,7 +18,7 @@ const (
 )
 
 // maxVerdict is the highest known.
-const maxVerdict = Done
+const maxVerdict = Dropped
 
 // AppendOutcomes encodes what was decided of an entry's proposals, for Replay: 1 to 4 bytes for most.
 func AppendOutcomes(dst []byte, decisions []Decision) []byte {
@@ -80,11 +80,8 @@ func readDecided(r *wire.Reader, ref *clock.Timestamp) (k decided, repeated bool
 }
 
 // Replay gives the decisions of an entry again, from what AppendOutcomes wrote of it, without a State.
-func Replay(entry, outcomes []byte) ([]Decision, error) {
-	if len(entry) == 0 {
-		return nil, nil
-	}
-	batch, err := DecodeBatch(entry)
+func Replay(outcomes []byte, batches ...[]byte) ([]Decision, error) {
+	proposals, err := decodeBatches(batches)
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +89,10 @@ func Replay(entry, outcomes []byte) ([]Decision, error) {
 	if r.Byte() != outcomeVersion {
 		r.Fail()
 	}
-	decisions := make([]Decision, len(batch))
+	decisions := decisionsOf(proposals)
 	var ref clock.Timestamp
-	for i := range batch {
+	for i := range decisions {
 		d := &decisions[i]
-		d.Proposal = &batch[i]
 		k, repeated := readDecided(&r, &ref)
 		k.repeat(d)
 		if d.Repeated = repeated; k.verdict == Ended {
@@ -104,7 +100,19 @@ func Replay(entry, outcomes []byte) ([]Decision, error) {
 		}
 	}
 	if !r.Finished() {
-		return nil, kv.Errorf(kv.KindCorrupt, "malformed outcomes of an entry of %d proposals", len(batch))
+		return nil, kv.Errorf(kv.KindCorrupt, "malformed outcomes of an entry of %d proposals", len(proposals))
 	}
 	return decisions, nil
+}
+
+// decisionsOf is the list of what becomes of proposals, not yet decided.
+func decisionsOf(proposals []Proposal) []Decision {
+	if len(proposals) == 0 {
+		return nil
+	}
+	decisions := make([]Decision, len(proposals))
+	for i := range decisions {
+		decisions[i].Proposal = &proposals[i]
+	}
+	return decisions
 }

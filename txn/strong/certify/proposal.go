@@ -95,11 +95,12 @@ const (
 	Answered                     // at or below the proposer's own Answered: ignored
 	Beyond                       // not decided: too many numbers under way, or too many regions, or ids all too fresh
 	Begun                        // the proposer is the region's current life
-	Done                         // a command was handed to Commands; see Decision.Answer
+	Done                         // a command was handed to Metadata; see Decision.Answer
+	Dropped                      // it accesses what Metadata says is no more; not applied
 )
 
 var verdictNames = [...]string{"", "committed", "aborted", "denied", "too old", "forgotten", "invalid", "ended",
-	"answered", "beyond", "begun", "done"}
+	"answered", "beyond", "begun", "done", "dropped"}
 
 func (v Verdict) String() string {
 	if int(v) < len(verdictNames) && v > 0 {
@@ -125,7 +126,7 @@ type Decision struct {
 	Prev     clock.Timestamp // Committed, not repeated by id: of the commit before it; 0 for the first
 	Conflict Conflict        // Aborted
 	Current  uint64          // Ended: the region's current incarnation; 0: none, or none ever again
-	Answer   []byte          // Done: what Commands said
+	Answer   []byte          // Done: what Metadata said
 }
 
 // IsRecord reports whether the decision makes a record of region 0's lane.

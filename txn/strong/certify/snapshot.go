@@ -89,8 +89,8 @@ func (r *recency) append(dst []byte) []byte {
 }
 
 // Restore reads what AppendSnapshot wrote. Nothing of the result aliases it.
-func Restore(snapshot []byte, commands Commands) (*State, error) {
-	s := New(commands)
+func Restore(snapshot []byte, metadata Metadata) (*State, error) {
+	s := New(metadata)
 	sealed, ok := wire.Unseal(snapshot)
 	r := restorer{Reader: wire.NewReader(sealed)}
 	if !ok || r.Byte() != snapshotVersion {

@@ -64,7 +64,7 @@ func TestSnapshotAndOutcomeEncodingsAreFixed(t *testing.T) {
 	require.Equal(t, snapshotHex, hex.EncodeToString(snapshot[:len(snapshot)-4]))
 	outcomes := certify.AppendOutcomes(nil, decisions)
 	require.Equal(t, outcomesHex, hex.EncodeToString(outcomes))
-	replayed, err := certify.Replay(entry, outcomes)
+	replayed, err := certify.Replay(outcomes, entry)
 	require.NoError(t, err)
 	require.Equal(t, decisions, replayed)
 }
@@ -72,13 +72,13 @@ func TestSnapshotAndOutcomeEncodingsAreFixed(t *testing.T) {
 func TestDamagedSnapshotsAreRefused(t *testing.T) {
 	f, _, _ := fed(t)
 	snapshot := f.AppendSnapshot(nil)
-	_, err := certify.Restore(snapshot, &commands{})
+	_, err := certify.Restore(snapshot, &metadata{})
 	require.NoError(t, err)
 	for i := range snapshot {
-		_, err := certify.Restore(snapshot[:i], &commands{})
+		_, err := certify.Restore(snapshot[:i], &metadata{})
 		require.ErrorIs(t, err, kv.ErrCorrupt)
 		snapshot[i] ^= 1
-		_, err = certify.Restore(snapshot, &commands{})
+		_, err = certify.Restore(snapshot, &metadata{})
 		require.ErrorIs(t, err, kv.ErrCorrupt)
 		snapshot[i] ^= 1
 	}
@@ -100,7 +100,7 @@ func TestForgedSnapshotsAreRefused(t *testing.T) {
 	const nobody, noIDs, noPlaces = "0000", "000000000000000000", "0000000000000000" + "0000"
 	const id = "01000000000000000000000000000000"
 	valid := func(parts ...string) error {
-		_, err := certify.Restore(sealed(t, parts...), &commands{})
+		_, err := certify.Restore(sealed(t, parts...), &metadata{})
 		return err
 	}
 	require.NoError(t, valid(head, nobody, noIDs, noPlaces))
@@ -115,7 +115,7 @@ func TestForgedSnapshotsAreRefused(t *testing.T) {
 		"incarnation 0":             {head, "00" + "01" + "02" + "0000000000000000" + "00" + "00", noIDs, noPlaces},
 		"numbers fall":              {head, "00" + "01" + "02" + "0000000000000001" + "00" + "02" + "03" + "01" + "03" + "00", noIDs, noPlaces},
 		"no verdict":                {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "00" + "00", noIDs, noPlaces},
-		"an unknown verdict":        {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "0c" + "00", noIDs, noPlaces},
+		"an unknown verdict":        {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "0d" + "00", noIDs, noPlaces},
 		"a repeated verdict":        {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "83" + "00", noIDs, noPlaces},
 		"a commit after the last":   {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "01" + "0c" + "01" + "00", noIDs, noPlaces},
 		"an id twice":               {head, nobody, "0000000000000000" + "02" + id + "00" + "01" + id + "00" + "00", noPlaces},
@@ -137,14 +137,14 @@ func TestMalformedOutcomesAreRefused(t *testing.T) {
 	_, entry, decisions := fed(t)
 	outcomes := certify.AppendOutcomes(nil, decisions)
 	for i := range outcomes {
-		_, err := certify.Replay(entry, outcomes[:i])
+		_, err := certify.Replay(outcomes[:i], entry)
 		require.ErrorIs(t, err, kv.ErrCorrupt)
 	}
-	_, err := certify.Replay(entry, append(outcomes, 0))
+	_, err := certify.Replay(append(outcomes, 0), entry)
 	require.ErrorIs(t, err, kv.ErrCorrupt)
-	_, err = certify.Replay(entry[:5], outcomes)
+	_, err = certify.Replay(outcomes, entry[:5])
 	require.ErrorIs(t, err, kv.ErrCorrupt)
-	decisions, err = certify.Replay(nil, nil)
+	decisions, err = certify.Replay([]byte{1})
 	require.NoError(t, err)
 	require.Empty(t, decisions)
 }
@@ -163,10 +163,10 @@ func FuzzEntry(f *testing.F) {
 			require.ErrorIs(t, err, kv.ErrCorrupt)
 			return
 		}
-		replayed, err := certify.Replay(entry, certify.AppendOutcomes(nil, decisions))
+		replayed, err := certify.Replay(certify.AppendOutcomes(nil, decisions), entry)
 		require.NoError(t, err)
 		require.Equal(t, decisions, replayed)
-		_, err = certify.Restore(feed.AppendSnapshot(nil), &commands{})
+		_, err = certify.Restore(feed.AppendSnapshot(nil), &metadata{})
 		require.NoError(t, err)
 		batch, _ := certify.DecodeBatch(entry)
 		var b certify.Builder
@@ -187,13 +187,13 @@ func FuzzSnapshot(f *testing.F) {
 	snapshot := state.AppendSnapshot(nil)
 	f.Add(snapshot[:len(snapshot)-4])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := certify.Restore(wire.Seal(b, 0), &commands{})
+		s, err := certify.Restore(wire.Seal(b, 0), &metadata{})
 		if err != nil {
 			require.ErrorIs(t, err, kv.ErrCorrupt)
 			return
 		}
 		once := s.AppendSnapshot(nil)
-		again, err := certify.Restore(once, &commands{})
+		again, err := certify.Restore(once, &metadata{})
 		require.NoError(t, err)
 		require.Equal(t, once, again.AppendSnapshot(nil))
 		if s.Position() < 1<<63 {
@@ -208,7 +208,7 @@ func FuzzOutcomes(f *testing.F) {
 	_, entry, decisions := fed(f)
 	f.Add(certify.AppendOutcomes(nil, decisions))
 	f.Fuzz(func(t *testing.T, outcomes []byte) {
-		got, err := certify.Replay(entry, outcomes)
+		got, err := certify.Replay(outcomes, entry)
 		if err != nil {
 			require.ErrorIs(t, err, kv.ErrCorrupt)
 			return

@@ -2,17 +2,23 @@ package certify
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
 
-// Commands decides the commands of the log, each once. The shell hands it the metadata's state. It is
-// called within Apply, must be deterministic, and owns none of the bytes after it returns.
-type Commands interface {
-	// Decide applies a command at its place in the log. Its answer, at most MaxAnswer bytes, is kept with
-	// the decision and given again to who repeats the command; ends are regions whose lives end here.
-	Decide(command []byte) (answer []byte, ends []clock.Region)
+// Metadata is the cluster's metadata as the log decides it. The shell hands its state to the certifier,
+// which calls it within Apply and Check: it must be deterministic, and keeps none of the bytes.
+type Metadata interface {
+	// Check refuses a command that it can't read. Apply asks for all of an entry before it decides any.
+	Check(command []byte) error
+	// Decide applies a command at its place in the log; last is the time of the last commit before it. The
+	// answer, at most MaxAnswer bytes, is kept with the decision and given again to who repeats the
+	// command. The lives of the regions in ends are over, and none begins again.
+	Decide(command []byte, last clock.Timestamp) (answer []byte, ends []clock.Region)
+	// Exists reports whether there is what an access names: not a bucket that was dropped meanwhile.
+	Exists(a Access) bool
 }
 
 // highest bounds the entries of a snapshot. Above it there is room for as many commits as there will be.
@@ -20,7 +26,7 @@ const highest = clock.MaxTimestamp - 1<<32
 
 // State is the certifier. It is not safe for concurrent use.
 type State struct {
-	commands Commands
+	metadata Metadata
 	limits   limits
 	position uint64          // of the last entry applied
 	last     clock.Timestamp // of the last commit
@@ -30,8 +36,8 @@ type State struct {
 }
 
 // New returns the state before the first entry.
-func New(commands Commands) *State {
-	return &State{commands: commands, limits: fullLimits, index: newIndex(), ids: newIDs(), regions: newRegions()}
+func New(metadata Metadata) *State {
+	return &State{metadata: metadata, limits: fullLimits, index: newIndex(), ids: newIDs(), regions: newRegions()}
 }
 
 // Position is the log index of the last entry that was applied.
@@ -54,27 +60,27 @@ func (s *State) Apply(position uint64, batches ...[]byte) ([]Decision, error) {
 	if position <= s.position {
 		panic(fmt.Sprintf("certify: entry %d after entry %d", position, s.position))
 	}
-	var proposals []Proposal
-	for _, batch := range batches {
-		if len(batch) == 0 {
-			continue
-		}
-		list, err := DecodeBatch(batch)
-		if err != nil {
-			return nil, fmt.Errorf("log entry %d: %w", position, err)
-		}
-		proposals = append(proposals, list...)
+	proposals, err := s.read(batches)
+	if err != nil {
+		return nil, fmt.Errorf("log entry %d: %w", position, err)
 	}
-	var decisions []Decision
-	if len(proposals) > 0 {
-		decisions = make([]Decision, len(proposals))
-	}
-	for i := range proposals {
-		decisions[i].Proposal = &proposals[i]
+	decisions := decisionsOf(proposals)
+	for i := range decisions {
 		s.decide(&proposals[i], &decisions[i])
 	}
 	s.position = position
 	return decisions, nil
+}
+
+// read decodes an entry and the commands in it.
+func (s *State) read(batches [][]byte) ([]Proposal, error) {
+	proposals, err := decodeBatches(batches)
+	for i := range proposals {
+		if proposals[i].Kind == KindCommand && err == nil {
+			err = s.metadata.Check(proposals[i].Body)
+		}
+	}
+	return proposals, err
 }
 
 // decide is one proposal's turn: who asks, and whether it was decided before.
@@ -161,7 +167,7 @@ func (s *State) first(p *Proposal, d *Decision) {
 }
 
 func (s *State) command(p *Proposal, d *Decision) {
-	answer, ends := s.commands.Decide(p.Body)
+	answer, ends := s.metadata.Decide(p.Body, s.last)
 	if len(answer) > MaxAnswer {
 		panic(fmt.Sprintf("certify: an answer of %d bytes to a command, at most %d", len(answer), MaxAnswer))
 	}
@@ -182,6 +188,12 @@ func (s *State) deny(p *Proposal, d *Decision) {
 
 // transaction certifies (invariant 2), and commits what may commit.
 func (s *State) transaction(p *Proposal, d *Decision) {
+	for i := range len(p.Reads) + len(p.Writes) {
+		if !s.metadata.Exists(p.access(i)) {
+			d.Verdict = Dropped
+			return
+		}
+	}
 	verdict, conflict := s.judge(p.Snapshot.At(0), len(p.Reads)+len(p.Writes), func(i int) (Access, bool) {
 		if i < len(p.Reads) {
 			return p.Reads[i], true
@@ -221,8 +233,11 @@ func (s *State) judge(snapshot clock.Timestamp, n int, access func(int) (Access,
 }
 
 // Check validates a transaction that only read: Committed if no strong commit so far is newer than
-// entry 0 of its snapshot where it read, else Aborted with the conflict, or TooOld.
+// entry 0 of its snapshot where it read, else Aborted with the conflict, TooOld, or Dropped.
 func (s *State) Check(reads []Access, snapshot clock.Timestamp) (Verdict, Conflict) {
+	if slices.ContainsFunc(reads, func(a Access) bool { return !s.metadata.Exists(a) }) {
+		return Dropped, Conflict{}
+	}
 	return s.judge(snapshot, len(reads), func(i int) (Access, bool) { return reads[i], true })
 }
 

@@ -18,7 +18,7 @@ type feed struct {
 }
 
 func newFeed(t testing.TB) *feed {
-	f := &feed{TB: t, State: certify.New(&commands{})}
+	f := &feed{TB: t, State: certify.New(&metadata{})}
 	begin(t, f.State, life)
 	return f
 }
@@ -118,6 +118,19 @@ func TestRemovalsConflictWithWhatTheyCover(t *testing.T) {
 	d := f.verdict(certify.Aborted, certify.Proposal{Snapshot: at(removed.Prev), Reads: reads("map/other")})
 	require.Equal(t, removed.Time, d.Conflict.Time)
 	f.verdict(certify.Committed, certify.Proposal{Snapshot: at(removed.Prev), Reads: reads("map"), Writes: adds("map/field")})
+}
+
+// What reads or writes a bucket that was dropped since would be lost, though it was acknowledged.
+func TestWhatIsGoneIsNotWritten(t *testing.T) {
+	f := newFeed(t)
+	f.State = certify.New(&metadata{gone: "b"})
+	begin(t, f.State, life)
+	f.verdict(certify.Committed, certify.Proposal{Reads: reads("a"), Writes: adds("a")})
+	f.verdict(certify.Dropped, certify.Proposal{Reads: reads("a", "b")})
+	f.verdict(certify.Dropped, certify.Proposal{Writes: adds("a", "bc"), ID: kv.OpID{1}})
+	f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{1}})
+	verdict, _ := f.Check(reads("b"), f.Last())
+	require.Equal(t, certify.Dropped, verdict)
 }
 
 func TestCheckJudgesReads(t *testing.T) {
@@ -224,19 +237,19 @@ func TestCommandsAreDecidedOnce(t *testing.T) {
 	require.Equal(t, []byte{certify.MaxCommands, 'c'}, f.decide(p)[0].Answer)
 }
 
-type talkative struct{}
+type talkative struct{ metadata }
 
-func (talkative) Decide([]byte) ([]byte, []clock.Region) {
+func (talkative) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) {
 	return make([]byte, certify.MaxAnswer+1), nil
 }
 
 func TestOwnMistakesPanic(t *testing.T) {
-	s := certify.New(talkative{})
+	s := certify.New(&talkative{})
 	begin(t, s, life)
 	f := &feed{TB: t, State: s}
 	require.PanicsWithValue(t, "certify: entry 1 after entry 1", func() { _, _ = s.Apply(1, nil) })
 	require.Panics(t, func() {
-		f.decide(certify.Proposal{Proposer: life, Kind: certify.KindCommand, Number: 1})
+		f.decide(certify.Proposal{Proposer: life, Kind: certify.KindCommand, Number: 1, Body: []byte("c")})
 	})
 }
 
@@ -288,15 +301,44 @@ func TestDenialsDoNotPushEverybodyOut(t *testing.T) {
 	f.verdict(certify.Denied, certify.Proposal{ID: kv.OpID{3}, After: f.Last()})
 }
 
+// The batches of one entry are decided as if each were an entry.
+func TestAnEntryHoldsSeveralBatches(t *testing.T) {
+	var entry [][]byte
+	one, other := newFeed(t), newFeed(t)
+	for n := range uint64(3) {
+		p := certify.Proposal{Proposer: life, Kind: certify.KindTransaction, Number: n + 1, Writes: puts("a")}
+		p.Snapshot = at(clock.Timestamp(min(n, 1)))
+		var b certify.Builder
+		_, err := b.Add(&p)
+		require.NoError(t, err)
+		entry = append(entry, nil, b.Take())
+		one.decide(p)
+	}
+	decisions, err := other.Apply(4, entry...)
+	require.NoError(t, err)
+	require.Equal(t, certify.Aborted, decisions[2].Verdict)
+	require.Equal(t, one.AppendSnapshot(nil), other.AppendSnapshot(nil))
+	replayed, err := certify.Replay(certify.AppendOutcomes(nil, decisions), entry...)
+	require.NoError(t, err)
+	require.Equal(t, decisions, replayed)
+}
+
 // An entry that makes no sense stops the node, and changes nothing before it does.
 func TestMalformedEntriesChangeNothing(t *testing.T) {
 	f := newFeed(t)
 	f.verdict(certify.Committed, certify.Proposal{Writes: adds("a")})
 	before := f.AppendSnapshot(nil)
-	_, err := f.Apply(f.Position()+1, []byte{9})
-	require.ErrorIs(t, err, kv.ErrCorrupt)
-	require.ErrorContains(t, err, "log entry 3")
-	require.Equal(t, before, f.AppendSnapshot(nil))
+	var b certify.Builder
+	for n, body := range []string{"fine", ""} {
+		_, err := b.Add(&certify.Proposal{Proposer: life, Kind: certify.KindCommand, Number: uint64(n + 2), Body: []byte(body)})
+		require.NoError(t, err)
+	}
+	for _, entry := range [][]byte{{9}, b.Take()} {
+		_, err := f.Apply(f.Position()+1, entry)
+		require.ErrorIs(t, err, kv.ErrCorrupt)
+		require.ErrorContains(t, err, "log entry 3")
+		require.Equal(t, before, f.AppendSnapshot(nil))
+	}
 	decisions, err := f.Apply(f.Position()+1, nil)
 	require.NoError(t, err)
 	require.Empty(t, decisions)
@@ -305,8 +347,8 @@ func TestMalformedEntriesChangeNothing(t *testing.T) {
 
 func TestVerdictsAndKindsHaveNames(t *testing.T) {
 	require.Equal(t, "too old", certify.TooOld.String())
-	require.Equal(t, "done", certify.Done.String())
-	require.Equal(t, "verdict(12)", (certify.Done + 1).String())
+	require.Equal(t, "dropped", certify.Dropped.String())
+	require.Equal(t, "verdict(13)", (certify.Dropped + 1).String())
 	require.Equal(t, "command", certify.KindCommand.String())
 	require.Equal(t, "kind(9)", certify.Kind(9).String())
 }
