@@ -31,12 +31,17 @@ type order struct {
 	fails  error // what Certify, Position and Deny return
 }
 
-func (o *order) Decide([]byte) ([]byte, []clock.Region) { return nil, nil }
+// noMetadata is metadata in which nothing is ever decided.
+type noMetadata struct{}
+
+func (noMetadata) Check([]byte) error                                      { return nil }
+func (noMetadata) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) { return nil, nil }
+func (noMetadata) Exists(certify.Access) bool                              { return true }
 
 // withOrder makes a region serve level strong.
 func withOrder(t *testing.T, r *region) *order {
 	o := &order{t: t, r: r}
-	o.state = certify.New(o)
+	o.state = certify.New(noMetadata{})
 	o.decide(&certify.Proposal{Kind: certify.KindBegin})
 	r.Coordinator.strong = o
 	r.shell.do(func(m *causal.Machine) { require.NoError(t, m.AddRegion(clock.Lane{})) })
