@@ -3,11 +3,15 @@ package client
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"github.com/theriac-db/theriac/kv"
 )
 
 // Bucket is a namespace of keys. It exists once it has been written to.
+//
+//	stock := db.Bucket("stock", client.Strong())
+//	err := stock.Register("pump").CompareAndSet(ctx, []byte("3"), []byte("2"))
 type Bucket struct{ space }
 
 // scope is where handles come from: the default bucket's, and other buckets.
@@ -16,8 +20,37 @@ type scope struct{ space }
 func newScope(x executor) scope { return scope{newSpace(x, kv.DefaultBucket)} }
 
 // Bucket is the bucket of this name: UTF-8 of at most 255 bytes. Names that start with "theriac."
-// are the database's own: writes to them are refused.
-func (s scope) Bucket(name string) Bucket { return Bucket{newSpace(s.x, kv.Bucket(name))} }
+// are the database's own: writes to them are refused. Options are those of every call through the
+// handle and what comes from it, after the client's defaults and before the call's own. A transaction has
+// one level for all its buckets, so there they are refused: give them to Update or View.
+func (s scope) Bucket(name string, opts ...CallOption) Bucket {
+	x := s.x
+	if len(opts) > 0 {
+		x = optioned{x, slices.Clone(opts)}
+	}
+	return Bucket{newSpace(x, kv.Bucket(name))}
+}
+
+// optioned is an executor whose calls have options beside their own.
+type optioned struct {
+	executor
+	opts []CallOption
+}
+
+func (o optioned) do(ctx context.Context, ops []kv.Op, queries []kv.Query, room []kv.Value, opts []CallOption) ([]kv.Value, error) {
+	return o.executor.do(ctx, ops, queries, room, o.with(opts))
+}
+
+func (o optioned) snapshot(ctx context.Context, opts []CallOption, fn func(tx *Tx) error) error {
+	return o.executor.snapshot(ctx, o.with(opts), fn)
+}
+
+func (o optioned) with(opts []CallOption) []CallOption {
+	if len(opts) == 0 {
+		return o.opts
+	}
+	return slices.Concat(o.opts, opts)
+}
 
 // space is one bucket's keys.
 type space struct{ place }

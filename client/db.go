@@ -25,6 +25,7 @@ type core struct {
 	close    func() error
 	newID    func() OpID
 	policy   retryPolicy
+	strong   strongBuckets
 }
 
 // DB is a database: the default bucket's objects, other buckets, transactions and sessions. Calls
@@ -89,8 +90,7 @@ func (h *home) do(ctx context.Context, ops []kv.Op, queries []kv.Query, room []k
 }
 
 func (h *home) ask(ctx context.Context, c *call, req *kv.Request) ([]kv.Value, error) {
-	req.Options = c.Options
-	resp, err := h.svc.Do(ctx, *req)
+	resp, err := h.send(ctx, c, req)
 	if err != nil {
 		return nil, h.failed(err)
 	}
@@ -112,6 +112,9 @@ func miscounted(got int, req *kv.Request, t Token) error {
 // call makes the options of one call: defaults, the caller's, the session's token.
 func (h *home) call(ctx context.Context, opts []CallOption) (call, error) {
 	c := callOptions(h.defaults, opts)
+	if err := c.Check(); err != nil {
+		return c, err
+	}
 	if h.session != nil {
 		token, err := h.session.Token().Join(c.Token)
 		if err != nil {
@@ -124,7 +127,7 @@ func (h *home) call(ctx context.Context, opts []CallOption) (call, error) {
 		if err != nil {
 			return c, err
 		}
-		a.Incarnation = status.Incarnation // of now: it changes as time goes by
+		a.Incarnation, a.After = status.Incarnation, status.Certified() // of now: they change as time goes by
 	}
 	return c, nil
 }
@@ -231,7 +234,12 @@ func WithTries(n int) Option {
 // ends. Half of each pause is random, so that clients that failed together do not return together.
 func (p retryPolicy) pause(ctx context.Context, n int, hint time.Duration) error {
 	d := min(firstPause<<min(n-1, 10), maxPause)
-	d = max(d/2+time.Duration(p.random()*float64(d/2)), min(hint, maxPause))
+	return p.wait(ctx, d, min(hint, maxPause))
+}
+
+// wait waits for half of d to all of it, and for least at least, or until ctx ends.
+func (p retryPolicy) wait(ctx context.Context, d, least time.Duration) error {
+	d = max(d/2+time.Duration(p.random()*float64(d/2)), least)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -299,7 +299,7 @@ func TestOptionsReachTheService(t *testing.T) {
 	got := f.requests()[0].Options
 	require.Equal(t, LevelEventual, got.Level)
 	require.Equal(t, DurabilityApplied, got.Durability)
-	require.Equal(t, Attempt{ID: id, Incarnation: 1}, got.Attempt, "a first try names the process it is for")
+	require.Equal(t, Attempt{ID: id, Incarnation: 1, After: 1}, got.Attempt, "a first try names the process it is for")
 	require.Equal(t, "eu", r.Region)
 	require.False(t, r.Commit.IsZero())
 

@@ -69,6 +69,7 @@ type endpoint struct {
 	addr  string      // for errors; empty: none
 	ready func() bool // whether calls find a connection; nil: always
 
+	certified *atomic.Uint64           // the router's: the most that any node has told of region 0
 	known     atomic.Pointer[identity] // nil: never heard of
 	asking    chan struct{}            // holds one item while nobody asks for the identity
 	downUntil atomic.Int64             // nanoseconds on the router's clock; 0: up
@@ -103,6 +104,7 @@ func (e *endpoint) identify(ctx context.Context) (identity, error) {
 		most, _ := was.read.get()
 		told = max(told, most)
 	}
+	e.heard(status.Certified())
 	id := identity{status.Incarnation, status.Lane, status.Region, newReading(told)}
 	e.known.Store(&id)
 	return id, nil
@@ -110,6 +112,7 @@ func (e *endpoint) identify(ctx context.Context) (identity, error) {
 
 // learn takes in what a receipt says of the node.
 func (e *endpoint) learn(r *kv.Receipt) {
+	e.heard(r.Certified())
 	id := e.known.Load()
 	switch {
 	case r.Incarnation == 0:
@@ -117,6 +120,16 @@ func (e *endpoint) learn(r *kv.Receipt) {
 		id.read.raise(r.Reading())
 	default:
 		e.known.Store(&identity{r.Incarnation, r.Lane, r.Region, newReading(r.Reading())})
+	}
+}
+
+// heard takes in what a node has told of region 0.
+func (e *endpoint) heard(t clock.Timestamp) {
+	for {
+		most := e.certified.Load()
+		if uint64(t) <= most || e.certified.CompareAndSwap(most, uint64(t)) {
+			return
+		}
 	}
 }
 

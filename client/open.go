@@ -70,6 +70,9 @@ func WithDialer(dial func(ctx context.Context, addr string) (net.Conn, error)) O
 // when none does after several tries, when ctx ends, or at once when no address can ever serve.
 func Open(ctx context.Context, addresses string, opts ...Option) (*DB, error) {
 	cfg := newConfig(opts)
+	if err := cfg.defaults.Check(); err != nil {
+		return nil, err
+	}
 	addrs, err := parseAddresses(addresses, cfg)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/theriac-db/theriac/kv"
@@ -19,7 +20,8 @@ type router struct {
 	endpoints []*endpoint
 	policy    retryPolicy
 	newID     func() OpID
-	started   time.Time // of the monotonic clock that downUntil is on
+	started   time.Time     // of the monotonic clock that downUntil is on
+	certified atomic.Uint64 // the most that any node has told of region 0
 
 	mu      sync.Mutex
 	lastTxn kv.TxnID
@@ -38,11 +40,7 @@ type openTxn struct {
 }
 
 func newRouter(endpoints []*endpoint, policy retryPolicy) *router {
-	for _, e := range endpoints {
-		e.asking = make(chan struct{}, 1)
-		e.asking <- struct{}{}
-	}
-	return &router{
+	r := &router{
 		endpoints: endpoints,
 		policy:    policy,
 		newID:     NewOpID,
@@ -50,6 +48,12 @@ func newRouter(endpoints []*endpoint, policy retryPolicy) *router {
 		txns:      map[kv.TxnID]openTxn{},
 		unknown:   newSentTable(maxSent),
 	}
+	for _, e := range endpoints {
+		e.certified = &r.certified
+		e.asking = make(chan struct{}, 1)
+		e.asking <- struct{}{}
+	}
+	return r
 }
 
 func (r *router) now() int64 { return int64(time.Since(r.started)) }
@@ -135,7 +139,7 @@ func (r *router) each(ctx context.Context, o *kv.Options, try func(t *turn) erro
 		if unusable(err) {
 			n--
 		}
-		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) || t.last(r, err, &failed) {
+		if n >= r.policy.tries || ctx.Err() != nil || failed.hopeless(r.endpoints) || t.last(r, o, err, &failed) {
 			return failed.all()
 		}
 		next, rank := r.choose(e, &failed)

@@ -67,10 +67,13 @@ func timeLeft(ctx context.Context) (time.Duration, bool) {
 }
 
 // last reports whether err is the end of the call: the node has waited for the token as long as the
-// caller's deadline allowed, or all have been asked and the time left is too short to hear of another try.
-func (t *turn) last(r *router, err error, failed *failures) bool {
+// caller's deadline allowed, or nobody keeps the bound of a caller who does not want to wait for it, or all have been asked and the time left is too short to hear of another try.
+func (t *turn) last(r *router, o *kv.Options, err error, failed *failures) bool {
 	if kv.KindOf(err) != kv.KindStale {
 		return false
+	}
+	if o.BoundFail && r.others(t.e, failed) == 0 {
+		return true
 	}
 	left, bounded := timeLeft(t.caller)
 	return t.wait == 0 || bounded && left < shortestTry && r.others(t.e, failed) == 0

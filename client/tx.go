@@ -41,9 +41,11 @@ type Tx struct {
 // Update runs fn in a transaction and commits it. If fn returns an error or panics nothing is
 // written, and the error is returned as it is.
 //
-// fn may run again, at most 8 times in all, when it is certain that the run before wrote nothing: a
-// comparison of CompareAndSet no longer held at the commit, or the node failed before. So fn should
-// do nothing but its transaction's calls and setting variables anew.
+// fn may run again, when it is certain that the run before wrote nothing: at most 8 times in all when a
+// comparison of CompareAndSet no longer held at the commit, or the node failed before; at most 16 times
+// when a transaction at level strong met another one (then with what that wrote in its snapshot); and once
+// more when it names no level and touches a bucket whose default is stronger than causal, at that level.
+// So fn should do nothing but its transaction's calls and setting variables anew.
 func (h *home) Update(ctx context.Context, fn func(tx *Tx) error, opts ...CallOption) error {
 	return h.transact(ctx, fn, opts, false)
 }
@@ -55,19 +57,63 @@ func (h *home) View(ctx context.Context, fn func(tx *Tx) error, opts ...CallOpti
 }
 
 func (h *home) transact(ctx context.Context, fn func(tx *Tx) error, opts []CallOption, readOnly bool) error {
-	for run := 1; ; run++ {
+	var again runs
+	for {
 		tx, err := h.newTx(ctx, opts, readOnly)
+		if err == nil {
+			err = again.prepare(tx)
+		}
 		if err != nil {
 			return err
 		}
-		err = tx.run(ctx, fn)
-		if err == nil || run == maxRuns || !tx.repeatable(err) {
-			return err
-		}
-		if h.policy.pause(ctx, run, 0) != nil {
+		if err = tx.run(ctx, fn); err == nil || !again.may(ctx, tx, err) {
 			return err
 		}
 	}
+}
+
+// runs is what the runs of one function came to so far.
+type runs struct {
+	conflicts int
+	failures  int
+	seen      Token       // of what the runs met
+	level     Consistency // that the runs turned out to need; zero: the call's
+}
+
+// prepare makes a run see what those before it met.
+func (r *runs) prepare(tx *Tx) (err error) {
+	if r.level != (Consistency{}) {
+		tx.call.SetConsistency(r.level)
+	}
+	tx.call.Token, err = tx.call.Token.Join(r.seen)
+	return err
+}
+
+// may reports whether fn may run once more after err, and waits for its time.
+func (r *runs) may(ctx context.Context, tx *Tx, err error) bool {
+	met := tx.failure(err)
+	switch needs := kv.NeedsOf(met); {
+	case tx.call.Level == LevelDefault && needs != (Consistency{}):
+		r.level = needs
+		return true
+	case tx.begun && conflicted(&tx.call, met):
+		r.conflicts++
+		seen, failed := r.seen.Join(kv.TokenOf(met))
+		r.seen = seen
+		return failed == nil && r.conflicts < maxConflicts && tx.home.policy.yield(ctx, r.conflicts) == nil
+	case tx.repeatable(err):
+		r.failures++
+		return r.failures < maxRuns && tx.home.policy.pause(ctx, r.failures, 0) == nil
+	}
+	return false
+}
+
+// failure is what went wrong in a run that ended with err: fn may have wrapped or replaced it.
+func (tx *Tx) failure(err error) error {
+	if tx.broken != nil {
+		return tx.broken
+	}
+	return err
 }
 
 // snapshot runs fn once: an iterator can't take back what it has yielded.
@@ -104,7 +150,7 @@ func (tx *Tx) repeatable(err error) bool {
 		return false // without a snapshot of its own another run would do the same again
 	}
 	if errors.Is(err, ErrAborted) {
-		return true
+		return !kv.IsConflict(err) // after which an id that the caller gave is decided for good
 	}
 	var e *kv.Error
 	if errors.As(tx.broken, &e) && !e.ID.IsZero() && e.ID == tx.call.Attempt.ID {
@@ -241,7 +287,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 }
 
 func (tx *Tx) commitOneShot(ctx context.Context) error {
-	resp, err := tx.home.svc.Do(ctx, kv.Request{Options: tx.call.Options, Ops: tx.ops})
+	resp, err := tx.home.send(ctx, &tx.call, &kv.Request{Ops: tx.ops})
 	if err != nil {
 		return tx.home.failed(err)
 	}

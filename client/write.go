@@ -18,6 +18,9 @@ import (
 //	                                    |-- answered, or decided --> done
 //	                                    \-- out of tries or time --> outcome unknown, with the id
 //
+// A write at level strong is looked for by its id wherever it comes: it is sent to any lane again, under the
+// same id and with what was known of region 0 before its first try (certified).
+//
 // A commit of an interactive transaction can't be sent again, since the transaction is gone with
 // its node: the lane is asked for the outcome instead.
 
@@ -50,7 +53,11 @@ func (r *router) write(ctx context.Context, req kv.Request) (resp kv.Response, e
 		return r.writeAgain(ctx, req, s, nil)
 	}
 	err = r.each(ctx, &req.Options, func(t *turn) error {
-		resp, s, err = r.firstTry(ctx, t, req)
+		if req.Options.Level == LevelStrong {
+			resp, s, err = r.firstStrong(t, req)
+		} else {
+			resp, s, err = r.firstTry(ctx, t, req)
+		}
 		return err
 	})
 	if err != nil && kv.OutcomeOf(err) == kv.OutcomeUnknown {
@@ -83,6 +90,67 @@ func (r *router) firstTry(ctx context.Context, t *turn, req kv.Request) (kv.Resp
 	}
 }
 
+// firstStrong sends the first try of a write at level strong. It waits no longer than for a node that is
+// there, since the retries may go elsewhere.
+func (r *router) firstStrong(t *turn, req kv.Request) (kv.Response, sent, error) {
+	for n := 1; ; n++ {
+		id, err := t.e.identify(t.ctx)
+		if err != nil {
+			return kv.Response{}, sent{}, err
+		}
+		s := r.certifiedNow()
+		req.Options.Attempt.Incarnation, req.Options.Attempt.After = id.incarnation, s.after
+		resp, err := t.e.svc.Do(t.ctx, req)
+		switch {
+		case err == nil:
+			t.e.learn(&resp.Receipt)
+			return resp, s, nil
+		case n < r.policy.tries && r.overtaken(t, s, err):
+			continue
+		case kv.OutcomeOf(err) == kv.OutcomeUnknown:
+			r.blame(t.e, err)
+		}
+		if _, restarted := r.restarted(t.ctx, t.e, id, err); !restarted || n >= r.policy.tries {
+			return resp, s, err
+		}
+	}
+}
+
+// overtaken reports whether a first try was refused since so much has been decided since this client heard
+// of it last that the certifier could not tell the try from a late one. It is the only one so far and was
+// answered, so after a newer reading it may be made once more.
+func (r *router) overtaken(t *turn, s sent, err error) bool {
+	if kv.KindOf(err) != kv.KindTooOld || !answered(err) {
+		return false
+	}
+	t.e.forget()
+	if _, failed := t.e.identify(t.ctx); failed != nil {
+		return false
+	}
+	return r.certifiedNow().after > s.after
+}
+
+// certifiedNow is what tries at level strong name whose first one is sent after it.
+func (r *router) certifiedNow() sent {
+	return sent{at: time.Now(), after: clock.Timestamp(r.certified.Load())}
+}
+
+// strong reports whether the write is looked for in all regions, and not in one lane.
+func (s sent) strong() bool { return s.lane.Region == 0 }
+
+// silent reports whether a try at level strong ended since its node fell silent: another one may answer.
+func (s sent) silent(ctx context.Context, err error) bool {
+	return s.strong() && ctx.Err() == nil && kv.KindOf(err) == kv.KindDeadline
+}
+
+// once runs a retry: at level strong no longer than its node shows that it is there.
+func (r *router) once(ctx context.Context, e *endpoint, s sent, o *kv.Options, try func(ctx context.Context) error) error {
+	if !s.strong() {
+		return try(ctx)
+	}
+	return r.turn(ctx, e, &failures{}, false).run(r, o, func(t *turn) error { return try(t.ctx) })
+}
+
 // restarted asks the endpoint who serves now, after a refusal that a restart explains.
 func (r *router) restarted(ctx context.Context, e *endpoint, before identity, err error) (identity, bool) {
 	if kv.OutcomeOf(err) != kv.NotApplied || !answered(err) || kv.KindOf(err) != kv.KindUnavailable {
@@ -104,10 +172,12 @@ func (r *router) writeAgain(ctx context.Context, req kv.Request, s sent, first e
 	id := req.Options.Attempt.ID
 	err = r.insist(ctx, s, id, first, func(e *endpoint) error {
 		req.Options.Attempt, req.Options.Wait = s.retry(id), 0
-		if resp, err = e.svc.Do(ctx, req); err == nil {
-			e.learn(&resp.Receipt)
-		}
-		return err
+		return r.once(ctx, e, s, &req.Options, func(ctx context.Context) error {
+			if resp, err = e.svc.Do(ctx, req); err == nil {
+				e.learn(&resp.Receipt)
+			}
+			return err
+		})
 	})
 	return resp, err
 }
@@ -133,21 +203,27 @@ func (r *router) insist(ctx context.Context, s sent, id OpID, first error, try f
 			r.unknown.remove(id)
 			return err
 		}
-		if !elsewhere(err) {
+		if !elsewhere(err) && !s.silent(ctx, err) {
 			break
+		}
+		if s.strong() {
+			r.blame(e, err)
 		}
 	}
 	r.unknown.add(id, s)
 	return unknown(ctx, err, id, first == nil)
 }
 
-// at picks the endpoint of the nth retry: those of the lane take turns.
+// at picks the endpoint of the nth retry: those of the lane take turns; at level strong all that are up.
 func (r *router) at(l clock.Lane, n int) *endpoint {
 	var of []*endpoint
 	for _, e := range r.endpoints {
-		if e.serves(l) {
+		if e.serves(l) || l.Region == 0 && r.up(e) {
 			of = append(of, e)
 		}
+	}
+	if len(of) == 0 && l.Region == 0 {
+		of = r.endpoints
 	}
 	if len(of) == 0 {
 		return nil
@@ -205,7 +281,10 @@ func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 	if !o.Attempt.Retry {
 		o.Attempt.Incarnation = t.receipt.Incarnation
 	}
-	s := t.sent(ctx)
+	s := r.sent(ctx, &t)
+	if s.strong() {
+		o.Attempt.After = s.after
+	}
 	receipt, err := t.e.svc.Commit(ctx, t.id, o)
 	switch {
 	case err == nil:
@@ -220,7 +299,10 @@ func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 }
 
 // sent is what retries of the commit name. What the beginning told is as old as the transaction.
-func (t *openTxn) sent(ctx context.Context) sent {
+func (r *router) sent(ctx context.Context, t *openTxn) sent {
+	if t.receipt.Level == LevelStrong {
+		return r.certifiedNow()
+	}
 	told := t.receipt.Reading()
 	if age(t.begun) >= maxReadingAge {
 		// If the node does not answer, the commit finds out; what is known is right, and only further back.
@@ -258,8 +340,10 @@ func (r *router) askCommit(ctx context.Context, t openTxn, id OpID, s sent, firs
 // ask asks a lane what became of an operation until it says.
 func (r *router) ask(ctx context.Context, id OpID, s sent, first error) (answer kv.OutcomeAnswer, err error) {
 	err = r.insist(ctx, s, id, first, func(e *endpoint) error {
-		answer, err = e.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: s.retry(id)})
-		return err
+		return r.once(ctx, e, s, &kv.Options{}, func(ctx context.Context) error {
+			answer, err = e.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: s.retry(id)})
+			return err
+		})
 	})
 	return answer, err
 }
@@ -269,7 +353,7 @@ func (r *router) ask(ctx context.Context, id OpID, s sent, first error) (answer 
 func (r *router) Outcome(ctx context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
 	a := req.Attempt
 	s, known := r.unknown.find(a.ID)
-	if a.Lane != (clock.Lane{}) {
+	if a.Lane != (clock.Lane{}) || a.After != 0 { // without a lane it is of level strong
 		s, known = sent{a.Lane, time.Now().Add(-a.Age), a.After}, true
 	}
 	if !known {

@@ -265,8 +265,7 @@ func (c *Coordinator) refusedRead(op *strongOp, v certify.Verdict, found certify
 	} else {
 		what = op.writes.accesses()[found.Access-len(reads)].Access
 	}
-	err := kv.Errorf(kv.KindAborted, "strong commit: %s was written by a strong transaction after this one's snapshot; begin it again", where(what))
-	return kv.WithToken(err, token)
+	return kv.Conflict(token, "strong commit: %s was written by a strong transaction after this one's snapshot; begin it again", where(what))
 }
 
 // where says what an address of the certifier means.

@@ -23,6 +23,7 @@ type Store struct {
 	last    clock.Timestamp
 	ids     map[kv.OpID]kv.Receipt
 	denied  map[kv.OpID]bool
+	regions int // nodes so far
 }
 
 // cluster is the id of every Store.
@@ -60,6 +61,9 @@ var _ kv.Service = (*Node)(nil)
 
 // Node adds a node: region number and name are the caller's choice, one node a region.
 func (s *Store) Node(region clock.Region, name string) *Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.regions++
 	return &Node{store: s, name: name, lane: clock.Lane{Region: region}, incarnation: 1, txns: map[kv.TxnID]*txn{}}
 }
 
@@ -78,26 +82,36 @@ func (n *Node) OpenTxns() int {
 	return len(n.txns)
 }
 
-func (n *Node) receipt(level kv.Level) kv.Receipt {
-	if level == kv.LevelDefault {
-		level = kv.LevelCausal
-	}
-	return kv.Receipt{
-		Level: level, Region: n.name, Incarnation: n.incarnation, Lane: n.lane,
+func (n *Node) receipt(o *kv.Options) kv.Receipt {
+	r := kv.Receipt{
+		Level: o.Level, Bound: o.Bound, Region: n.name, Incarnation: n.incarnation, Lane: n.lane,
 		Snapshot: n.store.seen, Token: kv.Token{Cluster: cluster, Seen: n.store.seen},
 	}
+	if r.Level == kv.LevelDefault {
+		r.Level = kv.LevelCausal
+	}
+	if o.Receipt {
+		for i := range n.store.regions - 1 { // of whatever number: they are all the same content
+			r.Staleness = append(r.Staleness, kv.RegionStaleness{Name: fmt.Sprintf("other %d", i+1), Known: true})
+		}
+	}
+	return r
 }
 
 // admit checks what every call's options say. Nothing ever arrives from elsewhere, so a token from
 // the future is stale at once.
 func (n *Node) admit(ctx context.Context, o kv.Options) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	if _, err := o.Reach().Copies(n.store.regions); err != nil {
+		return err
+	}
 	switch {
 	case ctx.Err() != nil:
 		return kv.Errorf(kv.KindDeadline, "call: %w", ctx.Err())
 	case !o.Token.Cluster.IsZero() && o.Token.Cluster != cluster:
 		return kv.Errorf(kv.KindInvalid, "session token of cluster %s, which this is not", o.Token.Cluster)
-	case o.Check() != nil:
-		return o.Check()
 	case o.Level != kv.LevelEventual && !n.store.seen.Includes(o.Token.Seen):
 		return kv.Errorf(kv.KindStale, "snapshot %s is not here", o.Token.Seen)
 	}
@@ -115,14 +129,14 @@ func (n *Node) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 	if err != nil {
 		return kv.Response{}, err
 	}
-	resp := kv.Response{Values: values, Receipt: n.receipt(req.Options.Level)}
+	resp := kv.Response{Values: values, Receipt: n.receipt(&req.Options)}
 	if len(req.Ops) == 0 {
 		return resp, nil
 	}
 	if err := checkOps(req.Ops, 0); err != nil {
 		return kv.Response{}, err
 	}
-	resp.Receipt, err = n.commit(req.Options.Attempt, resp.Receipt, req.Ops)
+	resp.Receipt, err = n.commit(&req.Options, resp.Receipt, req.Ops)
 	return resp, err
 }
 
@@ -154,10 +168,13 @@ func checkOps(ops []kv.Op, before int) error {
 }
 
 // commit writes checked operations once.
-func (n *Node) commit(a kv.Attempt, r kv.Receipt, ops []kv.Op) (kv.Receipt, error) {
-	s := n.store
+func (n *Node) commit(o *kv.Options, r kv.Receipt, ops []kv.Op) (kv.Receipt, error) {
+	s, a, region := n.store, o.Attempt, n.lane.Region
+	if r.Level == kv.LevelStrong {
+		region = 0
+	}
 	if !a.ID.IsZero() {
-		if first, found, err := n.earlier(a); found || err != nil {
+		if first, found, err := n.earlier(a, region == 0); found || err != nil {
 			return first, err
 		}
 	}
@@ -171,21 +188,26 @@ func (n *Node) commit(a kv.Attempt, r kv.Receipt, ops []kv.Op) (kv.Receipt, erro
 		s.buckets[ops[i].Bucket] = true
 	}
 	s.last++
-	s.seen = s.seen.With(n.lane.Region, s.last)
-	r.Commit = clock.Stamp{Region: n.lane.Region, Time: s.last}
+	s.seen = s.seen.With(region, s.last)
+	r.Commit = clock.Stamp{Region: region, Time: s.last}
 	r.Token.Seen = s.seen
+	if o.Receipt {
+		if r.Durability, r.Regions = o.Durability, s.regions; r.Durability == kv.DurabilityDefault {
+			r.Durability = kv.DurabilityLocal
+		}
+	}
 	if !a.ID.IsZero() {
 		s.ids[a.ID] = r
 	}
 	return r, nil
 }
 
-// earlier finds what an earlier try of an operation came to.
-func (n *Node) earlier(a kv.Attempt) (kv.Receipt, bool, error) {
+// earlier finds what an earlier try of an operation came to: at level strong in any region.
+func (n *Node) earlier(a kv.Attempt, strong bool) (kv.Receipt, bool, error) {
 	switch {
 	case !a.Retry && a.Incarnation != n.incarnation:
 		return kv.Receipt{}, false, kv.Errorf(kv.KindUnavailable, "operation %s is for incarnation %d, this is %d", a.ID, a.Incarnation, n.incarnation)
-	case a.Retry && a.Lane != n.lane:
+	case a.Retry && a.Lane != n.lane && !(strong && a.Lane.Region == 0):
 		err := kv.Errorf(kv.KindTooOld, "operation %s was tried in lane %s", a.ID, a.Lane).WithOutcome(kv.OutcomeUnknown)
 		err.ID = a.ID
 		return kv.Receipt{}, false, err
@@ -204,7 +226,7 @@ func (n *Node) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, err
 		return 0, kv.Receipt{}, err
 	}
 	n.lastTxn++
-	r := n.receipt(b.Options.Level)
+	r := n.receipt(&b.Options)
 	n.txns[n.lastTxn] = &txn{begin: b, content: n.store.content.clone(), receipt: r}
 	return n.lastTxn, r, nil
 }
@@ -250,10 +272,16 @@ func (n *Node) Commit(_ context.Context, id kv.TxnID, o kv.Options) (kv.Receipt,
 		return kv.Receipt{}, err
 	}
 	delete(n.txns, id)
+	if err := o.Reach().Check(); err != nil {
+		return kv.Receipt{}, err
+	}
 	if len(t.ops) == 0 {
 		return t.receipt, nil
 	}
-	return n.commit(o.Attempt, t.receipt, t.ops)
+	if r := &t.receipt; r.Level == kv.LevelStrong && !r.Snapshot.Includes(n.store.seen) {
+		return kv.Receipt{}, kv.Conflict(kv.Token{Cluster: cluster, Seen: n.store.seen}, "something was written after the transaction began")
+	}
+	return n.commit(&o, t.receipt, t.ops)
 }
 
 // Abort implements kv.Service.
@@ -268,7 +296,7 @@ func (n *Node) Abort(_ context.Context, id kv.TxnID) error {
 func (n *Node) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
 	n.store.mu.Lock()
 	defer n.store.mu.Unlock()
-	at, receipt := n.store.content, n.receipt(req.Options.Level)
+	at, receipt := n.store.content, n.receipt(&req.Options)
 	if req.Txn != 0 {
 		t, err := n.txn(req.Txn)
 		if err != nil {
@@ -323,7 +351,7 @@ func (n *Node) Outcome(_ context.Context, req kv.OutcomeRequest) (kv.OutcomeAnsw
 	defer n.store.mu.Unlock()
 	a := req.Attempt
 	a.Retry = true
-	r, found, err := n.earlier(a)
+	r, found, err := n.earlier(a, true)
 	switch {
 	case err != nil && kv.OutcomeOf(err) == kv.OutcomeUnknown:
 		return kv.OutcomeAnswer{}, err
@@ -342,7 +370,7 @@ func (n *Node) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, err
 	if err := n.admit(ctx, req.Options); err != nil {
 		return kv.Digest{}, err
 	}
-	d := kv.Digest{Receipt: n.receipt(req.Options.Level)}
+	d := kv.Digest{Receipt: n.receipt(&req.Options)}
 	sum := sha256.New()
 	for _, o := range n.store.content.objects() {
 		if req.Bucket == "" || o.Bucket == req.Bucket {
