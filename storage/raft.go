@@ -13,7 +13,7 @@ const (
 	// RaftPartBytes is the size of the pieces in which a snapshot of the raft group is kept.
 	RaftPartBytes = 256 << 10
 	// MaxRaftSnapshot bounds the bytes of a snapshot of the raft group.
-	MaxRaftSnapshot = 64 << 20
+	MaxRaftSnapshot = 192 << 20
 	// MaxRaftConf bounds the bytes of the configuration that a snapshot holds.
 	MaxRaftConf = 64 << 10
 )

@@ -1,12 +1,9 @@
 package strong
 
 import (
-	"iter"
-
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
-	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
 )
 
@@ -54,9 +51,10 @@ func (g *Group) noteRole(rd *raft.Ready) {
 	case g.role.from == 0 || was.term != g.role.term: // raft appends an entry of its own first
 		g.role.from = rd.Entries[len(rd.Entries)-1].GetIndex()
 		g.changedAt = 0
-		clear(g.sent)
+		clear(g.transfers)
 	}
 	if g.role.lead != was.lead || g.role.term != was.term {
+		clear(g.assemblies)
 		if g.role.lead != raft.None {
 			g.c.Logf("strong: voter %x is led by %x in term %d", g.c.ID, g.role.lead, g.role.term)
 			g.proposeAgain(func(*proposal) bool { return true })
@@ -111,7 +109,7 @@ func (g *Group) write(item *appendItem) error {
 		if item.head, err = snapshotHead(meta.GetIndex(), meta.GetTerm(), meta.GetConfState(), s.GetData()); err != nil {
 			return err
 		}
-		if err := g.writeParts(meta.GetIndex(), s.GetData()); err != nil {
+		if err := g.install(meta.GetIndex(), s.GetData()); err != nil {
 			return err
 		}
 	}
@@ -188,59 +186,37 @@ func (g *Group) writeHardState() {
 	}
 }
 
-// lazyJob writes something that nothing waits for.
+// lazyJob writes something that need not be durable at once.
 type lazyJob struct {
-	g     *Group
-	build func(b *storage.Batch) error
-	kind  storedKind
+	g      *Group
+	build  func(b *storage.Batch) error
+	saving *saving         // who waits until it is written; nil: nobody
+	room   <-chan struct{} // of which it takes one once it is written; nil: of none
 }
 
 // Build implements storage.Job.
 func (j *lazyJob) Build(b *storage.Batch) error { return j.build(b) }
 
 // Applied implements storage.Job.
-func (j *lazyJob) Applied() {}
+func (j *lazyJob) Applied() {
+	if j.saving != nil {
+		j.g.inbox.putStored(stored{saving: j.saving})
+	}
+	if j.room != nil {
+		<-j.room
+	}
+}
 
 // Durable implements storage.Job.
 func (j *lazyJob) Durable(err error) {
-	if err != nil || j.kind != storedNothing {
-		j.g.inbox.putStored(stored{kind: j.kind, err: err})
+	if err == nil {
+		return
 	}
-}
-
-// snapshotHead describes a snapshot.
-func snapshotHead(index, term uint64, conf *raftpb.ConfState, data []byte) (storage.RaftSnapshot, error) {
-	b, err := marshal(conf)
-	if err != nil {
-		return storage.RaftSnapshot{}, kv.Errorf(kv.KindInvalid, "strong: encode the configuration of the snapshot of entry %d: %w", index, err)
-	}
-	return storage.RaftSnapshot{Index: index, Term: term, Conf: b, Size: uint64(len(data)), Sum: storage.RaftSum(data)}, nil
-}
-
-// parts are the pieces of a snapshot's data, numbered.
-func parts(data []byte) iter.Seq2[uint32, []byte] {
-	return func(yield func(uint32, []byte) bool) {
-		for n := uint32(0); len(data) > 0; n++ {
-			size := min(len(data), storage.RaftPartBytes)
-			if !yield(n, data[:size]) {
-				return
-			}
-			data = data[size:]
+	j.g.inbox.putStored(stored{err: err})
+	if j.room != nil {
+		select {
+		case <-j.room:
+		default:
 		}
 	}
-}
-
-// writeParts writes a snapshot's data, each piece in a batch of its own, so that commits which share the
-// writer do not wait for all of it.
-func (g *Group) writeParts(index uint64, data []byte) error {
-	for n, piece := range parts(data) {
-		err := g.c.Store.Submit(g.ctx, &lazyJob{g: g, build: func(b *storage.Batch) error {
-			b.AddRaftPart(index, n, piece)
-			return nil
-		}})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/theriac-db/theriac/kv"
-	"github.com/theriac-db/theriac/storage"
 )
 
 // apply gives the Machine the entries of a message of raft's.
@@ -23,21 +22,21 @@ func (g *Group) apply(m *raftpb.Message) error {
 			return err
 		}
 	}
-	return g.maybeSnapshot()
+	return g.maybeSave()
 }
 
 func (g *Group) applyEntry(e *raftpb.Entry) error {
-	var proposals [][]byte
-	var err error
+	var data []byte
 	if e.GetType() == raftpb.EntryNormal {
-		if proposals, err = unpack(e.GetData()); err != nil {
-			return kv.Errorf(kv.KindCorrupt, "strong: entry %d: %w", e.GetIndex(), err)
-		}
+		data = e.GetData()
 	}
 	if e.GetIndex() != g.applied+1 {
 		return kv.Errorf(kv.KindCorrupt, "strong: raft gave entry %d behind %d", e.GetIndex(), g.applied)
 	}
-	a := g.c.Machine.Apply(e.GetIndex(), proposals)
+	a, err := g.c.Machine.Apply(e.GetIndex(), data)
+	if err != nil {
+		return kv.Errorf(kv.KindOf(err), "strong: apply entry %d: %w", e.GetIndex(), err)
+	}
 	g.applied = e.GetIndex()
 	if a.Verdict != nil {
 		g.verdicts = append(g.verdicts, verdict{g.applied, a.Verdict})
@@ -51,8 +50,7 @@ func (g *Group) applyEntry(e *raftpb.Entry) error {
 	return nil
 }
 
-// applyChange changes the members. Meanwhile no snapshot is made: it would not know the newcomer that it
-// is for.
+// applyChange changes the members.
 func (g *Group) applyChange(e *raftpb.Entry) error {
 	change := &raftpb.ConfChangeV2{}
 	if e.GetType() != raftpb.EntryConfChangeV2 {
@@ -67,77 +65,6 @@ func (g *Group) applyChange(e *raftpb.Entry) error {
 	g.changedAt = 0
 	g.c.Logf("strong: entry %d: the voters are %x, learners %x", g.applied, g.log.conf.GetVoters(), g.log.conf.GetLearners())
 	g.publish()
-	return nil
-}
-
-// takeSnapshot is the state of now, for a member that the log does not reach.
-func (g *Group) takeSnapshot() (*raftpb.Snapshot, error) {
-	if g.changing {
-		return nil, raft.ErrSnapshotTemporarilyUnavailable
-	}
-	data := g.c.Machine.Snapshot()
-	if len(data) > MaxSnapshot {
-		g.c.Logf("strong: the snapshot of entry %d has %d bytes; %d are allowed", g.applied, len(data), MaxSnapshot)
-		return nil, raft.ErrSnapshotTemporarilyUnavailable
-	}
-	term, err := g.log.Term(g.applied)
-	if err != nil {
-		return nil, err
-	}
-	meta := &raftpb.SnapshotMetadata{Index: new(g.applied), Term: new(term), ConfState: g.log.conf}
-	return &raftpb.Snapshot{Data: data, Metadata: meta}, nil
-}
-
-// maybeSnapshot has a snapshot written once enough was applied since the last one.
-func (g *Group) maybeSnapshot() error {
-	due := g.since.bytes >= g.c.SnapshotBytes || g.since.entries >= g.c.SnapshotEntries
-	if !due || g.snapshoting || g.node == nil {
-		return nil
-	}
-	s, err := g.takeSnapshot()
-	if err != nil {
-		g.since = progress{} // tried again after as much more
-		return nil           //nolint:nilerr // takeSnapshot has told
-	}
-	meta := s.GetMetadata()
-	head, err := snapshotHead(meta.GetIndex(), meta.GetTerm(), meta.GetConfState(), s.GetData())
-	if err != nil {
-		return err
-	}
-	if err := g.writeParts(head.Index, s.GetData()); err != nil {
-		return err
-	}
-	return g.keepSnapshot(head)
-}
-
-// keepSnapshot has a snapshot taken into use whose parts are written, with the verdicts that it covers,
-// and the log truncated that neither the snapshot before it nor the Machine nor a member needs.
-func (g *Group) keepSnapshot(head storage.RaftSnapshot) error {
-	floor := g.c.Machine.Floor()
-	upTo := g.truncatable(min(g.snapshotted, floor))
-	term, err := g.log.Term(max(upTo, g.log.first-1))
-	if err != nil {
-		return err
-	}
-	verdicts := g.verdicts
-	j := &lazyJob{g: g, kind: storedSnapshot, build: func(b *storage.Batch) error {
-		for _, v := range verdicts {
-			if v.index > floor {
-				b.SetCertified(v.index, v.bytes)
-			}
-		}
-		if err := b.SetRaftSnapshot(head); err != nil {
-			return err
-		}
-		return b.TruncateRaft(upTo, term)
-	}}
-	if err := g.c.Store.Submit(g.ctx, j); err != nil {
-		return err
-	}
-	g.snapshoting, g.snapshotted, g.verdicts, g.since = true, head.Index, nil, progress{}
-	if upTo >= g.log.first {
-		g.log.truncated(upTo, term)
-	}
 	return nil
 }
 

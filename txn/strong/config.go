@@ -24,14 +24,15 @@ const (
 	// LeaderWait is how long calls wait for a leader to be known before they are refused.
 	LeaderWait = 5 * time.Second
 
-	// MaxProposal bounds the bytes of a proposal; it holds the largest transaction.
-	MaxProposal = 24 << 20
+	// MaxProposal bounds the bytes of a proposal; it holds the largest transaction with what it read.
+	MaxProposal = 40 << 20
 	// MaxProposals is how many proposals may be undecided at a time; MaxProposalBytes is their size. One
 	// more gets `overloaded`.
 	MaxProposals     = 1 << 14
 	MaxProposalBytes = 128 << 20
-	// MaxEntryBytes is the size from which an entry takes no further proposal.
+	// MaxEntryBytes is the size from which an entry takes no further proposal. At most MaxPacked are in one.
 	MaxEntryBytes = 256 << 10
+	MaxPacked     = 4096
 	// MaxReaders is how many callers may wait for a read index, or for an entry to be applied.
 	MaxReaders = 1 << 16
 	// ReadGap is the least time between two requests for a read index while one is under way. Readers
@@ -54,8 +55,13 @@ const (
 	// MaxCacheBytes is how much of the log's end is kept in memory.
 	MaxCacheBytes = 16 << 20
 
-	// MaxSnapshot bounds a Machine's snapshot: it travels in one message.
-	MaxSnapshot = 48 << 20
+	// MaxSnapshot bounds a Machine's snapshot.
+	MaxSnapshot = 192 << 20
+	// SnapshotPart is in pieces of what size it travels to a member, SnapshotWindow how many of them are on
+	// their way unanswered: 13 MB/s at a round trip of 150 ms, and half of what a peer connection queues, so
+	// that heartbeats find room.
+	SnapshotPart   = 256 << 10
+	SnapshotWindow = 8
 	// DefaultSnapshotBytes and DefaultSnapshotEntries are after how much log a snapshot is written.
 	DefaultSnapshotBytes   = 16 << 20
 	DefaultSnapshotEntries = 20_000
@@ -68,10 +74,12 @@ const (
 	rereadTicks    = 10
 	// busyAppends is how many appends of the own store may be under way while another entry is proposed.
 	busyAppends = 2
-	// snapshotTicks is how long a snapshot may take to arrive, and snapshotTicksPerMiB for each MiB more,
-	// before it is sent again.
-	snapshotTicks       = 100
-	snapshotTicksPerMiB = 10
+	// snapshotTicks is how long a snapshot on its way may make no progress before it is given up and another is
+	// sent; after resendTicks what is not answered is sent again.
+	snapshotTicks = 100
+	resendTicks   = 10
+	// savingJobs is how many pieces of a snapshot may wait for the store's writer, which commits share.
+	savingJobs = 4
 	// changeTicks is how long a proposed change of members may take before it is proposed again.
 	changeTicks = 20
 )
@@ -86,9 +94,9 @@ type Time interface {
 // Machine is what the group decides: a deterministic state machine. Its methods are called on the
 // group's goroutine, or within New, one at a time, and must not block.
 type Machine interface {
-	// Apply takes the proposals of the entry at index, which is one above the last. An entry of raft's own
-	// has none. The bytes must not be changed; they may be kept.
-	Apply(index uint64, proposals [][]byte) Applied
+	// Apply takes the entry at index, which is one above the last. One of raft's own is empty. The bytes
+	// must not be changed; they may be kept. An error ends the group.
+	Apply(index uint64, entry []byte) (Applied, error)
 	// Snapshot encodes the state, as of the last entry applied: at most MaxSnapshot bytes. The bytes are
 	// the callee's.
 	Snapshot() []byte
@@ -101,14 +109,23 @@ type Machine interface {
 
 // Applied is what became of an entry.
 type Applied struct {
-	// Verdict is kept in the store until the entry is truncated, from the next snapshot on: with the entry
-	// it says again what was decided, when the state no longer does. Nil: there is nothing to keep.
+	// Verdict is kept in the store (Store.Certified) until the entry is truncated, from the batch of the
+	// next snapshot on, unless Floor has passed the entry by then: with the entry it says again what was
+	// decided, when the state no longer does. Of later entries it is not in the store; a start applies them
+	// again. Nil: there is nothing to keep.
 	Verdict []byte
 	// Decided are the numbers of the proposals of this process that are now decided.
 	Decided []uint64
 }
 
-// Config says what a Group runs on. ID, Store, Machine, Send and Time are required.
+// Proposal is what the group is to decide.
+type Proposal struct {
+	Number uint64 // names it among those of this process that are not decided
+	Size   int    // bytes that it takes in memory, about
+	Body   any    // for Config.Pack
+}
+
+// Config says what a Group runs on. ID, Store, Machine, Pack, Check, Send and Time are required.
 type Config struct {
 	// ID is the voter's, which no other store ever had or will have: a voter must not forget its votes.
 	ID uint64
@@ -119,6 +136,12 @@ type Config struct {
 	Store *storage.Store
 	// Machine is what the group decides.
 	Machine Machine
+	// Pack encodes the first bodies of a list into one entry, as many as fit about limit bytes and one in any
+	// case, and tells how many. An error is what becomes of the body behind those: it is not applied. It is
+	// called on the group's goroutine.
+	Pack func(bodies []any, limit int) (entry []byte, n int, err error)
+	// Check refuses an entry from another member that no Pack makes. It is called on any goroutine.
+	Check func(entry []byte) error
 	// Send hands messages for a member over, in order. It must not block; what can't be sent may be
 	// dropped. The bytes are the callee's. It is called on the group's goroutine.
 	Send func(to uint64, messages [][]byte)
@@ -134,8 +157,9 @@ type Config struct {
 	// Fatal is told, once, why the group has ended by itself. It is called on the group's goroutine and
 	// must not call Stop. Default: nothing is called.
 	Fatal func(error)
-	// SnapshotBytes and SnapshotEntries are after how much log a snapshot is written. A start replays up
-	// to twice that; a snapshot costs what the Machine's state is in size. Default: the constants.
+	// SnapshotBytes and SnapshotEntries are after how much log a snapshot is written; bytes also not before
+	// there is as much as the last snapshot was large. A start replays up to twice that. Default: the
+	// constants.
 	SnapshotBytes, SnapshotEntries int
 }
 
@@ -143,8 +167,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.ID == raft.None || c.ID == raft.LocalAppendThread || c.ID == raft.LocalApplyThread {
 		return c, kv.Errorf(kv.KindInvalid, "strong: %x can't be a voter's id", c.ID)
 	}
-	if c.Store == nil || c.Machine == nil || c.Send == nil || c.Time == nil {
-		return c, kv.Errorf(kv.KindInvalid, "strong: a group needs a store, a machine, a way to send and a time")
+	if c.Store == nil || c.Machine == nil || c.Pack == nil || c.Check == nil || c.Send == nil || c.Time == nil {
+		return c, kv.Errorf(kv.KindInvalid, "strong: a group needs a store, a machine, ways to pack, check and send, and a time")
 	}
 	if c.Random == nil {
 		c.Random = random

@@ -1,8 +1,8 @@
 // Package strong runs this node's member of the raft group that decides strong transactions and the
 // cluster's metadata: a shell around go.etcd.io/raft/v3, whose log lives in package storage.
 //
-// It does not know what a proposal means. A Machine does: it is given the proposals of each entry in
-// the order of the log, the same at every member, and keeps what follows from them.
+// It does not know what a proposal means. A Machine does: it is given the entries in the order of the
+// log, the same at every member, and keeps what follows from them.
 //
 // # Goroutines
 //
@@ -34,10 +34,13 @@
 //     seen decided, as unknown.
 //  7. A voter's id is used with one store only; a store that belongs to another is refused.
 //
-// # What an entry holds
+// # What members send each other
 //
-//	entry:    version 1 | proposals
-//	proposal: length uvarint | bytes
+//	message:  kind 0 | raftpb.Message
+//	part:     kind 1 | transfer 8 | part 4 | parts 4 | bytes      (big endian)
+//	received: kind 2 | transfer 8 | parts 4
 //
-// Entries of raft's own are empty, those that change members hold a raftpb.ConfChangeV2.
+// A raft message with a snapshot goes in parts, of which a bounded number is on its way; received says
+// how many came, in order. Other messages go whole. What an entry holds is Config.Pack's and the
+// Machine's; those that change members hold a raftpb.ConfChangeV2.
 package strong

@@ -42,13 +42,15 @@ type Group struct {
 	noted       hardState           // the newest; of it, the commit index may not be written
 	unwritten   bool                // it is not
 	applied     uint64
-	verdicts    []verdict // of the entries applied since the last snapshot
-	since       progress  // what was applied since the last snapshot
-	snapshotted uint64    // the entry of the last snapshot
-	snapshoting bool      // one is being written
-	changing    bool      // a change of members is being applied
-	sent        map[uint64]sentSnapshot
-	changedAt   uint64 // the tick of the last proposed change of members; 0: none is under way
+	verdicts    []verdict            // of the entries applied since the last snapshot
+	since       progress             // what was applied since the last snapshot
+	snapshotted uint64               // the entry of the last snapshot
+	save        *saving              // one that is being written; nil: none
+	savedBytes  int                  // the size of the last one
+	changing    bool                 // a change of members is being applied
+	transfers   map[uint64]*transfer // snapshots on their way, by member
+	assemblies  map[uint64]*assembly // what came of one, by its sender
+	changedAt   uint64               // the tick of the last proposed change of members; 0: none is under way
 }
 
 // role is what is known of the leader and the term.
@@ -94,7 +96,7 @@ func newGroup(c Config) *Group {
 	g := &Group{
 		c: c, stopping: make(chan struct{}), done: make(chan struct{}),
 		inbox: inbox{wake: make(chan struct{}, 1)},
-		out:   make(map[uint64][][]byte), sent: make(map[uint64]sentSnapshot),
+		out:   make(map[uint64][][]byte), transfers: make(map[uint64]*transfer), assemblies: make(map[uint64]*assembly),
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.proposals.table = make(map[uint64]*proposal)
@@ -160,7 +162,7 @@ func (g *Group) open() error {
 	g.log = log{
 		store: g.c.Store, first: held.First, last: held.Last, before: held.Before, conf: &raftpb.ConfState{},
 		hard:     &raftpb.HardState{Term: new(held.Term), Vote: new(held.Vote), Commit: new(held.Commit)},
-		snapshot: g.takeSnapshot,
+		snapshot: g.offerSnapshot,
 	}
 	g.noted = hardState{held.Term, held.Vote, held.Commit}
 	if err := g.restoreHeld(held.Snapshot); err != nil {
@@ -306,7 +308,7 @@ func (g *Group) tick() {
 	}
 	g.proposeAgain(func(p *proposal) bool { return g.ticks-p.at >= reproposeTicks })
 	g.reads.resend = g.reads.resend || g.ticks%rereadTicks == 0
-	g.resendSnapshots()
+	g.watchTransfers()
 	g.reconcile()
 	g.writeHardState()
 	g.publish()

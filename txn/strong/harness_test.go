@@ -41,14 +41,37 @@ func newList(own uint64) *list {
 	return &list{held: make(map[uint64]bool), own: own, floor: func(applied uint64) uint64 { return applied }}
 }
 
-func (l *list) Apply(index uint64, proposals [][]byte) (a Applied) {
+// packIDs is Config.Pack: entries are ids.
+func packIDs(bodies []any, limit int) (entry []byte, n int, err error) {
+	for n < len(bodies) && (n == 0 || len(entry) < limit) {
+		b, ok := bodies[n].([]byte)
+		if !ok {
+			return entry, n, kv.Errorf(kv.KindInvalid, "no id: %v", bodies[n])
+		}
+		entry = append(entry, b...)
+		n++
+	}
+	return entry, n, nil
+}
+
+func checkIDs(entry []byte) error {
+	if len(entry)%8 != 0 {
+		return kv.Errorf(kv.KindCorrupt, "%d bytes", len(entry))
+	}
+	return nil
+}
+
+func (l *list) Apply(index uint64, entry []byte) (a Applied, err error) {
+	if err := checkIDs(entry); err != nil {
+		return a, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.at != 0 && index != l.at+1 {
 		l.gap = fmt.Sprintf("entry %d behind %d", index, l.at)
 	}
 	l.at = index
-	for _, p := range proposals {
+	for p := entry; len(p) > 0; p = p[8:] {
 		id := binary.BigEndian.Uint64(p)
 		if !l.held[id] {
 			l.held[id] = true
@@ -59,7 +82,7 @@ func (l *list) Apply(index uint64, proposals [][]byte) (a Applied) {
 		}
 		a.Verdict = append(a.Verdict, p[:8]...)
 	}
-	return a
+	return a, nil
 }
 
 func (l *list) Snapshot() []byte {
@@ -126,6 +149,7 @@ type cluster struct {
 	jitter   time.Duration // reorders
 	inFlight sync.WaitGroup
 	wanted   map[uint64]ChangeOp // what members shall be
+	override func(View) []Change // in place of it; nil: none
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster {
@@ -137,11 +161,11 @@ func newCluster(t *testing.T, seed uint64) *cluster {
 }
 
 // bubble runs a test in a synctest bubble.
-func bubble(t *testing.T, seed uint64, f func(c *cluster)) {
+func bubble(t *testing.T, seed uint64, f func(t *testing.T, c *cluster)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, seed)
-		f(c)
-		c.close()
+		defer c.close()
+		f(t, c)
 	})
 }
 
@@ -173,7 +197,7 @@ func (c *cluster) start(m *member, found bool) error {
 	require.NoError(c.t, err)
 	m.list = newList(m.process)
 	config := Config{
-		ID: m.id, Found: found, Store: store, Machine: m.list, Time: systemTime{},
+		ID: m.id, Found: found, Store: store, Machine: m.list, Pack: packIDs, Check: checkIDs, Time: systemTime{},
 		Send:   func(to uint64, messages [][]byte) { c.carry(m.id, to, messages) },
 		Wanted: c.reconcile,
 		Fatal:  func(err error) { m.fatal <- err },
@@ -221,6 +245,9 @@ func (c *cluster) crash(m *member, kept int) {
 func (c *cluster) reconcile(v View) []Change {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.override != nil {
+		return c.override(v)
+	}
 	has := make(map[uint64]ChangeOp)
 	for _, p := range v.Progress {
 		if has[p.ID] = AddVoter; p.Learner {
@@ -346,7 +373,7 @@ func (c *cluster) waitFor(limit time.Duration, what string, f func() bool) time.
 func (m *member) propose(ctx context.Context) (uint64, error) {
 	m.next++
 	id := m.process<<32 | m.next
-	return id, m.group.Propose(ctx, id, encodeID(id))
+	return id, m.group.Propose(ctx, Proposal{Number: id, Size: 8, Body: encodeID(id)})
 }
 
 func encodeID(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }

@@ -3,6 +3,8 @@ package strong
 import (
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -14,25 +16,17 @@ type inbox struct {
 	wake chan struct{} // of 1
 
 	mu          sync.Mutex
-	messages    []*raftpb.Message
+	messages    []message
 	bytes       int
 	stored      []stored
 	unreachable []uint64
 }
 
-// storedKind is what a lazy job has written.
-type storedKind uint8
-
-const (
-	storedNothing  storedKind = iota // that matters
-	storedSnapshot                   // a snapshot of the own Machine
-)
-
 // stored is the store's answer.
 type stored struct {
-	item *appendItem // nil: a lazy job's
-	kind storedKind
-	err  error
+	item   *appendItem // that is durable
+	saving *saving     // of which a piece is written
+	err    error
 }
 
 func poke(c chan<- struct{}) {
@@ -50,7 +44,7 @@ func (i *inbox) putStored(s stored) {
 }
 
 // putMessages leaves messages, all or none.
-func (i *inbox) putMessages(messages []*raftpb.Message, bytes int) bool {
+func (i *inbox) putMessages(messages []message, bytes int) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.bytes > 0 && i.bytes+bytes > MaxInboxBytes {
@@ -62,7 +56,7 @@ func (i *inbox) putMessages(messages []*raftpb.Message, bytes int) bool {
 	return true
 }
 
-func (i *inbox) take() (messages []*raftpb.Message, answers []stored, unreachable []uint64) {
+func (i *inbox) take() (messages []message, answers []stored, unreachable []uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	messages, answers, unreachable = i.messages, i.stored, i.unreachable
@@ -73,7 +67,7 @@ func (i *inbox) take() (messages []*raftpb.Message, answers []stored, unreachabl
 // Step takes messages from a member; the bytes are the callee's. It does not block: what there is no room
 // for is dropped, which raft expects. It refuses, whole, what no member sends (kv.ErrCorrupt).
 func (g *Group) Step(from uint64, messages [][]byte) error {
-	decoded, bytes, err := decodeMessages(from, g.c.ID, messages)
+	decoded, bytes, err := g.decodeMessages(from, messages)
 	if err != nil {
 		return err
 	}
@@ -104,24 +98,29 @@ func (g *Group) takeInbox() error {
 			s.item.done = true
 			g.syncing--
 		}
-		if s.kind == storedSnapshot {
-			g.snapshoting = false
+		if s.saving != nil {
+			s.saving.waits--
 		}
 	}
 	if err := g.answerAppends(); err != nil {
 		return err
 	}
+	if err := g.goOnSaving(); err != nil {
+		return err
+	}
 	for _, id := range unreachable {
 		g.node.ReportUnreachable(id)
-		if _, waits := g.sent[id]; waits {
-			g.snapshotFailed(id)
-		}
 	}
 	for _, m := range messages {
-		if m.GetType() == raftpb.MsgReadIndex && !g.mayAnswerReads() {
-			continue // who asked asks again
+		switch {
+		case m.part != nil:
+			if err := g.assemble(m.from, m.part); err != nil {
+				return err
+			}
+		case m.raft.GetType() == raftpb.MsgReadIndex && !g.mayAnswerReads(): // who asked asks again
+		default:
+			g.step(m.raft)
 		}
-		g.step(m)
 	}
 	return nil
 }
@@ -136,25 +135,21 @@ func (g *Group) mayAnswerReads() bool {
 	return !g.role.leading || !alone || g.role.commit >= g.role.from
 }
 
-// sentSnapshot is when a snapshot that was sent is given up.
-type sentSnapshot struct{ until uint64 }
-
 // send leaves a message for the end of the turn.
 func (g *Group) send(m *raftpb.Message) {
 	to := m.GetTo()
 	if to == raft.None {
 		return
 	}
-	if m.GetType() == raftpb.MsgSnap {
-		size := uint64(len(m.GetSnapshot().GetData())) >> 20
-		g.sent[to] = sentSnapshot{until: g.ticks + snapshotTicks + snapshotTicksPerMiB*size}
-	}
-	b, err := marshal(m)
-	if err != nil {
+	b, err := proto.MarshalOptions{}.MarshalAppend([]byte{kindRaft}, m)
+	switch {
+	case err != nil:
 		g.c.Logf("strong: encode a message for voter %x: %v", to, err) // raft sends again
-		return
+	case m.GetType() == raftpb.MsgSnap:
+		g.begin(to, b[1:])
+	default:
+		g.out[to] = append(g.out[to], b)
 	}
-	g.out[to] = append(g.out[to], b)
 }
 
 // flush sends what was left.
@@ -163,19 +158,4 @@ func (g *Group) flush() {
 		g.c.Send(to, messages)
 	}
 	clear(g.out)
-}
-
-// resendSnapshots gives snapshots up that should have arrived, so that raft sends new ones.
-func (g *Group) resendSnapshots() {
-	for id, s := range g.sent {
-		if g.ticks >= s.until {
-			g.snapshotFailed(id)
-		}
-	}
-}
-
-// snapshotFailed tells raft that a snapshot did not arrive. Of one that did, it knows already.
-func (g *Group) snapshotFailed(id uint64) {
-	delete(g.sent, id)
-	g.node.ReportSnapshot(id, raft.SnapshotFailure)
 }

@@ -13,20 +13,58 @@ func marshal(m proto.Message) ([]byte, error) { return proto.Marshal(m) }
 
 func unmarshal(b []byte, m proto.Message) error { return proto.Unmarshal(b, m) }
 
+// message is one from another member.
+type message struct {
+	from uint64
+	raft *raftpb.Message // nil: it is a part
+	part *part
+}
+
 // decodeMessages decodes what a member has sent.
-func decodeMessages(from, to uint64, encoded [][]byte) (out []*raftpb.Message, bytes int, err error) {
-	out = make([]*raftpb.Message, len(encoded))
+func (g *Group) decodeMessages(from uint64, encoded [][]byte) (out []message, bytes int, err error) {
+	out = make([]message, len(encoded))
 	for i, b := range encoded {
-		m := &raftpb.Message{}
-		if err := unmarshal(b, m); err != nil {
-			return nil, 0, kv.Errorf(kv.KindCorrupt, "strong: a message of %d bytes from voter %x: %w", len(b), from, err)
+		m := message{from: from}
+		switch {
+		case len(b) == 0:
+			err = kv.Errorf(kv.KindCorrupt, "strong: an empty message from voter %x", from)
+		case b[0] == kindRaft:
+			if m.raft, err = decodeRaft(from, g.c.ID, b[1:]); err == nil {
+				err = g.checkEntries(m.raft)
+			}
+		default:
+			m.part, err = decodePart(b)
 		}
-		if why := checkMessage(m, from, to); why != "" {
-			return nil, 0, kv.Errorf(kv.KindCorrupt, "strong: a %s from voter %x: %s", m.GetType(), from, why)
+		if err != nil {
+			return nil, 0, err
 		}
 		out[i], bytes = m, bytes+len(b)
 	}
 	return out, bytes, nil
+}
+
+func decodeRaft(from, to uint64, b []byte) (*raftpb.Message, error) {
+	m := &raftpb.Message{}
+	if err := unmarshal(b, m); err != nil {
+		return nil, kv.Errorf(kv.KindCorrupt, "strong: a message of %d bytes from voter %x: %w", len(b), from, err)
+	}
+	if why := checkMessage(m, from, to); why != "" {
+		return nil, kv.Errorf(kv.KindCorrupt, "strong: a %s from voter %x: %s", m.GetType(), from, why)
+	}
+	return m, nil
+}
+
+// checkEntries refuses, before it is in the log, what a member proposes and no Pack makes.
+func (g *Group) checkEntries(m *raftpb.Message) error {
+	if m.GetType() != raftpb.MsgProp {
+		return nil
+	}
+	for _, e := range m.GetEntries() {
+		if err := g.c.Check(e.GetData()); err != nil {
+			return kv.Errorf(kv.KindCorrupt, "strong: voter %x proposes a malformed entry: %w", m.GetFrom(), err)
+		}
+	}
+	return nil
 }
 
 // checkMessage says what is wrong with a message, of what raft would take for granted; "": nothing.
@@ -52,7 +90,7 @@ func checkMessage(m *raftpb.Message, from, to uint64) string {
 			return "malformed context"
 		}
 	case raftpb.MsgApp:
-		return checkEntries(m)
+		return checkAppended(m)
 	case raftpb.MsgSnap:
 		if raft.IsEmptySnap(m.GetSnapshot()) || m.GetSnapshot().GetMetadata().GetTerm() == 0 {
 			return "it has no snapshot"
@@ -73,15 +111,12 @@ func checkProposed(entries []*raftpb.Entry) string {
 		if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
 			return "it proposes what only a leader may"
 		}
-		if _, err := unpack(e.GetData()); err != nil {
-			return err.Error()
-		}
 	}
 	return ""
 }
 
-// checkEntries: entries continue one another, and are not of a later term than the message.
-func checkEntries(m *raftpb.Message) string {
+// checkAppended: entries continue one another, and are not of a later term than the message.
+func checkAppended(m *raftpb.Message) string {
 	index, term := m.GetIndex(), m.GetLogTerm()
 	for _, e := range m.GetEntries() {
 		if e.GetIndex() != index+1 || e.GetTerm() < term || e.GetTerm() > m.GetTerm() {

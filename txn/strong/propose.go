@@ -13,8 +13,7 @@ import (
 
 // proposal is one that is not decided yet. Its fields are under proposals.mu.
 type proposal struct {
-	number uint64
-	data   []byte
+	Proposal
 	done   chan error // of 1
 	queued bool       // in the queue
 	tries  int        // how often it was handed to raft
@@ -32,14 +31,14 @@ type proposals struct {
 }
 
 // Propose has the group decide a proposal, and returns nil once this member's Machine was given the entry
-// that decided it. number names it among those of this process; the bytes are the callee's.
+// that decided it. The body is the callee's until then, and may be packed more than once.
 //
 // Errors: kv.ErrUnavailable, not applied: no leader was known for as long as ctx or LeaderWait lasted;
-// kv.ErrOverloaded and kv.ErrTooLarge, not applied; kv.ErrDeadline, outcome unknown: ctx ended after it was
+// kv.ErrOverloaded, kv.ErrTooLarge and those of Config.Pack, not applied; kv.ErrDeadline, outcome unknown: ctx ended after it was
 // handed to raft; kv.ErrUnavailable, outcome unknown: the group has ended since. One whose outcome is unknown
 // may still be decided at any time.
-func (g *Group) Propose(ctx context.Context, number uint64, data []byte) error {
-	p := &proposal{number: number, data: data, done: make(chan error, 1)}
+func (g *Group) Propose(ctx context.Context, body Proposal) error {
+	p := &proposal{Proposal: body, done: make(chan error, 1)}
 	if err := g.proposals.add(p); err != nil {
 		return err
 	}
@@ -59,15 +58,15 @@ func (q *proposals) add(p *proposal) error {
 	switch {
 	case q.err != nil:
 		return q.err
-	case len(p.data) > MaxProposal:
-		return kv.Errorf(kv.KindTooLarge, "strong: a proposal of %d bytes; up to %d are allowed", len(p.data), MaxProposal)
-	case len(q.table) >= MaxProposals || q.bytes+len(p.data) > MaxProposalBytes:
+	case p.Size > MaxProposal:
+		return kv.Errorf(kv.KindTooLarge, "strong: a proposal of %d bytes; up to %d are allowed", p.Size, MaxProposal)
+	case len(q.table) >= MaxProposals || q.bytes+p.Size > MaxProposalBytes:
 		return kv.Errorf(kv.KindOverloaded, "strong: %d proposals of %d bytes are undecided: try again later", len(q.table), q.bytes)
-	case q.table[p.number] != nil:
-		return kv.Errorf(kv.KindInvalid, "strong: a second proposal of number %d", p.number)
+	case q.table[p.Number] != nil:
+		return kv.Errorf(kv.KindInvalid, "strong: a second proposal of number %d", p.Number)
 	}
-	q.table[p.number] = p
-	q.bytes += len(p.data)
+	q.table[p.Number] = p
+	q.bytes += p.Size
 	q.enqueue(p)
 	return nil
 }
@@ -82,8 +81,8 @@ func (q *proposals) enqueue(p *proposal) {
 // remove ends a proposal.
 func (q *proposals) remove(p *proposal, err error) {
 	p.gone = true
-	q.bytes -= len(p.data)
-	delete(q.table, p.number)
+	q.bytes -= p.Size
+	delete(q.table, p.Number)
 	p.done <- err
 }
 
@@ -96,9 +95,9 @@ func (q *proposals) giveUp(p *proposal, ctx context.Context) error {
 	}
 	q.remove(p, nil)
 	if p.tries == 0 {
-		return kv.Errorf(kv.KindUnavailable, "strong: proposal %d was not made: %w; %w", p.number, errNoLeader, ctx.Err())
+		return kv.Errorf(kv.KindUnavailable, "strong: proposal %d was not made: %w; %w", p.Number, errNoLeader, ctx.Err())
 	}
-	return kv.Errorf(kv.KindDeadline, "strong: proposal %d was not seen decided: %w", p.number, ctx.Err()).WithOutcome(kv.OutcomeUnknown)
+	return kv.Errorf(kv.KindDeadline, "strong: proposal %d was not seen decided: %w", p.Number, ctx.Err()).WithOutcome(kv.OutcomeUnknown)
 }
 
 // decided ends proposals that the Machine has decided.
@@ -140,34 +139,42 @@ func (q *proposals) end(err *kv.Error) {
 	}
 }
 
-// take packs what is queued into one entry, and notes it as handed to raft.
-func (q *proposals) take(tick uint64) (entry []byte, taken []*proposal) {
+// take returns what is queued, as much as one entry may hold, and notes it as handed to raft.
+func (q *proposals) take(tick uint64) (taken []*proposal, bodies []any) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.queue) > 0 && len(entry) < MaxEntryBytes {
+	for len(q.queue) > 0 && len(taken) < MaxPacked {
 		p := q.queue[0]
 		q.queue[0] = nil
 		q.queue = q.queue[1:]
-		p.queued = false
-		if p.gone {
+		if p.queued = false; p.gone {
 			continue
 		}
-		entry, taken = appendProposal(entry, p.data), append(taken, p)
+		taken, bodies = append(taken, p), append(bodies, p.Body)
 		p.at = tick
 		p.tries++
 	}
-	return entry, taken
+	return taken, bodies
 }
 
-// dropped takes back what raft did not take.
-func (q *proposals) dropped(taken []*proposal) {
+// untake takes back what was not handed to raft. The first of them has failed for good, if there is an
+// error.
+func (q *proposals) untake(list []*proposal, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, p := range taken {
+	for _, p := range list {
 		p.tries--
+	}
+	if err != nil {
+		if p := list[0]; !p.gone {
+			q.remove(p, err)
+		}
+		list = list[1:]
+	}
+	for _, p := range list {
 		p.queued = true
 	}
-	q.queue = append(taken, q.queue...)
+	q.queue = append(slices.Clone(list), q.queue...)
 }
 
 // again queues the proposals once more that were handed to raft and that due tells, in the order of their
@@ -181,7 +188,7 @@ func (q *proposals) again(due func(*proposal) bool) {
 			list = append(list, p)
 		}
 	}
-	slices.SortFunc(list, func(a, b *proposal) int { return cmp.Compare(a.number, b.number) })
+	slices.SortFunc(list, func(a, b *proposal) int { return cmp.Compare(a.Number, b.Number) })
 	for _, p := range list {
 		q.enqueue(p)
 	}
@@ -200,12 +207,19 @@ func (g *Group) propose() bool {
 	if g.role.lead == raft.None || g.syncing >= busyAppends {
 		return false
 	}
-	entry, taken := g.proposals.take(g.ticks)
+	taken, bodies := g.proposals.take(g.ticks)
 	if len(taken) == 0 {
 		return false
 	}
+	entry, n, err := g.c.Pack(bodies, MaxEntryBytes)
+	if n < len(taken) {
+		g.proposals.untake(taken[n:], err)
+	}
+	if n == 0 {
+		return err != nil
+	}
 	if err := g.node.Propose(entry); err != nil { // too much is not committed, or leadership is handed over
-		g.proposals.dropped(taken)
+		g.proposals.untake(taken[:n], nil)
 		return false
 	}
 	return true
