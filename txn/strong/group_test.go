@@ -85,7 +85,7 @@ func TestMinorityRefuses(t *testing.T) {
 		c.isolate(follower.id, true) // a majority is gone
 		short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		time.Sleep(2 * time.Second)
+		c.pass(2 * time.Second)
 		refused, err := follower.propose(short)
 		require.ErrorIs(t, err, kv.ErrUnavailable)
 		require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
@@ -190,7 +190,7 @@ func TestLaggingMemberIsGivenASnapshot(t *testing.T) {
 			l := c.leader()
 			lagging := members[l.id%3]
 			c.isolate(lagging.id, true)
-			time.Sleep(3 * time.Second) // the log is kept for who is active
+			c.pass(3 * time.Second) // the log is kept for who is active
 			for range 200 {
 				c.mustPropose(l)
 			}
@@ -234,7 +234,7 @@ func TestLogIsTruncatedBelowSnapshotAndFloorOnly(t *testing.T) {
 			c.mustPropose(m)
 		}
 		c.waitFor(time.Second, "a snapshot", func() bool { return m.group.Status().Snapshot > 80 })
-		time.Sleep(time.Second)
+		c.pass(time.Second)
 		held := m.store.Raft()
 		require.EqualValues(t, 26, held.First, "the floor")
 		require.Greater(t, held.Snapshot.Index, uint64(80))
@@ -276,7 +276,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		})
 		want = append(want, c.mustPropose(rest[0]))
 		require.False(t, slices.Contains(rest[0].group.Status().Voters, gone.id))
-		time.Sleep(30 * time.Second)
+		c.pass(30 * time.Second)
 		require.False(t, gone.group.Status().Leading, "who was removed leads nobody")
 		_, err := gone.propose(t.Context())
 		require.ErrorIs(t, err, kv.ErrUnavailable)

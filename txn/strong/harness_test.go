@@ -397,3 +397,6 @@ func (c *cluster) mustRead(m *member) []uint64 {
 	require.NoError(c.t, err)
 	return m.list.all()
 }
+
+// pass lets the bubble's time pass.
+func (c *cluster) pass(d time.Duration) { time.Sleep(d) }
