@@ -13,6 +13,6 @@
 //  2. An operation id takes effect once. A first try for another incarnation is refused; Outcome
 //     "not applied" makes a later try of the id fail. A retry is for the lane of its first try, but for one
 //     at level strong, which any node answers.
-//  3. An interactive transaction at level strong that writes is aborted as a conflict if anything was written
-//     after it began.
+//  3. An interactive transaction at level strong that writes is aborted as a conflict if anything that it read, or
+//     of a bucket that it listed, was written after it began.
 package memkv

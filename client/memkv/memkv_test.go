@@ -133,3 +133,33 @@ func TestNodesShareTheirStore(t *testing.T) {
 	_, err = eu.Commit(ctx, id, kv.Options{})
 	require.ErrorIs(t, err, kv.ErrNotFound)
 }
+
+// TestStrongTransactionsAreCertified: what another one wrote of what was read, or listed, aborts; at causal level nothing does.
+func TestStrongTransactionsAreCertified(t *testing.T) {
+	for level, want := range map[kv.Level]kv.Kind{kv.LevelStrong: kv.KindAborted, kv.LevelCausal: 0} {
+		for _, listed := range []bool{false, true} {
+			s := memkv.New()
+			a, b := s.Node(1, "eu"), s.Node(2, "us")
+			o := kv.Options{Level: level}
+			id, _, err := a.Begin(t.Context(), kv.Begin{Options: o})
+			require.NoError(t, err)
+			op := increment(1)
+			if listed {
+				_, err = a.Keys(t.Context(), kv.KeysRequest{Txn: id, Bucket: op.Bucket, Limit: 1})
+			} else {
+				_, err = a.Execute(t.Context(), id, nil, []kv.Query{{Kind: kv.QueryValue, Object: op.Object}})
+			}
+			require.NoError(t, err)
+			_, err = a.Execute(t.Context(), id, []kv.Op{op}, nil)
+			require.NoError(t, err)
+			other, err := b.Do(t.Context(), kv.Request{Options: o, Ops: []kv.Op{op}})
+			require.NoError(t, err)
+			require.Equal(t, level == kv.LevelStrong, other.Receipt.Commit.Region == 0)
+			_, err = a.Commit(t.Context(), id, o)
+			require.Equal(t, want, kv.KindOf(err), "%v", err)
+			if err != nil {
+				require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+			}
+		}
+	}
+}

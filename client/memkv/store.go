@@ -21,6 +21,7 @@ type Store struct {
 	buckets map[kv.Bucket]bool
 	seen    clock.Vector
 	last    clock.Timestamp
+	written map[kv.Object]clock.Timestamp // last commit of each
 	ids     map[kv.OpID]kv.Receipt
 	denied  map[kv.OpID]bool
 	regions int // nodes so far
@@ -34,6 +35,7 @@ func New() *Store {
 	return &Store{
 		content: content{},
 		buckets: map[kv.Bucket]bool{},
+		written: map[kv.Object]clock.Timestamp{},
 		ids:     map[kv.OpID]kv.Receipt{},
 		denied:  map[kv.OpID]bool{},
 	}
@@ -55,6 +57,9 @@ type txn struct {
 	content content // as it was, with the transaction's own operations
 	ops     []kv.Op
 	receipt kv.Receipt
+
+	began clock.Timestamp    // the last commit that it sees
+	reads map[kv.Object]bool // objects; of a listing the bucket's, with no key
 }
 
 var _ kv.Service = (*Node)(nil)
@@ -190,6 +195,9 @@ func (n *Node) commit(o *kv.Options, r kv.Receipt, ops []kv.Op) (kv.Receipt, err
 	s.last++
 	s.seen = s.seen.With(region, s.last)
 	r.Commit = clock.Stamp{Region: region, Time: s.last}
+	for i := range ops {
+		s.written[ops[i].Object], s.written[kv.Object{Bucket: ops[i].Bucket}] = s.last, s.last
+	}
 	r.Token.Seen = s.seen
 	if o.Receipt {
 		if r.Durability, r.Regions = o.Durability, s.regions; r.Durability == kv.DurabilityDefault {
@@ -227,7 +235,7 @@ func (n *Node) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, err
 	}
 	n.lastTxn++
 	r := n.receipt(&b.Options)
-	n.txns[n.lastTxn] = &txn{begin: b, content: n.store.content.clone(), receipt: r}
+	n.txns[n.lastTxn] = &txn{begin: b, content: n.store.content.clone(), receipt: r, began: n.store.last, reads: map[kv.Object]bool{}}
 	return n.lastTxn, r, nil
 }
 
@@ -260,6 +268,9 @@ func (n *Node) Execute(_ context.Context, id kv.TxnID, ops []kv.Op, queries []kv
 		op.Data = bytes.Clone(op.Data) // the caller's until this call returns
 		t.ops = append(t.ops, op)
 	}
+	for i := range queries {
+		t.reads[queries[i].Object] = true
+	}
 	return t.content.answer(queries)
 }
 
@@ -278,10 +289,21 @@ func (n *Node) Commit(_ context.Context, id kv.TxnID, o kv.Options) (kv.Receipt,
 	if len(t.ops) == 0 {
 		return t.receipt, nil
 	}
-	if r := &t.receipt; r.Level == kv.LevelStrong && !r.Snapshot.Includes(n.store.seen) {
-		return kv.Receipt{}, kv.Conflict(kv.Token{Cluster: cluster, Seen: n.store.seen}, "something was written after the transaction began")
+	if err := n.certify(t); err != nil {
+		return kv.Receipt{}, err
 	}
 	return n.commit(&o, t.receipt, t.ops)
+}
+
+// certify refuses a strong transaction that read what has been written since it began.
+func (n *Node) certify(t *txn) error {
+	s := n.store
+	for o := range t.reads {
+		if t.receipt.Level == kv.LevelStrong && s.written[o] > t.began {
+			return kv.Conflict(kv.Token{Cluster: cluster, Seen: s.seen}, "%q of bucket %s was written since the transaction began", string(o.Key), o.Bucket)
+		}
+	}
+	return nil
 }
 
 // Abort implements kv.Service.
@@ -303,6 +325,7 @@ func (n *Node) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error
 			return kv.KeysPage{}, err
 		}
 		at, receipt = t.content, t.receipt
+		t.reads[kv.Object{Bucket: req.Bucket}] = true
 	} else if err := n.admit(ctx, req.Options); err != nil {
 		return kv.KeysPage{}, err
 	}

@@ -56,7 +56,7 @@ func (c Checker) Check(h *history.History, o checker.Options) checker.Result {
 // run is one check.
 type run struct {
 	h        *history.History
-	txns     []txn // as h.Txns
+	txns     []txn  // as h.Txns
 	regions  int    // entries of vectors: one more than the highest number
 	lanes    []lane // by origin
 	roots    map[rootKey]*node

@@ -84,6 +84,20 @@
 // the sum of what was acknowledged and any of what is unknown. Of counters that are reset only the
 // reads are judged. Sound; complete for what it claims; linear.
 //
+// # Write skew, phantoms and lists
+//
+// [WriteSkew] and [Phantoms] look for one shape each that cycles may have, so that it can be counted where a level
+// allows it: two transactions that each replaced a register which the other had read and not written, and two that
+// each read a whole set without what the other put into it. Of registers whose values are unique and of sets that nobody
+// takes anything out of, each such pair contradicts serializability, whatever else happened. They take whom they name by
+// level; a pair of two levels is counted only. Complete for pairs, not for longer cycles, which [Transactions] finds. Linear but for
+// those who replaced one value, and quadratic in the transactions that put something into one set.
+//
+// [Lists] judges registers that hold lists (Kingsbury and Alvaro, Elle, VLDB 2020, section 4: list append): each answer must be a
+// beginning of every longer one, and have what had been acknowledged before it was asked for. Sound. It needs no order of
+// transactions, so it shares nothing with the search for cycles, and finds nothing that takes two lists to see. The cost
+// is the answers times their lengths.
+//
 // # Invariants
 //
 //  1. A transaction of unknown outcome is part of the graph exactly if one that took effect read
