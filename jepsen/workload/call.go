@@ -62,30 +62,40 @@ func posted(t client.Token) client.Token {
 
 // options of one try.
 func (c *call) options(a client.CallOption) []client.CallOption {
-	opts := []client.CallOption{a, client.WithReceipt(&c.receipt)}
-	if c.plan.eventual {
-		opts = append(opts, client.Eventual())
+	opts := []client.CallOption{client.WithReceipt(&c.receipt), client.At(c.plan.at()), client.Durable(c.plan.reach())}
+	if c.plan.at().Level == client.LevelStrong {
+		return opts // whose client names each of its tries itself: one that met another one is tried anew
 	}
-	if c.plan.applied {
-		opts = append(opts, client.Durable(client.Applied))
+	return append(opts, a)
+}
+
+// at is the level of a plan.
+func (p *plan) at() client.Consistency {
+	if p.level.Level == client.LevelDefault {
+		return client.Consistency{Level: client.LevelCausal}
 	}
-	return opts
+	return p.level
+}
+
+// reach is how far a plan's writes get before they are answered.
+func (p *plan) reach() client.Reach {
+	if p.durable.Durability == client.DurabilityDefault {
+		return client.Local
+	}
+	return p.durable
 }
 
 // make makes the first try.
 func (c *call) make(ctx context.Context) error {
 	t := &c.t
-	t.Level = client.LevelCausal.String()
-	if c.plan.eventual {
-		t.Level = client.LevelEventual.String()
-	}
+	t.Level, t.Bound = c.plan.at().Level.String(), int64(c.plan.at().Bound)
 	t.Start = c.w.run.now()
 	var err error
 	t.Ops, err = c.plan.run(ctx, c.s, c.options(client.WithOpID(c.id)))
 	if t.Writes() {
-		t.OpID, t.Durability = c.id.String(), client.DurabilityLocal.String()
-		if c.plan.applied {
-			t.Durability = client.DurabilityApplied.String()
+		t.Durability = c.plan.reach().String()
+		if t.Level != client.LevelStrong.String() {
+			t.OpID = c.id.String()
 		}
 	}
 	c.settle(err)
@@ -148,7 +158,7 @@ const (
 // ask tries to find out what became of a transaction of unknown outcome: some callers ask, some send
 // it once more, and some leave it at that.
 func (c *call) ask(ctx context.Context) {
-	if !c.told.known {
+	if !c.told.known || c.t.OpID == "" {
 		return
 	}
 	var try func(context.Context) error

@@ -15,14 +15,14 @@ import (
 type plan struct {
 	region      string // where; empty: where the worker is
 	ops         []history.Op
-	interactive bool          // step by step, in the order of ops; else in one round trip, in which reads come first
-	paged       bool          // interactive: whole sets are read page by page
-	giveUp      bool          // interactive: take all back at the end
-	think       time.Duration // interactive: how long its caller waits before each call but the first
-	alone       bool          // apart from the worker's session
-	handed      bool          // with a token that another worker has handed over
-	eventual    bool          // at level eventual
-	applied     bool          // with durability applied
+	interactive bool               // step by step, in the order of ops; else in one round trip, in which reads come first
+	paged       bool               // interactive: whole sets are read page by page
+	giveUp      bool               // interactive: take all back at the end
+	think       time.Duration      // interactive: how long its caller waits before each call but the first
+	alone       bool               // apart from the worker's session
+	handed      bool               // with a token that another worker has handed over
+	level       client.Consistency // default: causal
+	durable     client.Reach       // default: local
 	// then, of an interactive one, says how it goes on from what was answered so far. It is asked again
 	// when the transaction is run again, so it must change nothing.
 	thinks func(time.Duration) time.Duration // such a wait, made to end at a beat

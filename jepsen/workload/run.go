@@ -243,7 +243,7 @@ func renumbered(v history.Vector, to map[int]int) history.Vector {
 	}
 	out := make(history.Vector, len(v))
 	for region, at := range v {
-		if n := to[region]; n > 0 {
+		if n := to[region]; n > 0 || region == history.StrongOrder {
 			out[n] = at
 		}
 	}

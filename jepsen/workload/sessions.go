@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
@@ -49,5 +50,9 @@ func (s *traveller) next() plan {
 
 // travel is a transaction of the session. Now and then it is at level eventual, which owes the session nothing.
 func (w *worker) travel(ops ...history.Op) plan {
-	return plan{ops: ops, interactive: w.chance(6), eventual: w.chance(15)}
+	p := plan{ops: ops, interactive: w.chance(6)}
+	if w.chance(15) {
+		p.level = client.Consistency{Level: client.LevelEventual}
+	}
+	return p
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/history"
 )
 
@@ -40,7 +41,12 @@ func (w *worker) vary(ops ...history.Op) plan {
 		}
 	}
 	p.alone, p.handed = w.chance(6), w.chance(10)
-	p.eventual, p.applied = w.chance(8), w.run.applies() && w.chance(8)
+	if w.chance(8) {
+		p.level = client.Consistency{Level: client.LevelEventual}
+	}
+	if w.run.applies() && w.chance(8) {
+		p.durable = client.Applied
+	}
 	if w.chance(15) {
 		p.region = w.elsewhere()
 	}
