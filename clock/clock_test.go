@@ -220,6 +220,11 @@ func TestLanesCompareByRegionThenSlot(t *testing.T) {
 	require.Equal(t, "1.63", lanes[3].String())
 }
 
+func TestAGroupIsOfALane(t *testing.T) {
+	require.Equal(t, clock.Lane{Region: 3, Slot: 5}, clock.Stamp{Region: 3, Time: clock.At(7) | 5}.Lane())
+	require.Equal(t, clock.Lane{}, clock.Stamp{Time: clock.At(7) | 5}.Lane(), "the certifier's numbers have no slot in them")
+}
+
 func TestWallsAndTimestampsConvert(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 	w := clock.WallOf(at)

@@ -247,6 +247,7 @@ func TestWhatContradictsIsNotFed(t *testing.T) {
 		for name, bad := range map[string][]replication.Incoming{
 			"another lane":           {other(kv.Header{Lane: clock.Lane{Region: 1}, Time: 5, Kind: kv.RecordGroup})},
 			"needs what is later":    {other(kv.Header{Time: 5, Prev: 2, Kind: kv.RecordGroup, Deps: clock.VectorOf(clock.Entry{Region: 1, Time: 5})})},
+			"void":                   {replication.Incoming{Record: &kv.Record{Header: kv.Header{Time: 5, Prev: 2, Kind: kv.RecordVoid}, Void: kv.Interval{From: 3, To: 4}}}},
 			"not a chain":            {good[0], other(kv.Header{Time: 5, Prev: 2, Kind: kv.RecordGroup})},
 			"another in its place":   {other(kv.Header{Time: 2, Prev: 1, Kind: kv.RecordGroup})},
 			"another behind the one": {other(kv.Header{Time: 5, Prev: 1, Kind: kv.RecordGroup})},

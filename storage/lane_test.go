@@ -104,6 +104,72 @@ func TestLogIsReadInPiecesAndTruncated(t *testing.T) {
 	require.Equal(t, times[99], again.Start().Applied[lane(3)])
 }
 
+// TestTheCertifiersLaneIsOne: its numbers have any low bits, lie close together, and are ahead of everybody's or
+// behind. Its effects cover and are covered, order by (timestamp, region, index), and its log is kept, cut
+// and there after a start.
+func TestTheCertifiersLaneIsOne(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openMem(t, fs)
+	a := &author{lane: lane(1)}
+	register := kv.Object{Bucket: "b", Key: "r", Type: crdt.RegisterLWW}
+	assign := func(v string) kv.Op { return kv.Op{Object: register, Verb: kv.VerbAssign, Data: []byte(v)} }
+	var at clock.Vector
+	var prev clock.Timestamp
+	give := func(r *kv.Record, enc []byte) {
+		do(t, s, func(b *Batch) error { b.Sync(); return b.Apply(r, enc) })
+		at = at.With(r.Lane.Region, r.Time)
+	}
+	strong := func(seen clock.Vector, ops ...kv.Op) clock.Timestamp {
+		r, _ := (&author{}).group(t, seen, ops...)
+		r.Lane, r.Prev, r.Time = clock.Lane{}, prev, max(prev, seen.Max())+1
+		give(r, r.Append(nil))
+		prev = r.Time
+		return r.Time
+	}
+	reads := func(want string) {
+		t.Helper()
+		v, err := s.Value(Leaf{Object: register}, at)
+		require.NoError(t, err)
+		require.Equal(t, want, string(v.Bytes))
+	}
+	first := strong(nil, counterOp("n", 1), assign("zero"))
+	require.EqualValues(t, 1, first)
+	local, enc := a.group(t, nil, counterOp("n", 2), assign("one"))
+	give(local, enc)
+	reads("one") // concurrent, and higher
+	second := strong(at, counterOp("n", 4), assign("zero again"))
+	require.Equal(t, local.Time+1, second)
+	reads("zero again")
+	late, enc := a.group(t, nil, counterOp("n", 8), assign("late"))
+	late.Time = second // concurrent, and at the same time: the higher region wins
+	enc = late.Append(enc[:0])
+	give(late, enc)
+	reads("late")
+	third := strong(at, counterOp("n", 16))
+	require.EqualValues(t, 31, readCounter(t, s, "n", at))
+	strong(at, kv.Op{Object: counterObject("n"), Verb: kv.VerbReset})
+	require.Zero(t, readCounter(t, s, "n", at))
+	require.EqualValues(t, 31, readCounter(t, s, "n", at.With(0, third)))
+	strong(nil, counterOp("n", 32))
+	s.SetCuts(at, at)
+	require.NoError(t, s.Sweep(t.Context()))
+	require.EqualValues(t, 32, readCounter(t, s, "n", at))
+	reads("late")
+
+	do(t, s, func(b *Batch) error { b.TruncateLog(clock.Lane{}, second); return nil })
+	require.NoError(t, s.Close())
+	s = openMem(t, fs)
+	_, err := s.Log(clock.Lane{}, first, 1<<20)
+	require.ErrorIs(t, err, kv.ErrTooOld)
+	records, err := s.Log(clock.Lane{}, second, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, records, 3)
+	require.Equal(t, prev, s.Lanes()[clock.Lane{}])
+	require.EqualValues(t, 32, readCounter(t, s, "n", at))
+	require.Equal(t, at, s.Lowered(at))
+	require.False(t, s.Void(clock.Stamp{Time: prev}.Lane(), prev))
+}
+
 // TestALogReachesBackToWhatWasDropped: it is complete down to the last record that a truncation
 // really dropped, and so is a log of which nothing was.
 func TestALogReachesBackToWhatWasDropped(t *testing.T) {

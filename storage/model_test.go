@@ -89,6 +89,7 @@ type world struct {
 	fs      *vfs.MemFS
 	s       *Store
 	oracle  oracle
+	origin  [3]clock.Region    // of lanes 1 and 2; one may be the certifier
 	lanes   [3]*author         // 1 and 2
 	seen    [3]clock.Vector    // by the lanes; only grows
 	records map[uint64]*record // region and time
@@ -115,8 +116,9 @@ const worldLeafBudget = 2
 
 func newWorld(t *rapid.T) *world {
 	w := &world{t: t, fs: vfs.NewCrashableMem(), leaves: make(map[string]Leaf), records: make(map[uint64]*record)}
+	w.origin = [3]clock.Region{1: clock.Region(rapid.IntRange(0, 1).Draw(t, "first origin")), 2: 2}
 	for r := 1; r <= 2; r++ {
-		w.lanes[r] = &author{lane: lane(clock.Region(r))}
+		w.lanes[r] = &author{lane: lane(w.origin[r])}
 	}
 	w.open()
 	return w
@@ -183,7 +185,7 @@ func (w *world) issue() {
 	rec, enc := w.lanes[r].txns(w.t, at, txns...)
 	w.issued = append(w.issued, &record{rec, enc})
 	w.records[uint64(r)<<60^uint64(rec.Time)] = w.issued[len(w.issued)-1]
-	w.seen[r] = at.With(clock.Region(r), rec.Time)
+	w.seen[r] = at.With(w.origin[r], rec.Time)
 	for i := range rec.Txns {
 		w.tell(rec, &rec.Txns[i].Effects[0], txns[i][0], at)
 	}
@@ -262,7 +264,7 @@ func (w *world) moveCuts() {
 	}
 	h := rapid.SampledFrom(w.cuts).Draw(w.t, "horizon")
 	w.horizon = w.horizon.Join(h)
-	received := clock.VectorOf(clock.Entry{Region: 1, Time: w.lanes[1].last}, clock.Entry{Region: 2, Time: w.lanes[2].last})
+	received := clock.VectorOf(clock.Entry{Region: w.origin[1], Time: w.lanes[1].last}, clock.Entry{Region: w.origin[2], Time: w.lanes[2].last})
 	w.noted = append(w.noted, pair{w.seen[1].Meet(w.seen[2]), received})
 	for _, p := range w.noted {
 		if w.horizon.Includes(p.received) {

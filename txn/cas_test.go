@@ -29,17 +29,7 @@ func (j *applyJob) Durable(err error)            { j.done <- err }
 func (r *region) receive(ops ...kv.Op) {
 	two := clock.Lane{Region: 2}
 	r.shell.do(func(m *causal.Machine) { require.NoError(r.t, m.AddRegion(two)) })
-	var ws writeSet
-	require.NoError(r.t, ws.addAll(ops, nil))
-	txn := kv.Txn{Effects: ws.effects(nil)}
-	if ws.overrides {
-		txn.Snapshot = clock.Vector{}
-	}
-	rec := &kv.Record{Header: kv.Header{Lane: two, Kind: kv.RecordGroup, Time: 1000 << 12}, Txns: []kv.Txn{txn}}
-	j := &applyJob{rec, make(chan error, 1)}
-	require.NoError(r.t, r.store.Submit(r.t.Context(), j))
-	require.NoError(r.t, <-j.done)
-	r.shell.do(func(m *causal.Machine) { m.RemoteApplied(rec.Header) })
+	r.hear(&kv.Record{Header: kv.Header{Lane: two, Kind: kv.RecordGroup, Time: 1000 << 12}}, ops...)
 }
 
 func compareAndSet(key, old, value string) kv.Op {

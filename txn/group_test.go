@@ -64,23 +64,40 @@ func TestLargeIncrementsAtOnceNeverPassTheRangeTogether(t *testing.T) {
 	require.ErrorIs(t, errs[1], kv.ErrBound, "small ones count too")
 }
 
-// A peer whose clock is ahead, within the bound: who has seen its record commits above it.
+// A record whose time is ahead, within the bound: who has seen it commits above it. It is a peer's whose
+// clock is ahead, or a strong commit, which counted on from such a one: a number with any low bits.
 func TestCommitIsAboveARecordFromAClockAhead(t *testing.T) {
-	r := fresh(t)
-	two := clock.Lane{Region: 2}
-	r.shell.do(func(m *causal.Machine) { require.NoError(t, m.AddRegion(two)) })
+	for _, from := range []clock.Lane{{Region: 2}, {}} {
+		r := fresh(t)
+		r.shell.do(func(m *causal.Machine) { require.NoError(t, m.AddRegion(from)) })
+		at := clock.At(clock.WallOf(time.Now().Add(400 * time.Millisecond)))
+		if from.Region == 0 {
+			at += 4095
+		}
+		r.hear(&kv.Record{Header: kv.Header{Lane: from, Kind: kv.RecordGroup, Time: at}}, assign("x", "theirs"))
+		require.Equal(t, "theirs", r.text("x"))
+		got := r.must(kv.Options{}, assign("x", "mine"))
+		require.Greater(t, got.Commit.Time, at)
+		require.Equal(t, "mine", r.text("x"))
+		require.LessOrEqual(t, got.Commit.Time, r.MayHaveReserved(), "what a start without this disk begins above")
+		require.Equal(t, got.Commit.Time&63, clock.Timestamp(0), "its own slot")
+	}
+}
+
+// hear applies and exposes a record of one transaction, which has seen nothing.
+func (r *region) hear(rec *kv.Record, ops ...kv.Op) {
+	r.t.Helper()
 	var ws writeSet
-	require.NoError(t, ws.addAll([]kv.Op{assign("x", "theirs")}, nil))
-	at := clock.At(clock.WallOf(time.Now().Add(400 * time.Millisecond)))
-	rec := &kv.Record{Header: kv.Header{Lane: two, Kind: kv.RecordGroup, Time: at}, Txns: []kv.Txn{{Effects: ws.effects(nil), Snapshot: clock.Vector{}}}}
+	require.NoError(r.t, ws.addAll(ops, nil))
+	txn := kv.Txn{Effects: ws.effects(nil)}
+	if ws.overrides {
+		txn.Snapshot = clock.Vector{}
+	}
+	rec.Txns = []kv.Txn{txn}
 	j := &applyJob{rec, make(chan error, 1)}
-	require.NoError(t, r.store.Submit(t.Context(), j))
-	require.NoError(t, <-j.done)
+	require.NoError(r.t, r.store.Submit(r.t.Context(), j))
+	require.NoError(r.t, <-j.done)
 	r.shell.do(func(m *causal.Machine) { m.RemoteApplied(rec.Header) })
-	require.Equal(t, "theirs", r.text("x"))
-	got := r.must(kv.Options{}, assign("x", "mine"))
-	require.Greater(t, got.Commit.Time, at)
-	require.Equal(t, "mine", r.text("x"))
 }
 
 // A commit more than the queue holds is refused, and the caller may come again.

@@ -52,7 +52,7 @@ func (m *Machine) Offer(h kv.Header, now clock.Wall) Verdict {
 	}
 	v := Verdict{Held: l.taken}
 	switch {
-	case h.Prev >= h.Time || h.Deps.Max() >= h.Time:
+	case h.Prev >= h.Time || h.Deps.Max() >= h.Time || h.Lane.Region == 0 && h.Kind == kv.RecordVoid: // no crash takes a commit back
 		v.Action = Malformed
 	case h.Time <= l.taken || l == m.own && h.Time <= l.last:
 		v.Action = Duplicate

@@ -299,7 +299,11 @@ func (a args) vector(name string) clock.Vector {
 // header reads LANE TIME<PREV deps=VECTOR.
 func (a args) header() kv.Header {
 	t, prev, _ := strings.Cut(a.free[1], "<")
-	return kv.Header{Lane: laneOf(a.free[0]), Time: stamp(t), Prev: stamp(prev), Kind: kv.RecordGroup, Deps: a.vector("deps")}
+	h := kv.Header{Lane: laneOf(a.free[0]), Time: stamp(t), Prev: stamp(prev), Kind: kv.RecordGroup, Deps: a.vector("deps")}
+	if a.has("void") {
+		h.Kind = kv.RecordVoid
+	}
+	return h
 }
 
 // start reads self=REGION lanes=REGION:HELD/DURABLE,...
