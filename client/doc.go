@@ -23,14 +23,24 @@
 // served; its [Token] can be handed to another process, which goes on from there with [DB.Resume].
 //
 // Every call takes a context first, whose deadline bounds every wait, and options last:
-// [Strong], [Bounded], [Durable], [WithReceipt], [WithToken], [WithOpID].
+// [WithReceipt], [WithToken], [WithOpID], and how much consistency and durability it pays for. These are
+// independent of each other, and of the options of a client ([WithDefaults]), a bucket handle, a transaction
+// and a call the later ones count:
+//
+//	db.Counter("likes").Get(ctx, client.Bounded(2*time.Second))
+//	db.Counter("likes").Add(ctx, 1, client.Durable(client.Majority))
+//	stock := db.Bucket("stock", client.Strong())
+//	err = db.Update(ctx, move, client.Strong(), client.Durable(client.All))
+//
+// What they leave open the buckets decide (docs/CONSISTENCY.md). A strong transaction that met another one
+// is tried again inside the client, as often as its limits allow.
 //
 // # Errors
 //
 // Every error is an [*Error] (or wraps one). errors.Is(err, client.ErrStale) asks for its kind.
 // [OutcomeOf] says whether the write happened: not applied, applied, or unknown. Calls are retried
 // inside the client as far as that is safe; a write whose outcome is unknown is never sent to
-// another region. Its Error.ID names the operation, and [DB.Outcome] asks later what became of it.
+// another region, but for one at level strong, which all regions find by its id. Its Error.ID names the operation, and [DB.Outcome] asks later what became of it.
 //
 // # Responsibility
 //
@@ -42,11 +52,13 @@
 //
 //  1. A session's token only grows, and includes every receipt of the session's calls, and what their
 //     errors tell of the data.
-//  2. A try of a write that may have reached a lane is followed by tries at the same lane only,
-//     with the same operation id and marked as retries.
+//  2. A try of a write that may have reached a lane is followed by tries at the same lane only, at level
+//     strong in any region, with the same operation id, at the same level and marked as retries.
 //  3. A transaction that a closure began is ended when Update, View or an iterator returns or
 //     panics.
-//  4. Every retry loop is bounded by a number of tries and by the caller's context.
+//  4. What met another strong transaction is tried again as a new operation, at a snapshot that includes
+//     what it met.
+//  5. Every retry loop is bounded by a number of tries and by the caller's context.
 //
 // # Life of a call
 //

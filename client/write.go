@@ -143,7 +143,8 @@ func (s sent) silent(ctx context.Context, err error) bool {
 	return s.strong() && ctx.Err() == nil && kv.KindOf(err) == kv.KindDeadline
 }
 
-// once runs a retry: at level strong no longer than its node shows that it is there.
+// once runs what can't move: at level strong no longer than its node shows that it is there, since what
+// became of it can be asked for elsewhere.
 func (r *router) once(ctx context.Context, e *endpoint, s sent, o *kv.Options, try func(ctx context.Context) error) error {
 	if !s.strong() {
 		return try(ctx)
@@ -285,7 +286,11 @@ func (r *router) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rece
 	if s.strong() {
 		o.Attempt.After = s.after
 	}
-	receipt, err := t.e.svc.Commit(ctx, t.id, o)
+	var receipt kv.Receipt
+	err = r.once(ctx, t.e, s, &kv.Options{}, func(ctx context.Context) error {
+		receipt, err = t.e.svc.Commit(ctx, t.id, o)
+		return err
+	})
 	switch {
 	case err == nil:
 		r.ended(id)

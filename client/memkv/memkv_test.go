@@ -163,3 +163,37 @@ func TestStrongTransactionsAreCertified(t *testing.T) {
 		}
 	}
 }
+
+func TestStrongRetriesAreAnsweredByAnyNode(t *testing.T) {
+	store := memkv.New()
+	eu, us := store.Node(1, "eu"), store.Node(2, "us")
+	strong := kv.Options{Level: kv.LevelStrong, Attempt: kv.Attempt{ID: kv.OpID{1}, Incarnation: 1}}
+	first, err := eu.Do(ctx, kv.Request{Options: strong, Ops: []kv.Op{increment(1)}})
+	require.NoError(t, err)
+	require.Zero(t, first.Receipt.Commit.Region)
+	strong.Attempt = kv.Attempt{ID: kv.OpID{1}, Retry: true, After: 1}
+	again, err := us.Do(ctx, kv.Request{Options: strong, Ops: []kv.Op{increment(1)}})
+	require.NoError(t, err)
+	require.Equal(t, first.Receipt.Commit, again.Receipt.Commit)
+	a, err := us.Outcome(ctx, kv.OutcomeRequest{Attempt: strong.Attempt})
+	require.NoError(t, err)
+	require.Equal(t, kv.Applied, a.Outcome)
+	strong.Level, strong.Attempt.ID = kv.LevelCausal, kv.OpID{2}
+	_, err = us.Do(ctx, kv.Request{Options: strong, Ops: []kv.Op{increment(1)}})
+	require.ErrorIs(t, err, kv.ErrTooOld, "at causal a retry is for its lane")
+}
+
+func TestImpossibleOptionsAreRefused(t *testing.T) {
+	node := memkv.New().Node(1, "eu")
+	for want, o := range map[error]kv.Options{
+		kv.ErrInvalid:      {Level: kv.LevelBounded},
+		kv.ErrLevelRefused: {Durability: kv.DurabilityRegions, Regions: 2},
+	} {
+		_, err := node.Do(ctx, kv.Request{Options: o, Ops: []kv.Op{increment(1)}})
+		require.ErrorIs(t, err, want)
+	}
+	id, _, err := node.Begin(ctx, kv.Begin{})
+	require.NoError(t, err)
+	_, err = node.Commit(ctx, id, kv.Options{Durability: kv.DurabilityRegions})
+	require.ErrorIs(t, err, kv.ErrInvalid)
+}
