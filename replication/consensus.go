@@ -282,3 +282,29 @@ func receiveConsensus(conn Conn) ([][]byte, error) {
 		}
 	}
 }
+
+// RegionStore is the store that a serving region's node has.
+type RegionStore struct {
+	Region      clock.Region
+	Incarnation uint64 // 0: there is no stream to the node
+}
+
+// RegionStores lists the stores of all regions that serve.
+func (r *Replicator) RegionStores() (out []RegionStore) {
+	_, list := r.registry.snapshot()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.c.Time.Monotonic()
+	for _, m := range list {
+		s := RegionStore{Region: m.Region}
+		if m.Region == r.self.Region {
+			s.Incarnation = r.c.Incarnation
+		} else if peer := r.streams[m.Region]; peer != nil && peer.live(now) {
+			s.Incarnation = peer.store.incarnation
+		}
+		if m.Serving {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -3,6 +3,7 @@ package replication_test
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -143,5 +144,17 @@ func TestConsensusRefusesStrangers(t *testing.T) {
 		require.NoError(t, x.conn.Send(&peerv1.Message{Body: &peerv1.Message_Joined{Joined: &peerv1.Joined{}}}))
 		x.refused(kv.KindCorrupt, "does not have")
 		require.Empty(t, all["eu"].from(us.id.Region))
+	})
+}
+
+func TestStoresOfRegionsThatServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, eu, us, ap := three(t)
+		defer stopAll(eu, us, ap)
+		all := []replication.RegionStore{{Region: 1, Incarnation: 1}, {Region: 2, Incarnation: 2}, {Region: 3, Incarnation: 3}}
+		eventually(t, "all are known", func() bool { return reflect.DeepEqual(all, us.r.RegionStores()) })
+		c.net.CutBoth("eu", "us")
+		all[0].Incarnation = 0
+		eventually(t, "one is not heard any more", func() bool { return reflect.DeepEqual(all, us.r.RegionStores()) })
 	})
 }

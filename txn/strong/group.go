@@ -25,6 +25,7 @@ type Group struct {
 
 	stopping chan struct{}
 	stop     sync.Once
+	killed   atomic.Bool
 	ctx      context.Context // ends with the group, and with it waits for the store's queue
 	cancel   context.CancelFunc
 	done     chan struct{}
@@ -257,7 +258,7 @@ func (g *Group) drive() error {
 		}
 		select {
 		case <-stopping:
-			if !g.handOver() {
+			if g.killed.Load() || !g.handOver() {
 				return nil
 			}
 			stopping, parting = nil, g.ticks+ElectionTicks
@@ -319,6 +320,12 @@ func (g *Group) tick() {
 func (g *Group) Stop() {
 	g.stop.Do(func() { close(g.stopping) })
 	<-g.done
+}
+
+// Kill ends the group's goroutine as a crash would: leadership is handed to nobody.
+func (g *Group) Kill() {
+	g.killed.Store(true)
+	g.Stop()
 }
 
 // Done is closed once the group has ended, by Stop or by itself.

@@ -40,6 +40,15 @@ func New(metadata Metadata) *State {
 	return &State{metadata: metadata, limits: fullLimits, index: newIndex(), ids: newIDs(), regions: newRegions()}
 }
 
+// Resume returns the state of a new log that follows one which is lost: nothing is known of what was committed
+// up to last. The next commit comes after it, what reads below it is too old, and operations that were tried
+// before it are forgotten.
+func Resume(commands Commands, last clock.Timestamp) *State {
+	s := New(commands)
+	s.last, s.index.low, s.ids.low = last, last, last
+	return s
+}
+
 // Position is the log index of the last entry that was applied.
 func (s *State) Position() uint64 { return s.position }
 

@@ -352,3 +352,28 @@ func TestVerdictsAndKindsHaveNames(t *testing.T) {
 	require.Equal(t, "command", certify.KindCommand.String())
 	require.Equal(t, "kind(9)", certify.Kind(9).String())
 }
+
+func TestALogThatFollowsALostOneForgetsNothingItCanNot(t *testing.T) {
+	s := certify.Resume(nil, 500)
+	commit := func(position uint64, p *certify.Proposal) certify.Decision {
+		p.Proposer = certify.Proposer{Region: 1, Incarnation: 1}
+		var b certify.Builder
+		_, err := b.Add(p)
+		require.NoError(t, err)
+		list, err := s.Apply(position, b.Take())
+		require.NoError(t, err)
+		return list[0]
+	}
+	require.Equal(t, certify.Begun, commit(1, &certify.Proposal{Kind: certify.KindBegin}).Verdict)
+	key := []certify.Access{certify.Point([]byte("k"))}
+	old := clock.VectorOf(clock.Entry{Time: 400})
+	require.Equal(t, certify.TooOld, commit(2, &certify.Proposal{Kind: certify.KindTransaction, Number: 1, Snapshot: old, Reads: key, Body: []byte("x")}).Verdict)
+	require.Equal(t, certify.Forgotten, commit(3, &certify.Proposal{Kind: certify.KindTransaction, Number: 2, ID: kv.OpID{1}, After: 400, Snapshot: old, Body: []byte("x")}).Verdict)
+	d := commit(4, &certify.Proposal{Kind: certify.KindTransaction, Number: 3, ID: kv.OpID{1}, After: 500, Snapshot: clock.VectorOf(clock.Entry{Time: 500}), Reads: key, Body: []byte("x")})
+	require.Equal(t, certify.Committed, d.Verdict)
+	require.EqualValues(t, 500, d.Prev)
+	require.EqualValues(t, 501, d.Time)
+	again, err := certify.Restore(s.AppendSnapshot(nil), nil)
+	require.NoError(t, err)
+	require.Equal(t, s.Last(), again.Last())
+}
