@@ -49,8 +49,8 @@ type CertifierConfig struct {
 	// Begun tells, once, that this life has begun. What earlier processes of the region had proposed is
 	// decided by then, and what of it was committed is at or below upTo.
 	Begun func(upTo clock.Timestamp)
-	// Commands decides the commands of the log.
-	Commands certify.Commands
+	// Metadata decides the commands of the log.
+	Metadata certify.Metadata
 	// Last is the last record of the certifier's lane that the store has: where this Certifier is the Machine
 	// that a group is founded with, the group goes on behind it.
 	Last clock.Timestamp
@@ -93,7 +93,7 @@ func (t *Ticket) Decision() (certify.Decision, error) { return t.decision, t.err
 
 // NewCertifier returns a Machine for Config.Machine. Start has it propose.
 func NewCertifier(c CertifierConfig) *Certifier {
-	out := &Certifier{c: c, state: certify.Resume(c.Commands, c.Last), tickets: map[uint64]*Ticket{}, begun: make(chan struct{})}
+	out := &Certifier{c: c, state: certify.Resume(c.Metadata, c.Last), tickets: map[uint64]*Ticket{}, begun: make(chan struct{})}
 	out.ctx, out.cancel = context.WithCancel(context.Background())
 	return out
 }
@@ -431,7 +431,7 @@ func (c *Certifier) Restore(index uint64, snapshot []byte) error {
 	if err != nil {
 		return err
 	}
-	state, err := certify.Restore(parts[0], c.c.Commands)
+	state, err := certify.Restore(parts[0], c.c.Metadata)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,9 @@ func (clockwork) NewTimer(d time.Duration) (<-chan time.Time, func()) {
 
 type noneToObey struct{}
 
-func (noneToObey) Decide(body []byte) ([]byte, []clock.Region) {
+func (noneToObey) Check([]byte) error         { return nil }
+func (noneToObey) Exists(certify.Access) bool { return true }
+func (noneToObey) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Region) {
 	return append([]byte("did "), body...), nil
 }
 
@@ -85,7 +87,7 @@ func (l *line) seat(t *testing.T, region clock.Region, incarnation uint64) *seat
 		Self: certify.Proposer{Region: region, Incarnation: incarnation}, Time: clockwork{},
 		Durable: func() clock.Timestamp { return s.durable }, Elsewhere: func() bool { return !s.alone }, News: func() {},
 		Begun:    func(upTo clock.Timestamp) { s.begins++; s.begunUpTo = upTo },
-		Commands: noneToObey{},
+		Metadata: noneToObey{},
 	})
 	l.mu.Lock()
 	for i, entry := range l.log {

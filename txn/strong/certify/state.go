@@ -43,8 +43,8 @@ func New(metadata Metadata) *State {
 // Resume returns the state of a new log that follows one which is lost: nothing is known of what was committed
 // up to last. The next commit comes after it, what reads below it is too old, and operations that were tried
 // before it are forgotten.
-func Resume(commands Commands, last clock.Timestamp) *State {
-	s := New(commands)
+func Resume(metadata Metadata, last clock.Timestamp) *State {
+	s := New(metadata)
 	s.last, s.index.low, s.ids.low = last, last, last
 	return s
 }
