@@ -29,7 +29,7 @@ type Record struct {
 
 // Proposing is what a Certifier needs of the group: *Group is it.
 type Proposing interface {
-	Propose(ctx context.Context, number uint64, data []byte) error
+	Propose(ctx context.Context, p Proposal) error
 	ReadIndex(ctx context.Context) (uint64, error)
 }
 
@@ -91,6 +91,15 @@ func (t *Ticket) Decided() <-chan struct{} { return t.decided }
 // outcome is unknown.
 func (t *Ticket) Decision() (certify.Decision, error) { return t.decision, t.err }
 
+func (t *Ticket) isDecided() bool {
+	select {
+	case <-t.decided:
+		return true
+	default:
+		return false
+	}
+}
+
 // NewCertifier returns a Machine for Config.Machine. Start has it propose.
 func NewCertifier(c CertifierConfig) *Certifier {
 	out := &Certifier{c: c, state: certify.Resume(c.Metadata, c.Last), tickets: map[uint64]*Ticket{}, begun: make(chan struct{})}
@@ -136,11 +145,8 @@ func (c *Certifier) beginLife() {
 		c.mu.Lock()
 		ends := c.state.Current(c.c.Self.Region)
 		c.mu.Unlock()
-		data, err := encode(&certify.Proposal{Proposer: c.c.Self, Kind: certify.KindBegin, Ends: ends})
-		if err != nil {
-			panic(err) // nothing in it comes from outside
-		}
-		if c.group.Propose(c.ctx, 0, data) != nil {
+		begin := certify.Proposal{Proposer: c.c.Self, Kind: certify.KindBegin, Ends: ends}
+		if c.group.Propose(c.ctx, Proposal{Body: &begin}) != nil {
 			c.pause()
 		}
 		select {
@@ -160,12 +166,31 @@ func (c *Certifier) pause() {
 	}
 }
 
-func encode(p *certify.Proposal) ([]byte, error) {
+// Pack is Config.Pack for a Certifier's proposals.
+func Pack(bodies []any, limit int) (entry []byte, n int, err error) {
 	var b certify.Builder
-	if _, err := b.Add(p); err != nil { // an empty one has room for whatever fits at all
-		return nil, err
+	for n < len(bodies) && (n == 0 || b.Len() < limit) {
+		fits, err := b.Add(bodies[n].(*certify.Proposal))
+		if err != nil {
+			return b.Take(), n, err
+		}
+		if !fits {
+			break
+		}
+		n++
 	}
-	return b.Take(), nil
+	return b.Take(), n, nil
+}
+
+// CheckEntry is Config.Check for them.
+func (c *Certifier) CheckEntry(entry []byte) error {
+	list, err := certify.DecodeBatch(entry)
+	for i := range list {
+		if p := &list[i]; p.Kind == certify.KindCommand && err == nil {
+			err = c.c.Metadata.Check(p.Body)
+		}
+	}
+	return err
 }
 
 // Certify has a proposal decided: Proposer, Number and Answered are filled in. It returns once it is decided,
@@ -175,15 +200,13 @@ func (c *Certifier) Certify(ctx context.Context, p *certify.Proposal) (*Ticket, 
 	if err := c.awaitBegun(ctx); err != nil {
 		return nil, err
 	}
-	t, data, err := c.register(p)
-	if err != nil {
-		return nil, err
-	}
-	err = c.group.Propose(ctx, t.number, data)
+	t := c.register(p)
+	proposal := Proposal{Number: t.number, Size: sizeOf(p), Body: p}
+	err := c.group.Propose(ctx, proposal)
 	switch {
 	case err == nil:
 	case kv.OutcomeOf(err) == kv.OutcomeUnknown:
-		c.follow(t, data)
+		c.follow(t, proposal)
 	default:
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -213,24 +236,34 @@ func (c *Certifier) awaitBegun(ctx context.Context) error {
 }
 
 // register gives a proposal its number.
-func (c *Certifier) register(p *certify.Proposal) (*Ticket, []byte, error) {
+func (c *Certifier) register(p *certify.Proposal) *Ticket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next++
 	p.Proposer, p.Number, p.Answered = c.c.Self, c.next, c.done
 	t := &Ticket{number: c.next, decided: make(chan struct{})}
 	c.tickets[t.number] = t
-	data, err := encode(p)
-	if err != nil {
-		c.resolve(t, certify.Decision{}, err)
+	return t
+}
+
+// perAccess and perProposal are what a proposal takes beside its bytes, about.
+const perAccess, perProposal = 64, 512
+
+func sizeOf(p *certify.Proposal) int {
+	n := perProposal + len(p.Body) + perAccess*(len(p.Reads)+len(p.Writes))
+	for _, r := range p.Reads {
+		n += len(r.Key)
 	}
-	return t, data, err
+	for _, w := range p.Writes {
+		n += len(w.Key)
+	}
+	return n
 }
 
 // follow proposes on what its caller has given up, so that it is decided: what it holds open must be closed.
-func (c *Certifier) follow(t *Ticket, data []byte) {
+func (c *Certifier) follow(t *Ticket, p Proposal) {
 	c.wait.Go(func() {
-		for c.ctx.Err() == nil && c.group.Propose(c.ctx, t.number, data) != nil {
+		for c.ctx.Err() == nil && !t.isDecided() && c.group.Propose(c.ctx, p) != nil {
 			c.pause()
 		}
 	})
@@ -334,20 +367,21 @@ func (c *Certifier) forget() {
 }
 
 // Apply implements Machine.
-func (c *Certifier) Apply(index uint64, proposals [][]byte) Applied {
+func (c *Certifier) Apply(index uint64, entry []byte) (out Applied, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	decisions, err := c.state.Apply(index, proposals...)
+	decisions, err := c.state.Apply(index, entry)
 	if err != nil {
-		panic(kv.Errorf(kv.KindCorrupt, "strong: %w; this node's version is older than that of another: update it", err))
+		return out, kv.Errorf(kv.KindCorrupt, "strong: %w; if another node runs a later version, update this one", err)
 	}
 	c.applied = index
-	var out Applied
 	fresh := false
 	for i := range decisions {
 		d := &decisions[i]
 		if d.IsRecord() {
-			c.add(d)
+			if err := c.add(d); err != nil {
+				return out, err
+			}
 			fresh = true
 		}
 		if n, own := c.decided(d); own {
@@ -358,7 +392,7 @@ func (c *Certifier) Apply(index uint64, proposals [][]byte) Applied {
 		c.forget()
 		c.c.News()
 	}
-	return out
+	return out, nil
 }
 
 // decided takes a decision of this life's, and tells whether its proposal need not be made again.
@@ -390,11 +424,11 @@ func (c *Certifier) noteBegun(is bool) {
 }
 
 // add keeps the record of a commit.
-func (c *Certifier) add(d *certify.Decision) {
+func (c *Certifier) add(d *certify.Decision) error {
 	p := d.Proposal
 	x, err := kv.DecodeAlone(p.Body)
 	if err != nil {
-		panic(kv.Errorf(kv.KindCorrupt, "strong: commit %d: %w", d.Time, err))
+		return kv.Errorf(kv.KindCorrupt, "strong: commit %d: %w", d.Time, err)
 	}
 	if slices.ContainsFunc(p.Writes, func(w certify.Write) bool { return w.Covers }) {
 		x.Snapshot = append(clock.Vector{}, p.Snapshot...)
@@ -403,6 +437,7 @@ func (c *Certifier) add(d *certify.Decision) {
 	encoded := r.Append(make([]byte, 0, len(p.Body)+32+12*len(p.Snapshot)))
 	c.records = append(c.records, Record{Time: d.Time, Encoded: encoded})
 	c.bytes += len(encoded)
+	return nil
 }
 
 // snapshotVersion is the first byte of a Certifier's snapshot. Behind it are a count and so many parts, each

@@ -21,14 +21,18 @@ type line struct {
 	index   uint64
 	fails   error // what Propose and ReadIndex return
 	loses   bool  // proposals wait until their context ends
-	log     [][][]byte
+	log     [][]byte
 }
 
-func (l *line) Propose(ctx context.Context, number uint64, data []byte) error {
+func (l *line) Propose(ctx context.Context, p Proposal) error {
+	entry, _, err := Pack([]any{p.Body}, 1<<20)
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	fails, loses := l.fails, l.loses
 	if fails == nil && !loses {
-		l.applyLocked([][]byte{data})
+		l.applyLocked(entry)
 	}
 	l.mu.Unlock()
 	if loses {
@@ -38,11 +42,13 @@ func (l *line) Propose(ctx context.Context, number uint64, data []byte) error {
 	return fails
 }
 
-func (l *line) applyLocked(entry [][]byte) {
+func (l *line) applyLocked(entry []byte) {
 	l.index++
 	l.log = append(l.log, entry)
 	for _, m := range l.members {
-		m.Apply(l.index, entry)
+		if _, err := m.Apply(l.index, entry); err != nil {
+			panic(err)
+		}
 	}
 }
 
@@ -91,7 +97,8 @@ func (l *line) seat(t *testing.T, region clock.Region, incarnation uint64) *seat
 	})
 	l.mu.Lock()
 	for i, entry := range l.log {
-		s.Apply(uint64(i+1), entry)
+		_, err := s.Apply(uint64(i+1), entry)
+		require.NoError(t, err)
 	}
 	l.members = append(l.members, s.Certifier)
 	l.mu.Unlock()
@@ -200,10 +207,10 @@ func TestAFollowedProposalIsDecidedInTheEnd(t *testing.T) {
 		l := &line{}
 		a := l.seat(t, 1, 11)
 		<-a.Begun()
-		ticket, data, err := a.register(put("k", nil))
-		require.NoError(t, err)
+		p := put("k", nil)
+		ticket := a.register(p)
 		l.set(kv.Errorf(kv.KindUnavailable, "no leader"), false)
-		a.follow(ticket, data)
+		a.follow(ticket, Proposal{Number: ticket.number, Body: p})
 		time.Sleep(3 * followPause)
 		l.set(nil, false)
 		<-ticket.Decided()
@@ -318,12 +325,38 @@ func TestAnEntryOfALaterVersionStopsTheGroup(t *testing.T) {
 		l := &line{}
 		a := l.seat(t, 1, 11)
 		<-a.Begun()
-		require.Panics(t, func() { a.Apply(l.index+1, [][]byte{{99}}) })
+		_, err := a.Apply(l.index+1, []byte{99})
+		require.ErrorIs(t, err, kv.ErrCorrupt)
+		require.ErrorIs(t, a.CheckEntry([]byte{99}), kv.ErrCorrupt)
 		bad := put("k", nil)
-		bad.Body = []byte{99}
-		bad.Proposer, bad.Number = a.c.Self, 1
-		data, err := encode(bad)
+		bad.Body, bad.Proposer, bad.Number = []byte{99}, a.c.Self, 1
+		entry, n, err := Pack([]any{bad}, 1)
 		require.NoError(t, err)
-		require.Panics(t, func() { a.Apply(l.index+1, [][]byte{data}) })
+		require.Equal(t, 1, n)
+		require.NoError(t, a.CheckEntry(entry))
+		_, err = a.Apply(l.index+1, entry)
+		require.ErrorIs(t, err, kv.ErrCorrupt)
 	})
+}
+
+func TestProposalsArePackedUpToALimit(t *testing.T) {
+	var bodies []any
+	for i := range 10 {
+		p := put("k", nil)
+		p.Proposer, p.Number, p.Answered = certify.Proposer{Region: 1, Incarnation: 1}, uint64(i+1), 0
+		bodies = append(bodies, p)
+	}
+	_, n, err := Pack(bodies, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, 10, n)
+	_, n, err = Pack(bodies, 1)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	bodies[3].(*certify.Proposal).Body = make([]byte, certify.MaxBatchBytes)
+	entry, n, err := Pack(bodies, 1<<20)
+	require.ErrorIs(t, err, kv.ErrTooLarge)
+	require.Equal(t, 3, n)
+	list, err := certify.DecodeBatch(entry)
+	require.NoError(t, err)
+	require.Len(t, list, 3)
 }

@@ -354,7 +354,7 @@ func TestVerdictsAndKindsHaveNames(t *testing.T) {
 }
 
 func TestALogThatFollowsALostOneForgetsNothingItCanNot(t *testing.T) {
-	s := certify.Resume(&commands{}, 500)
+	s := certify.Resume(&metadata{}, 500)
 	commit := func(position uint64, p *certify.Proposal) certify.Decision {
 		p.Proposer = certify.Proposer{Region: 1, Incarnation: 1}
 		var b certify.Builder
@@ -373,7 +373,7 @@ func TestALogThatFollowsALostOneForgetsNothingItCanNot(t *testing.T) {
 	require.Equal(t, certify.Committed, d.Verdict)
 	require.EqualValues(t, 500, d.Prev)
 	require.EqualValues(t, 501, d.Time)
-	again, err := certify.Restore(s.AppendSnapshot(nil), &commands{})
+	again, err := certify.Restore(s.AppendSnapshot(nil), &metadata{})
 	require.NoError(t, err)
 	require.Equal(t, s.Last(), again.Last())
 }
