@@ -3,10 +3,12 @@ package strong
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,6 +150,7 @@ type cluster struct {
 	delay    time.Duration // one way
 	jitter   time.Duration // reorders
 	inFlight sync.WaitGroup
+	sent     map[uint64]int      // messages, by sender
 	wanted   map[uint64]ChangeOp // what members shall be
 	override func(View) []Change // in place of it; nil: none
 }
@@ -156,7 +159,7 @@ func newCluster(t *testing.T, seed uint64) *cluster {
 	t.Logf("seed %d", seed)
 	return &cluster{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), members: make(map[uint64]*member), cut: make(map[[2]uint64]bool),
-		delay: time.Millisecond, wanted: make(map[uint64]ChangeOp),
+		delay: time.Millisecond, wanted: make(map[uint64]ChangeOp), sent: make(map[uint64]int),
 	}
 }
 
@@ -234,8 +237,8 @@ func (c *cluster) crash(m *member, kept int) {
 	c.mu.Lock()
 	rng := rand.New(rand.NewPCG(c.rng.Uint64(), 2))
 	c.mu.Unlock()
-	left := m.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rng})
 	c.isolate(m.id, true) // what it says from here on it never said
+	left := m.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rng})
 	c.down(m)
 	c.isolate(m.id, false)
 	m.fs = left
@@ -280,6 +283,7 @@ func (c *cluster) want(op ChangeOp, ids ...uint64) {
 func (c *cluster) carry(from, to uint64, messages [][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.sent[from] += len(messages)
 	for _, m := range messages {
 		if c.cut[[2]uint64{from, to}] || c.rng.Float64() < c.loss {
 			continue
@@ -400,3 +404,36 @@ func (c *cluster) mustRead(m *member) []uint64 {
 
 // pass lets the bubble's time pass.
 func (c *cluster) pass(d time.Duration) { time.Sleep(d) }
+
+func (c *cluster) sentBy(id uint64) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent[id]
+}
+
+// failingFS is a disk whose syncs fail from some moment on.
+type failingFS struct {
+	vfs.FS
+	failing atomic.Bool
+}
+
+type failingFile struct {
+	vfs.File
+	fs *failingFS
+}
+
+func (f *failingFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, c)
+	return &failingFile{file, f}, err
+}
+
+func (f *failingFile) Sync() error { return f.sync(f.File.Sync) }
+
+func (f *failingFile) SyncData() error { return f.sync(f.File.SyncData) }
+
+func (f *failingFile) sync(do func() error) error {
+	if f.fs.failing.Load() {
+		return errors.New("the disk is gone")
+	}
+	return do()
+}
