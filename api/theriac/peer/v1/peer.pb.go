@@ -1828,7 +1828,8 @@ type RegionReport struct {
 	Durable []byte `protobuf:"bytes,3,opt,name=durable,proto3" json:"durable,omitempty"`
 	// For stability; relative to safe.
 	Floor []byte `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
-	// The author's last own record on its disk, and its entry 0.
+	// The author's last own record on its disk, and its entry 0, exposed but perhaps not on its disk: the
+	// report counts where both are exposed.
 	Safe uint64 `protobuf:"fixed64,5,opt,name=safe,proto3" json:"safe,omitempty"`
 	Zero uint64 `protobuf:"fixed64,6,opt,name=zero,proto3" json:"zero,omitempty"`
 	// Of the author's store: what an earlier one had on its disk does not count once a later one is
