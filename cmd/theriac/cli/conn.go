@@ -116,22 +116,19 @@ func (c *conn) save() error {
 func (c *conn) do(ctx context.Context, queries []kv.Query, ops []kv.Op) ([]kv.Value, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	resp, err := c.svc.Do(ctx, kv.Request{Options: c.options(), Queries: queries, Ops: ops})
-	if err != nil {
-		return nil, c.failed(err)
+	var receipt kv.Receipt
+	opts := []client.CallOption{client.At(c.r.client.Consistency), client.Durable(c.r.client.Durability), client.WithToken(c.token)}
+	if c.r.client.Receipt {
+		opts = append(opts, client.WithReceipt(&receipt))
 	}
-	c.r.applied = c.r.applied || len(ops) > 0
-	if err := c.saw(resp.Receipt); err != nil {
-		return nil, err
+	session := client.New(c.svc).Session()
+	values, err := session.Do(ctx, ops, queries, opts...)
+	c.r.applied = c.r.applied || err == nil && len(ops) > 0
+	receipt.Token = session.Token()
+	if joined := c.saw(receipt); err == nil {
+		err = joined
 	}
-	if len(resp.Values) != len(queries) {
-		err := kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(resp.Values), len(queries))
-		if len(ops) > 0 {
-			err = err.WithOutcome(kv.Applied)
-		}
-		return nil, err
-	}
-	return resp.Values, nil
+	return values, err
 }
 
 // tx is an open transaction.

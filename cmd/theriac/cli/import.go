@@ -401,7 +401,7 @@ func (im *importer) writeRounds(ctx context.Context) error {
 
 // explain says what a failed position means.
 func (im *importer) explain(err error) error {
-	if !errors.Is(err, kv.ErrAborted) || kv.OutcomeOf(err) != kv.NotApplied {
+	if !errors.Is(err, kv.ErrAborted) || kv.IsConflict(err) || kv.OutcomeOf(err) != kv.NotApplied {
 		return err
 	}
 	return kv.Errorf(kv.KindAborted, "another import under id %s went on meanwhile; let it finish, or give this one an id of its own: %w",

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -181,7 +183,29 @@ func (c *conn) oneShot(ctx context.Context, statements []statement) ([]kv.Value,
 	return c.do(ctx, queries, ops)
 }
 
+// Limits and pace of transactions at level strong that met others.
+const (
+	maxConflicts = 16                     // how often one is run, the first time included
+	maxConflict  = 500 * time.Millisecond // the longest pause between two runs
+)
+
+// interactive runs the statements in a transaction, again when it met another one at level strong.
 func (c *conn) interactive(ctx context.Context, statements []statement) ([]kv.Value, error) {
+	for n := 1; ; n++ {
+		values, err := c.runStatements(ctx, statements)
+		if n == maxConflicts || !kv.IsConflict(err) {
+			return values, err
+		}
+		pause := min(time.Millisecond<<n, maxConflict)
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		case <-ctx.Done():
+			return values, err
+		}
+	}
+}
+
+func (c *conn) runStatements(ctx context.Context, statements []statement) ([]kv.Value, error) {
 	t, _, err := c.begin(ctx, false, c.options())
 	if err != nil {
 		return nil, err

@@ -78,7 +78,8 @@ func (r *run) outcomeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: outcomeName + " ID", Short: "print what became of an operation: applied or not applied", Args: wantArgs(1, 1),
 		Long: `Asks what became of a write that ended with outcome unknown, by the id that its error named. An answer "not
-applied" also makes sure that it never will be. Ask the region that the write was sent to.`,
+applied" also makes sure that it never will be. Ask the region that the write was sent to; any region can tell of one
+at level strong, with --consistency strong.`,
 	}
 	cmd.Flags().DurationVar(&age, "age", time.Hour, "how long ago the write was sent, at least: how far back to look")
 	cmd.Flags().StringVar(&lane, "lane", "", "lane that the write was sent to, as REGION.SLOT (default that of the node at --addr)")
@@ -95,6 +96,12 @@ applied" also makes sure that it never will be. Ask the region that the write wa
 			err = kv.Errorf(kv.KindInvalid, "--age %s: want 0s or more", age)
 		}
 		attempt := kv.Attempt{ID: id, Retry: true, Age: age, Lane: of}
+		if r.client.Consistency.Level == kv.LevelStrong {
+			if lane != "" {
+				return nil, kv.Errorf(kv.KindInvalid, "--lane %s with --consistency strong: an operation at level strong is in no lane; leave one out", lane)
+			}
+			attempt.After = 1 // nothing is known of when it was sent, so what was forgotten is said to be unknown
+		}
 		return func(ctx context.Context, c *conn) error { return c.outcome(ctx, attempt) }, err
 	})
 	return cmd
@@ -117,7 +124,7 @@ func parseLane(s string) (clock.Lane, error) {
 func (c *conn) outcome(ctx context.Context, a kv.Attempt) error {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	if a.Lane == (clock.Lane{}) {
+	if a.Lane == (clock.Lane{}) && a.After == 0 {
 		status, err := c.svc.Status(ctx)
 		if err != nil {
 			return err
@@ -252,36 +259,6 @@ func vectorJSON(v clock.Vector) map[string]string {
 		out[strconv.Itoa(int(e.Region))] = timeJSON(e.Time)
 	}
 	return out
-}
-
-// printReceipt prints how the last call was served, on stderr: it differs from call to call, and
-// answers should not.
-func (r *run) printReceipt(c kv.Receipt) error {
-	var err error
-	if r.json() {
-		line, _ := json.Marshal(map[string]any{"receipt": map[string]any{"level": c.Level.String(), "region": c.Region, "lane": c.Lane.String(),
-			"snapshot": vectorJSON(c.Snapshot), "commit": commitJSON(c.Commit), "token": c.Token.String()}}) // strings and numbers always marshal
-		_, err = fmt.Fprintf(r.app.Stderr, "%s\n", line)
-	} else {
-		commit := ""
-		if !c.Commit.IsZero() {
-			commit = c.Commit.String()
-		}
-		_, err = fmt.Fprintf(r.app.Stderr, "receipt: level %s, region %s, lane %s, snapshot %s, commit %s, token %s\n",
-			c.Level, dash(c.Region), c.Lane, c.Snapshot, dash(commit), dash(c.Token.String()))
-	}
-	if err != nil {
-		return r.after(err)
-	}
-	return nil
-}
-
-// commitJSON is a commit in the form of a snapshot: its region with its time, or nothing.
-func commitJSON(s clock.Stamp) map[string]string {
-	if s.IsZero() {
-		return map[string]string{}
-	}
-	return vectorJSON(clock.Vector{{Region: s.Region, Time: s.Time}})
 }
 
 func (r *run) versionCommand() *cobra.Command {

@@ -43,7 +43,7 @@ func (c *Client) Register(fs *pflag.FlagSet) {
 	own.StringVar(&c.Session, "session", "", "`FILE` that keeps the session's token, so that later calls see what this one saw and wrote")
 	own.VarP(&c.Output, "output", "o", "how answers are printed: table or json")
 	own.DurationVar(&c.Timeout, "timeout", DefaultTimeout, "give up a call after this `duration`, 1ms to 24h")
-	own.BoolVar(&c.Receipt, "receipt", false, "also print the receipt: level, region, snapshot, commit")
+	own.BoolVar(&c.Receipt, "receipt", false, "also print the receipt: level, region, node, snapshot, commit, durability reached, staleness, time paid by phase")
 	own.BoolVar(&c.Insecure, "insecure", false, "plaintext; loopback addresses only. Implied when neither addresses nor certificates are given")
 	own.StringVar(&c.TLS.CA, "tls-ca", "", "PEM `FILE` of the authorities that a node's certificate must come from (default the system's)")
 	own.StringVar(&c.TLS.Cert, "tls-cert", "", "PEM `FILE` of the own certificate, where nodes ask for one")
