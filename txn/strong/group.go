@@ -160,6 +160,7 @@ func (j *claimJob) Durable(err error) { j.durable <- err }
 // open loads what is held, and applies what is known to be committed.
 func (g *Group) open() error {
 	held := g.c.Store.Raft()
+	held.Commit = max(held.Commit, held.Snapshot.Index) // the snapshot may have been written first
 	g.log = log{
 		store: g.c.Store, first: held.First, last: held.Last, before: held.Before, conf: &raftpb.ConfState{},
 		hard:     &raftpb.HardState{Term: new(held.Term), Vote: new(held.Vote), Commit: new(held.Commit)},
@@ -364,16 +365,6 @@ func (g *Group) ended() *kv.Error {
 		return f
 	}
 	return kv.Errorf(kv.KindUnavailable, "strong: voter %x has stopped", g.c.ID)
-}
-
-// isEnded reports whether the group has ended, or is about to.
-func (g *Group) isEnded() bool {
-	select {
-	case <-g.done:
-		return true
-	default:
-		return g.failed.Load() != nil
-	}
 }
 
 var errNoLeader = errors.New("no leader is known")

@@ -336,3 +336,25 @@ func TestStopHandsLeadershipOver(t *testing.T) {
 		require.Less(t, time.Since(began), time.Second, "no election timeout has to pass")
 	})
 }
+
+// TestSnapshotMayBeWrittenBeforeTheCommitIndex: nothing waits for the index, so a crash may leave a snapshot
+// of entries beyond it.
+func TestSnapshotMayBeWrittenBeforeTheCommitIndex(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, c *cluster) {
+		c.tune = func(config *Config) { config.SnapshotEntries = 1 }
+		m := c.add(1, true)
+		var want []uint64
+		ahead := false
+		for range 5 {
+			want = append(want, c.mustPropose(m))
+			c.waitFor(time.Second, "the snapshot", func() bool { return m.store.Raft().Snapshot.Index >= m.group.Applied()-1 })
+			c.pass(25 * time.Millisecond) // until it is synced
+			held := m.store.Raft()
+			ahead = ahead || held.Snapshot.Index > held.Commit
+			c.crash(m, 0)
+			c.up(m, false)
+			require.Equal(t, want, c.mustRead(m))
+		}
+		require.True(t, ahead)
+	})
+}
