@@ -79,6 +79,9 @@ func (s peerStore) Apply(ctx context.Context, b *replication.Batch) error {
 // Build asks once more whether the records may be applied: a batch that they follow may have been
 // refused since they were handed out.
 func (j *remoteJob) Build(b *storage.Batch) error {
+	if j.batch.Sync {
+		b.Sync()
+	}
 	for i, in := range j.batch.Records {
 		h := in.Record.Header
 		if i == 0 && !j.exposure.Ready(h) || i > 0 && !j.exposure.Exposed().With(h.Lane.Region, h.Time).Includes(h.Deps) {

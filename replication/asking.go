@@ -33,8 +33,8 @@ type asking struct {
 	pressing int          // such questions that are open
 	pressed  time.Duration
 
-	refreshing bool // a question for the sake of freshness is open
-	refreshed  time.Duration
+	news bool // what the peer has now is wanted, so that its lane is known to be fresh
+	told time.Duration
 }
 
 // ask sends a question. The caller holds Replicator.mu.
@@ -87,6 +87,9 @@ func (s *stream) asked(ctx context.Context, m *peerv1.Ask) error {
 		s.answer(m.GetId())
 		return nil
 	}
+	if s.r.await(v) {
+		s.r.c.Store.SyncSoon()
+	}
 	if s.waits.Add(1) > MaxAsks {
 		return kv.Errorf(kv.KindOverloaded, "region %d (%s) asks more than %d questions at a time", s.peer, s.name, MaxAsks)
 	}
@@ -97,6 +100,18 @@ func (s *stream) asked(ctx context.Context, m *peerv1.Ask) error {
 		}
 	})
 	return nil
+}
+
+// await notes what another region waits for, and tells whether the store has some of it.
+func (r *Replicator) await(v clock.Vector) (taken bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.awaited = r.awaited.Join(v)
+	for _, l := range r.order {
+		t := v.At(l.lane.Region)
+		taken = taken || t != 0 && t <= l.taken && len(l.flying) > 0
+	}
+	return taken
 }
 
 // answer says what is exposed and on disk here, as of now.
@@ -124,20 +139,36 @@ func (s *stream) press(v clock.Vector) {
 	}
 }
 
-// askWanted asks for what is wanted, once it is due, and tells how long until then; below 0: nothing is.
-// One question a gap serves all writes of that time. The caller holds Replicator.mu.
-func (s *stream) askWanted(now time.Duration) time.Duration {
+// askDue asks what is due, and tells how long until the next question is; below 0: none waits. One question
+// a gap serves all writes of that time, and one all reads. The caller holds Replicator.mu.
+func (s *stream) askDue(now time.Duration) time.Duration {
 	a := &s.asking
-	if len(a.wanted) == 0 || a.pressing >= MaxAsks {
-		return -1
+	next := time.Duration(-1)
+	full := len(a.questions) >= maxQuestions
+	if due := a.told + AskGap - now; a.news && due <= 0 && !full {
+		a.news, a.told = false, now
+		s.ask(nil, func(*answer) {})
+	} else if a.news {
+		next = max(due, time.Millisecond)
 	}
-	if report, ok := s.r.c.Exposure.Reported(s.peer); ok && report.Durable.Includes(a.wanted) {
+	if report, ok := s.r.c.Exposure.Reported(s.peer); len(a.wanted) > 0 && ok && report.Durable.Includes(a.wanted) {
 		a.wanted = nil
-		return -1
 	}
-	if due := a.pressed + AskGap - now; due > 0 {
+	switch due := a.pressed + AskGap - now; {
+	case len(a.wanted) == 0 || a.pressing >= MaxAsks:
+		return next
+	case due > 0 && next < 0:
 		return due
+	case due > 0:
+		return min(next, due)
 	}
+	s.askWanted(now)
+	return next
+}
+
+// askWanted asks for what is wanted.
+func (s *stream) askWanted(now time.Duration) {
+	a := &s.asking
 	v := a.wanted
 	a.asked, a.wanted, a.pressed = a.asked.Join(v), nil, now
 	a.pressing++
@@ -145,16 +176,13 @@ func (s *stream) askWanted(now time.Duration) time.Duration {
 		a.pressing--
 		s.poke()
 	})
-	return -1
 }
 
-// refresh asks the peer what it has now, so that what is known of its lane is younger than its
-// heartbeats make it. The caller holds Replicator.mu.
-func (s *stream) refresh(now time.Duration) {
-	a := &s.asking
-	if a.refreshing || now-a.refreshed < AskGap {
-		return
-	}
-	a.refreshing, a.refreshed = true, now
-	s.ask(nil, func(*answer) { a.refreshing = false })
+// maxQuestions bounds the questions on a stream that are open; what exceeds it waits, but for rounds.
+const maxQuestions = 2*MaxAsks + MaxRounds
+
+// wantNews asks the peer what it has now, as soon as may be. The caller holds Replicator.mu.
+func (s *stream) wantNews() {
+	s.asking.news = true
+	s.poke()
 }

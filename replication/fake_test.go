@@ -218,6 +218,8 @@ func (s *fakeStore) Short(_ context.Context, reason string) error {
 
 func (s *fakeStore) Recovered(ctx context.Context) error { return s.Short(ctx, "") }
 
+func (s *fakeStore) SyncSoon() {}
+
 func (s *fakeStore) ReadState(context.Context) ([]byte, error) { return []byte("voids"), nil }
 
 // ReadRange serves two stamps at a time, and takes a millisecond for it.

@@ -117,9 +117,13 @@ func (r *Replicator) WaitFresh(ctx context.Context, d time.Duration, fail bool) 
 		ctx, cancel = context.WithTimeout(ctx, ReadIndexTimeout)
 		defer cancel()
 	}
+	asked := time.Duration(-1)
 	err = r.c.Exposure.awaitFresh(ctx, func() (bool, error) {
 		old = r.stale(d)
-		r.refresh(old)
+		if now := r.c.Time.Monotonic(); len(old) > 0 && (asked < 0 || now-asked >= HeartbeatEvery) {
+			asked = now
+			r.refresh(old)
+		}
 		return len(old) == 0, nil
 	})
 	if err == nil || ctx.Err() == nil {
@@ -134,20 +138,18 @@ func (r *Replicator) WaitFresh(ctx context.Context, d time.Duration, fail bool) 
 	return true, r.errStale(d, old, err)
 }
 
-// refresh asks those for news of which what is exposed is too old.
+// refresh asks all regions for news: who is fresh enough now may not be when the others have answered.
 func (r *Replicator) refresh(old []causal.Reading) {
-	if len(old) == 0 {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.c.Time.Monotonic()
-	for _, g := range old {
-		if g.Region == strongLane.Region {
-			r.readIndex()
-		} else if s := r.streams[g.Region]; s != nil && s.live(now) {
-			s.refresh(now)
+	for _, s := range r.streams {
+		if s.live(now) {
+			s.wantNews()
 		}
+	}
+	if old[0].Region == strongLane.Region {
+		r.readIndex()
 	}
 }
 

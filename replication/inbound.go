@@ -322,7 +322,8 @@ func (r *Replicator) batch(l *inLane, records []Incoming, from []*inSub) *Batch 
 			poke(r.applyWake)
 		}
 	}
-	return &Batch{Lane: l.lane, Records: records, Applied: applied, Durable: durable}
+	wanted := r.awaited.At(l.lane.Region) >= records[0].Record.Time
+	return &Batch{Lane: l.lane, Records: records, Sync: wanted, Applied: applied, Durable: durable}
 }
 
 // publish makes records from others available to those who ask this node for them.

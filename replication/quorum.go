@@ -111,6 +111,10 @@ func (r *Replicator) askRound(now time.Duration) {
 			q.silent = append(q.silent, m.Name+" (not connected)")
 			continue
 		}
+		if len(s.asking.questions) >= maxQuestions {
+			q.silent = append(q.silent, m.Name+" (does not answer)")
+			continue
+		}
 		q.open++
 		q.pending[m.Region] = m.Name
 		s.ask(nil, func(a *answer) { r.roundTold(q, m, a) })

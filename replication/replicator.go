@@ -85,6 +85,7 @@ type Replicator struct {
 	running    sync.WaitGroup
 	rounds     rounds
 	wanted     clock.Vector // what calls have waited for on other regions' disks
+	awaited    clock.Vector // what other regions have waited for on the disk here
 	indexing   bool         // the raft group is asked how far it is
 	aged       map[clock.Region]*ages
 	sampled    time.Duration

@@ -16,6 +16,9 @@ type Store interface {
 	// An error means that the batch was not taken and neither function of it will be called.
 	// The batch belongs to the store until its Durable has been called.
 	Apply(ctx context.Context, b *Batch) error
+	// SyncSoon has the batches taken so far on disk without the delay that the store may leave between
+	// Applied and Durable. It does not block.
+	SyncSoon()
 	// Log returns encoded records of a lane with timestamps above after, in order, whole, at least
 	// one if there is any, and no more once they hold maxBytes. It matches kv.ErrTooOld when the
 	// log has been truncated beyond after. The slices belong to the caller.
@@ -64,6 +67,8 @@ type Incoming struct {
 type Batch struct {
 	Lane    clock.Lane
 	Records []Incoming
+	// Sync says that somebody waits until it is on disk, so that the store should not delay that.
+	Sync bool
 	// Applied is called on the store's writer goroutine, batches in the order of Apply, once the
 	// records can be read here. It does not block.
 	Applied func()

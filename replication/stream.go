@@ -66,7 +66,7 @@ func newStream(r *Replicator, conn Conn, peer Member, store claim) *stream {
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: func(error) {},
 		heard: r.c.Time.Monotonic(),
 		in:    map[uint32]*inSub{}, refused: map[clock.Lane]time.Duration{}, tooOld: map[clock.Lane]clock.Timestamp{}, out: map[clock.Lane]*outSub{},
-		asking:      asking{questions: map[uint64]question{}, pressed: -AskGap, refreshed: -AskGap},
+		asking:      asking{questions: map[uint64]question{}, pressed: -AskGap, told: -AskGap},
 		lastRecords: -MessageGap, forks: faults{time: r.c.Time},
 	}
 }
@@ -221,7 +221,7 @@ func (s *stream) wait(ctx context.Context, d time.Duration) {
 		d = min(d, s.lastRecords+MessageGap-s.r.c.Time.Monotonic())
 		wake = nil // what comes meanwhile goes with the rest
 	}
-	if due := s.askDue(); due >= 0 {
+	if due := s.nextAsk(); due >= 0 {
 		d = min(d, due)
 	}
 	timer, stop := s.r.c.Time.NewTimer(max(d, 0))
@@ -233,11 +233,11 @@ func (s *stream) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// askDue is when the next question is due; below 0: none waits.
-func (s *stream) askDue() time.Duration {
+// nextAsk is when the next question is due; below 0: none waits.
+func (s *stream) nextAsk() time.Duration {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	return s.askWanted(s.r.c.Time.Monotonic())
+	return s.askDue(s.r.c.Time.Monotonic())
 }
 
 // sendControl sends subscriptions, credit, questions and answers.
@@ -253,7 +253,7 @@ func (s *stream) sendControl() error {
 func (s *stream) takeControl() []*peerv1.Message {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	s.askWanted(s.r.c.Time.Monotonic())
+	s.askDue(s.r.c.Time.Monotonic())
 	out := s.control
 	s.control = nil
 	for _, sub := range s.in {

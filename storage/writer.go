@@ -415,6 +415,17 @@ func (s *Store) failSync(err error) error {
 	return s.syncErr
 }
 
+// SyncSoon has what was submitted before synced without SyncDelay. It does not block; while the queue is
+// full it does nothing, since so many jobs don't wait that long.
+func (s *Store) SyncSoon() { _ = s.Submit(gone, syncJob{}) }
+
+// gone is a context for submitting without waiting.
+var gone = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // syncJob is an empty batch that makes the ones before it durable.
 type syncJob struct{}
 

@@ -343,7 +343,7 @@ func (c *Coordinator) told(ctx context.Context, err error, at clock.Vector, t kv
 
 func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
 	return kv.Receipt{
-		Level: o.Level, Region: c.region, Incarnation: c.Incarnation(), Lane: c.lane, Snapshot: at,
+		Level: o.Level, Bound: o.Bound, Region: c.region, Incarnation: c.Incarnation(), Lane: c.lane, Snapshot: at,
 		Token: kv.Token{Cluster: c.cluster, Seen: o.Token.Seen.Join(c.store.Lowered(at))},
 	}
 }
