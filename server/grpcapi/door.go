@@ -25,6 +25,7 @@ func (d *door) Do(ctx context.Context, m *pb.DoRequest) (*pb.DoResponse, error) 
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}
+	trail(ctx, m.GetOptions(), resp.Receipt)
 	return resp, nil
 }
 
@@ -90,7 +91,9 @@ func (d *door) Begin(ctx context.Context, m *pb.BeginRequest) (*pb.BeginResponse
 		return nil, convert.EncodeError(err)
 	}
 	d.open.add(id, access)
-	return &pb.BeginResponse{Transaction: uint64(id), Receipt: convert.EncodeReceipt(receipt)}, nil
+	answer := &pb.BeginResponse{Transaction: uint64(id), Receipt: convert.EncodeReceipt(receipt)}
+	trail(ctx, m.GetOptions(), answer.Receipt)
+	return answer, nil
 }
 
 // resume begins a call of an open transaction.
@@ -151,7 +154,9 @@ func (d *door) Commit(ctx context.Context, m *pb.CommitRequest) (*pb.CommitRespo
 		return nil, convert.EncodeError(err)
 	}
 	d.open.remove(id)
-	return &pb.CommitResponse{Receipt: convert.EncodeReceipt(receipt)}, nil
+	answer := &pb.CommitResponse{Receipt: convert.EncodeReceipt(receipt)}
+	trail(ctx, m.GetOptions(), answer.Receipt)
+	return answer, nil
 }
 
 func (d *door) Abort(ctx context.Context, m *pb.AbortRequest) (*pb.AbortResponse, error) {
@@ -191,7 +196,9 @@ func (d *door) Keys(ctx context.Context, m *pb.KeysRequest) (*pb.KeysResponse, e
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}
-	return convert.EncodeKeysPage(page), nil
+	answer := convert.EncodeKeysPage(page)
+	trail(ctx, m.GetOptions(), answer.Receipt)
+	return answer, nil
 }
 
 func (d *door) Outcome(ctx context.Context, m *pb.OutcomeRequest) (*pb.OutcomeResponse, error) {
@@ -232,7 +239,9 @@ func (d *door) Digest(ctx context.Context, m *pb.DigestRequest) (*pb.DigestRespo
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}
-	return convert.EncodeDigest(digest), nil
+	answer := convert.EncodeDigest(digest)
+	trail(ctx, m.GetOptions(), answer.Receipt)
+	return answer, nil
 }
 
 func (d *door) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {

@@ -51,8 +51,10 @@ func TestFailedConditionsAreInTheSession(t *testing.T) {
 	defer cancel()
 	wrong := []byte("wrong")
 	calls := map[string]func(s *client.Session) error{
-		"one-shot":   func(s *client.Session) error { return s.Register("x").CompareAndSet(ctx, wrong, nil) },
-		"at applied": func(s *client.Session) error { return s.Register("x").CompareAndSet(ctx, wrong, nil, client.Durable(client.Applied)) },
+		"one-shot": func(s *client.Session) error { return s.Register("x").CompareAndSet(ctx, wrong, nil) },
+		"at applied": func(s *client.Session) error {
+			return s.Register("x").CompareAndSet(ctx, wrong, nil, client.Durable(client.Applied))
+		},
 		"named": func(s *client.Session) error {
 			return s.Register("x").CompareAndSet(ctx, wrong, nil, client.WithOpID(client.NewOpID()))
 		},
