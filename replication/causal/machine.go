@@ -322,7 +322,7 @@ func (m *Machine) Reached(r clock.Region, reach Reach) clock.Timestamp {
 		_, safe := m.Promise(l.id)
 		return safe
 	case reach == Uniform:
-		return m.StrongCut().At(r)
+		return m.strongAt(l)
 	}
 	return l.safe
 }

@@ -108,7 +108,9 @@ func (m *Machine) Receive(r Report) bool {
 	if p == nil || !m.current(p, &r) {
 		return false
 	}
-	m.recount()
+	if p.latest == nil || !p.latest.Durable.Equal(r.Durable) {
+		m.recount()
+	}
 	p.latest = &r
 	p.queue(&r)
 	m.Advance()

@@ -157,7 +157,16 @@ func (w *world) isUniform(n *node, s set) {
 
 func (w *world) checkUniform(n *node) {
 	w.noteMajority(n)
+	reached := map[clock.Region]clock.Timestamp{}
+	for l := range n.known {
+		reached[l.Region] = n.m.Reached(l.Region, Uniform)
+	}
 	cut := n.m.StrongCut()
+	for r, t := range reached {
+		if t != cut.At(r) {
+			w.t.Fatalf("%s: %d of region %d is uniform, while the strong cut is %s", n.id, t, r, show(cut))
+		}
+	}
 	if !cut.Includes(n.strong) {
 		w.t.Fatalf("%s: the strong cut fell from %s to %s", n.id, show(n.strong), show(cut))
 	}

@@ -69,15 +69,16 @@ type quorum struct {
 	alone     bool // what it has needs no other
 }
 
-// uniform is what a majority has, with what this region has.
-func (q *quorum) uniform(own clock.Vector) clock.Vector {
+// at is the uniform time of a region, of which this one has own.
+func (q *quorum) at(r clock.Region, own clock.Timestamp) clock.Timestamp {
+	low := q.low.At(r)
 	switch {
 	case !q.own:
-		return q.low
+		return low
 	case q.alone:
-		return q.low.Join(own)
+		return max(low, own)
 	}
-	return q.low.Join(own.Meet(q.high))
+	return max(low, min(own, q.high.At(r)))
 }
 
 // majority finds out what a majority of the serving regions has, by what the others of them say.
@@ -137,8 +138,30 @@ func (m *Machine) Serving(regions []clock.Region) {
 // recount has the quorum computed anew, since what it is computed from is about to change. What it has
 // proven by now counts, whether or not anybody has asked: what is answered depends on events only.
 func (m *Machine) recount() {
-	m.Uniform()
-	m.strong.changed = true
+	m.refresh()
+	s := &m.strong
+	s.prove(m.vector(m.quorate))
+	s.changed = true
+}
+
+// refresh computes the quorum if it has changed.
+func (m *Machine) refresh() {
+	if s := &m.strong; s.changed {
+		s.changed, s.quorum = false, m.majority()
+	}
+}
+
+// quorate is up to where a majority has a lane on disk.
+func (m *Machine) quorate(l *lane) clock.Timestamp {
+	return m.strong.quorum.at(l.id.Region, min(l.exposed, l.durable))
+}
+
+// uniform is one entry of Uniform, for a quorum that is fresh.
+func (m *Machine) uniform(l *lane) clock.Timestamp {
+	if l.id.Region == 0 {
+		return l.exposed
+	}
+	return min(l.exposed, max(m.strong.proven.At(l.id.Region), m.quorate(l)))
 }
 
 // Uniform is what a majority of the serving regions has exposed and on its disk, as far as this node has
@@ -149,13 +172,8 @@ func (m *Machine) recount() {
 // has a group has its dependencies, which a majority therefore has too. The join with the snapshots of
 // commits and the meet with E keep it so.
 func (m *Machine) Uniform() clock.Vector {
-	s := &m.strong
-	if s.changed {
-		s.changed, s.quorum = false, m.majority()
-	}
-	s.proven = s.proven.Join(s.quorum.uniform(m.Durable()))
-	e := m.Exposed()
-	return s.proven.Meet(e).With(0, e.At(0))
+	m.refresh()
+	return m.vector(m.uniform)
 }
 
 // StrongCut is the newest cut at which strong snapshots are opened; empty while it does not include the
@@ -170,6 +188,15 @@ func (m *Machine) StrongCut() clock.Vector {
 		return nil
 	}
 	return s.cuts.current.at
+}
+
+// strongAt is one entry of the strong cut. Who waits for one asks at every step of E, so it makes no vector.
+func (m *Machine) strongAt(l *lane) clock.Timestamp {
+	if !m.strong.ready {
+		return m.StrongCut().At(l.id.Region)
+	}
+	m.refresh()
+	return m.uniform(l)
 }
 
 // heldForStrong is what horizon and floor must not pass for the sake of strong snapshots that are opened
