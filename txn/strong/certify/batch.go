@@ -24,8 +24,8 @@ const headBytes = 1 + 8 + 2
 // perProposal bounds what the parts of a proposal take that are not counted one by one.
 const perProposal = 128
 
-// context is what a proposal's encoding refers to.
-type context struct {
+// basis is what a proposal's encoding refers to.
+type basis struct {
 	proposer Proposer
 	number   uint64
 	ref      clock.Timestamp
@@ -34,8 +34,8 @@ type context struct {
 // Builder gathers proposals for one log entry. The zero Builder is empty and ready.
 type Builder struct {
 	body     []byte // the proposals; the head goes before them
-	context  context
-	timed    bool // a proposal refers to context.ref, the highest time of the first that has times
+	basis    basis
+	timed    bool // a proposal refers to basis.ref, the highest time of the first that has times
 	count    int
 	accesses int
 }
@@ -61,9 +61,9 @@ func (b *Builder) Add(p *Proposal) (bool, error) {
 		return false, nil
 	}
 	if !b.timed && (p.Kind == KindTransaction || !p.ID.IsZero()) {
-		b.timed, b.context.ref = true, max(p.Snapshot.Max(), p.After)
+		b.timed, b.basis.ref = true, max(p.Snapshot.Max(), p.After)
 	}
-	b.body = p.append(b.body, &b.context)
+	b.body = p.append(b.body, &b.basis)
 	b.count++
 	b.accesses += accesses
 	return true, nil
@@ -73,7 +73,7 @@ func (b *Builder) Add(p *Proposal) (bool, error) {
 func (b *Builder) Take() []byte {
 	entry := make([]byte, 0, b.Len())
 	entry = append(entry, batchVersion)
-	entry = binary.BigEndian.AppendUint64(entry, uint64(b.context.ref))
+	entry = binary.BigEndian.AppendUint64(entry, uint64(b.basis.ref))
 	entry = binary.AppendUvarint(entry, uint64(b.count))
 	entry = append(entry, b.body...)
 	*b = Builder{body: b.body[:0]}
@@ -128,8 +128,8 @@ func (p *Proposal) size() int {
 	return n
 }
 
-// append encodes a proposal and makes it the next one's context.
-func (p *Proposal) append(dst []byte, c *context) []byte {
+// append encodes a proposal and makes it the next one's basis.
+func (p *Proposal) append(dst []byte, c *basis) []byte {
 	tag := byte(p.Kind)
 	if p.Proposer != c.proposer {
 		tag |= newProposer
@@ -193,7 +193,7 @@ const (
 // decoder reads a batch. What several proposals have many of it takes from a few large slices.
 type decoder struct {
 	wire.Reader
-	context
+	basis
 	reads   []Access
 	writes  []Write
 	entries []clock.Entry

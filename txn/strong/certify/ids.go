@@ -17,9 +17,16 @@ type known struct {
 // An unknown id may have been forgotten only if its After, told before its first try, is below low.
 type ids struct {
 	at    map[kv.OpID]known
-	order []kv.OpID // from first on: oldest first, so times never fall
+	order []noted // from first on: oldest first, so times never fall
 	first int
 	low   clock.Timestamp
+}
+
+// noted is an id with what became of it, once more: to look each up in the table would make a snapshot
+// take twice as long.
+type noted struct {
+	id kv.OpID
+	known
 }
 
 func newIDs() ids { return ids{at: map[kv.OpID]known{}} }
@@ -30,17 +37,17 @@ func (t *ids) forgotten(after clock.Timestamp) bool { return after < t.low }
 // hasRoom reports whether one more id can be noted. Forgetting a time above the last commit would
 // refuse everybody until there is another commit; only denials without any commit between them have one.
 func (t *ids) hasRoom(last clock.Timestamp, limit int) bool {
-	return len(t.at) < limit || t.at[t.order[t.first]].time <= last
+	return len(t.at) < limit || t.order[t.first].time <= last
 }
 
 // note enters an id, and forgets the oldest if there are too many.
 func (t *ids) note(id kv.OpID, k known, limit int) {
 	t.at[id] = k
-	t.order = append(t.order, id)
+	t.order = append(t.order, noted{id, k})
 	for len(t.at) > limit {
-		oldest := t.order[t.first]
-		t.low = t.at[oldest].time
-		delete(t.at, oldest)
+		oldest := &t.order[t.first]
+		t.low = oldest.time
+		delete(t.at, oldest.id)
 		t.first++
 	}
 	if t.first > len(t.order)/2 && t.first > 64 {

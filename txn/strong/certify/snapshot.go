@@ -66,9 +66,9 @@ func (t *ids) append(dst []byte) []byte {
 	order := t.order[t.first:]
 	dst = binary.AppendUvarint(dst, uint64(len(order)))
 	ref := t.low
-	for _, id := range order {
-		k := t.at[id]
-		dst = append(dst, id[:]...)
+	for i := range order {
+		k := &order[i]
+		dst = append(dst, k.id[:]...)
 		dst = wire.AppendBool(dst, k.denied)
 		dst = binary.AppendUvarint(dst, uint64(k.time-ref))
 		ref = k.time
@@ -192,7 +192,7 @@ func (r *restorer) ids(to *ids) {
 		return
 	}
 	time := to.low
-	to.at, to.order = make(map[kv.OpID]known, n), make([]kv.OpID, 0, n)
+	to.at, to.order = make(map[kv.OpID]known, n), make([]noted, 0, n)
 	for range n {
 		id, denied := r.id(), r.Bool()
 		time += clock.Timestamp(r.Uvarint())
@@ -200,8 +200,9 @@ func (r *restorer) ids(to *ids) {
 			r.Fail()
 			return
 		}
-		to.at[id] = known{denied: denied, time: time}
-		to.order = append(to.order, id)
+		k := known{denied: denied, time: time}
+		to.at[id] = k
+		to.order = append(to.order, noted{id, k})
 	}
 }
 
