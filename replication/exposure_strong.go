@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication/causal"
 )
 
@@ -28,15 +29,23 @@ func (x *Exposure) Decided(upTo clock.Timestamp) {
 	x.hear(func(m Core) { m.Decided(upTo) })
 }
 
-// WaitUniform returns once strong snapshots include v. Errors are those of Wait.
+// noMajority says that strong snapshots did not come to include something until a deadline.
+func noMajority(w *waiter, reached clock.Timestamp, cause error) error {
+	return kv.Errorf(kv.KindUnavailable, "until the deadline strong transactions could begin with region %d's writes up to %s only, not up to %s: "+
+		"no majority of the regions is known here to have the rest on disk; wait until one is connected, try another region, or use level causal (%w)",
+		w.goal.region, reached, w.time, cause)
+}
+
+// WaitUniform returns once strong snapshots include v. Errors are those of Wait, but kv.ErrUnavailable when the
+// context's deadline passes.
 func (x *Exposure) WaitUniform(ctx context.Context, v clock.Vector) error {
 	return x.wait(ctx, v, causal.Uniform)
 }
 
 // OpenStrong waits until the strong cut includes the token and all that a strong snapshot must include, and
 // opens one. One that writes is closed once its transaction is aborted, or its commit exposed here.
-// Errors are those of Wait, kv.ErrOverloaded when too many snapshots are open, and kv.ErrUnavailable while
-// this node recovers.
+// Errors are those of WaitUniform, kv.ErrOverloaded when too many snapshots are open, and kv.ErrUnavailable
+// while this node recovers.
 func (x *Exposure) OpenStrong(ctx context.Context, token clock.Vector, writes bool) (Snapshot, error) {
 	if err := x.WaitUniform(ctx, token); err != nil {
 		return Snapshot{}, err

@@ -174,7 +174,11 @@ func (x *Exposure) giveUp(ctx context.Context, w *waiter) error {
 	if reached >= w.time {
 		return nil
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	switch {
+	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case w.goal.reach == causal.Uniform:
+		return noMajority(w, reached, ctx.Err())
+	default:
 		return kv.Errorf(kv.KindStale, "until the deadline region %d was here up to %s only, %s before %s, which was asked for: "+
 			"wait longer, try another region, or read at level eventual (%w)", w.goal.region, reached, w.time.Wall().Sub(reached.Wall()), w.time, ctx.Err())
 	}
