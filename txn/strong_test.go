@@ -34,6 +34,8 @@ type order struct {
 // noMetadata is metadata in which nothing is ever decided.
 type noMetadata struct{}
 
+func (noMetadata) AppendSnapshot(dst []byte) []byte                        { return dst }
+func (noMetadata) Restore([]byte) error                                    { return nil }
 func (noMetadata) Check([]byte) error                                      { return nil }
 func (noMetadata) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) { return nil, nil }
 func (noMetadata) Exists(certify.Access) bool                              { return true }

@@ -73,8 +73,10 @@ func (clockwork) NewTimer(d time.Duration) (<-chan time.Time, func()) {
 
 type noneToObey struct{}
 
-func (noneToObey) Check([]byte) error         { return nil }
-func (noneToObey) Exists(certify.Access) bool { return true }
+func (noneToObey) AppendSnapshot(dst []byte) []byte { return dst }
+func (noneToObey) Restore([]byte) error             { return nil }
+func (noneToObey) Check([]byte) error               { return nil }
+func (noneToObey) Exists(certify.Access) bool       { return true }
 func (noneToObey) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Region) {
 	return append([]byte("did "), body...), nil
 }

@@ -44,7 +44,7 @@
 //  7. An entry that can't be decoded changes nothing and is an error that stops the node. To skip it would
 //     be right only if every replica skipped it, and a replica of a newer version, to which it makes
 //     sense, does not. So entries are checked before they go into the log, where an error harms nobody.
-//  8. Everything is bounded by the constants of this package. A snapshot has at most 128 MiB.
+//  8. Everything is bounded by the constants of this package. A snapshot has at most 160 MiB.
 //
 // # Source
 //

@@ -29,6 +29,8 @@ const (
 	MaxCommands = 64
 	// MaxAnswer bounds the answer to a command.
 	MaxAnswer = 1 << 10
+	// MaxMetadata bounds the metadata's part of a snapshot.
+	MaxMetadata = 32 << 20
 )
 
 // limits are the bounds of the state, which tests lower.

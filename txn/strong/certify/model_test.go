@@ -204,3 +204,13 @@ func (m *metadata) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Regio
 func (m *metadata) Exists(a certify.Access) bool {
 	return m.gone == "" || !strings.HasPrefix(string(a.Key), m.gone)
 }
+
+func (m *metadata) AppendSnapshot(dst []byte) []byte { return append(dst, byte(m.before)) }
+
+func (m *metadata) Restore(snapshot []byte) error {
+	if len(snapshot) != 1 {
+		return kv.ErrCorrupt
+	}
+	m.before = int(snapshot[0])
+	return nil
+}

@@ -19,7 +19,7 @@ const (
 	usualSlot = 6
 )
 
-// AppendSnapshot encodes the whole state. Two replicas at one position have the same bytes.
+// AppendSnapshot encodes the whole state, that of the metadata included. Two replicas at one position have the same bytes.
 func (s *State) AppendSnapshot(dst []byte) []byte {
 	begin := len(dst)
 	places := s.index.points.len() + s.index.prefixes.len()
@@ -32,6 +32,7 @@ func (s *State) AppendSnapshot(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.index.low))
 	dst = s.index.points.append(dst)
 	dst = s.index.prefixes.append(dst)
+	dst = wire.AppendBytes(dst, s.metadata.AppendSnapshot(nil))
 	return wire.Seal(dst, begin)
 }
 
@@ -88,7 +89,8 @@ func (r *recency) append(dst []byte) []byte {
 	return dst
 }
 
-// Restore reads what AppendSnapshot wrote. Nothing of the result aliases it.
+// Restore reads what AppendSnapshot wrote, and has the metadata take its part. Nothing of the result
+// aliases it.
 func Restore(snapshot []byte, metadata Metadata) (*State, error) {
 	s := New(metadata)
 	sealed, ok := wire.Unseal(snapshot)
@@ -106,9 +108,13 @@ func Restore(snapshot []byte, metadata Metadata) (*State, error) {
 	for key := range s.index.prefixes.at {
 		s.index.count(len(key), 1)
 	}
+	ofMetadata := r.Bytes(MaxMetadata)
 	full := s.index.points.len()+s.index.prefixes.len() > MaxIndexEntries || s.index.points.bytes+s.index.prefixes.bytes > MaxIndexBytes
 	if !r.Finished() || full || s.index.low > s.last || s.last > clock.MaxTimestamp-1 {
 		return nil, kv.Errorf(kv.KindCorrupt, "malformed snapshot of the certifier (%d bytes)", len(snapshot))
+	}
+	if err := metadata.Restore(ofMetadata); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

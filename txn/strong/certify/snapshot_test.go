@@ -52,7 +52,7 @@ const (
 		"0000000000000000" + "02" + // ids
 		"01000000000000000000000000000000" + "00" + "01" + "02000000000000000000000000000000" + "01" + "01" +
 		"0000000000000000" + "02" + "01" + "01" + "62" + "8002" + "01" + "61" +
-		"01" + "8102" + "01" + "70"
+		"01" + "8102" + "01" + "70" + "01" + "01"
 	outcomesHex = "01" + "02" + "02" + "00" + "81" + "00" + "01" + "03" + "0b" + "05" + "00656e6409" +
 		"01" + "8004" + "8002" + "82" + "ff03" + "00" + "07" + "0000000000000000"
 )
@@ -100,10 +100,12 @@ func TestForgedSnapshotsAreRefused(t *testing.T) {
 	const nobody, noIDs, noPlaces = "0000", "000000000000000000", "0000000000000000" + "0000"
 	const id = "01000000000000000000000000000000"
 	valid := func(parts ...string) error {
-		_, err := certify.Restore(sealed(t, parts...), &metadata{})
+		_, err := certify.Restore(sealed(t, append(parts, "0100")...), &metadata{})
 		return err
 	}
 	require.NoError(t, valid(head, nobody, noIDs, noPlaces))
+	_, err := certify.Restore(sealed(t, head, nobody, noIDs, noPlaces, "00"), &metadata{})
+	require.ErrorIs(t, err, kv.ErrCorrupt, "the metadata refuses its part")
 	for what, parts := range map[string][]string{
 		"another version":           {"02", head[2:], nobody, noIDs, noPlaces},
 		"bytes too many":            {head, nobody, noIDs, noPlaces, "00"},

@@ -19,6 +19,10 @@ type Metadata interface {
 	Decide(command []byte, last clock.Timestamp) (answer []byte, ends []clock.Region)
 	// Exists reports whether there is what an access names: not a bucket that was dropped meanwhile.
 	Exists(a Access) bool
+	// AppendSnapshot encodes its state, at most MaxMetadata bytes, which become part of the certifier's
+	// snapshot; Restore takes it from there, in place of what it has.
+	AppendSnapshot(dst []byte) []byte
+	Restore(snapshot []byte) error
 }
 
 // highest bounds the entries of a snapshot. Above it there is room for as many commits as there will be.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/txn/strong/certify"
 	"github.com/theriac-db/theriac/txn/strong/meta"
 )
 
@@ -203,7 +204,7 @@ func TestGenerationsNeverComeBack(t *testing.T) {
 				require.Equal(t, drops[b], after.Rules().Generation(b))
 				for g := range drops[b] + 2 {
 					key := binary.BigEndian.AppendUint32(kv.AppendName(nil, string(b)), g)
-					require.Equal(t, g == drops[b], after.Exists(append(key, "key"...)))
+					require.Equal(t, g == drops[b], after.Exists(certify.Point(append(key, "key"...))))
 				}
 			}
 		})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/txn/strong/certify"
 )
 
 // Phase is where a region is in its life.
@@ -167,12 +168,40 @@ func (s *State) pending(version uint64) (pending []clock.Region) {
 	return pending
 }
 
+// Check implements certify.Metadata.
+func (s *State) Check(command []byte) error {
+	_, err := Decode(command)
+	return err
+}
+
+// Decide implements certify.Metadata: the answer is one for DecodeAnswer.
+func (s *State) Decide(command []byte, last clock.Timestamp) (answer []byte, ends []clock.Region) {
+	result, err := s.Apply(command, last)
+	if err != nil {
+		panic("meta: a command that was not checked: " + err.Error())
+	}
+	return result.AppendAnswer(nil), result.Ends
+}
+
+// Restore implements certify.Metadata: it is Restore, in place of what there is.
+func (s *State) Restore(snapshot []byte) error {
+	restored, err := Restore(snapshot)
+	if err == nil {
+		*s = *restored
+	}
+	return err
+}
+
+var _ certify.Metadata = (*State)(nil)
+
 // generationBytes follow the bucket's name in an access.
 const generationBytes = 4
 
-// Exists reports whether an access is one to its bucket's current generation. Its key begins with the
-// bucket's name, as kv.AppendName writes it, and the generation in 4 bytes, big endian.
-func (s *State) Exists(key []byte) bool {
+// Exists implements certify.Metadata: it reports whether an access is one to its bucket's current
+// generation. Its key begins with the bucket's name, as kv.AppendName writes it, and the generation in 4
+// bytes, big endian.
+func (s *State) Exists(a certify.Access) bool {
+	key := a.Key
 	rest, ok := kv.SkipName(key)
 	if !ok || len(rest) < generationBytes {
 		return true
