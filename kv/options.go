@@ -57,6 +57,9 @@ type Options struct {
 	// Wait is how long to wait for what Token names, and for what the level asks for, before the call fails
 	// with KindStale and before anything is written. 0: until the context's deadline. Over the network it has to end before that, or nobody would hear of it.
 	Wait time.Duration
+	// Leave is how much of the context's deadline a wait for other regions' disks leaves to the answer's way. It
+	// is no caller's: a door sets it, since an answer that is late tells nobody that the write is applied.
+	Leave time.Duration
 }
 
 // Consistency is the level with what belongs to it.

@@ -156,10 +156,6 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 		return c.doStrong(ctx, &req)
 	}
 	m := c.meter(&req.Options)
-	var until time.Duration
-	if req.Options.Durability >= kv.DurabilityRegions {
-		until = c.until(&req.Options)
-	}
 	resp, w, err := c.answer(ctx, &req, m)
 	if err != nil {
 		return kv.Response{}, undecided(req.Options.Attempt, err)
@@ -168,7 +164,7 @@ func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, erro
 		err = c.write(ctx, w, &resp.Receipt)
 	}
 	if w != nil && err == nil {
-		err = c.spreadMeasured(ctx, &req.Options, until, m, &resp.Receipt)
+		err = c.spreadMeasured(ctx, &req.Options, m, &resp.Receipt)
 	}
 	if err == nil {
 		c.complete(m, &resp.Receipt)
@@ -431,7 +427,7 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 
 // Commit implements kv.Service.
 func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
-	m, until := c.meter(&o), c.until(&o)
+	m := c.meter(&o)
 	if err := c.served(&kv.Options{Durability: o.Durability, Regions: o.Regions}); err != nil { // the level is Begin's
 		return kv.Receipt{}, undecided(o.Attempt, err)
 	}
@@ -462,7 +458,7 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	if err = c.write(ctx, w, &r); err != nil {
 		return r, err
 	}
-	if err = c.spreadMeasured(ctx, &o, until, m, &r); err == nil {
+	if err = c.spreadMeasured(ctx, &o, m, &r); err == nil {
 		c.complete(m, &r)
 	}
 	return r, err

@@ -71,18 +71,9 @@ func (c *Coordinator) awaitLevel(ctx context.Context, o *kv.Options) (waited boo
 	return false, nil
 }
 
-// until is when the waits of a call have to end so that its answer is heard, on the monotonic clock; 0:
-// when its context ends.
-func (c *Coordinator) until(o *kv.Options) time.Duration {
-	if o.Wait <= 0 {
-		return 0
-	}
-	return c.mono() + o.Wait
-}
-
 // spread waits until what was written is on the disks of as many regions as asked for. The write is applied
 // whatever becomes of that.
-func (c *Coordinator) spread(ctx context.Context, o *kv.Options, until time.Duration, r *kv.Receipt) error {
+func (c *Coordinator) spread(ctx context.Context, o *kv.Options, r *kv.Receipt) error {
 	reached, have, waits, err := o.Durability, 1, false, error(nil)
 	switch {
 	case reached == kv.DurabilityDefault:
@@ -90,7 +81,7 @@ func (c *Coordinator) spread(ctx context.Context, o *kv.Options, until time.Dura
 	case reached == kv.DurabilityApplied:
 		have = 0
 	case reached >= kv.DurabilityRegions && r.Commit.Time != 0:
-		have, waits, err = c.awaitRegions(ctx, o, until, r.Commit)
+		have, waits, err = c.awaitRegions(ctx, o, r.Commit)
 	}
 	c.stats.reached(reached, waits, err)
 	if o.Receipt {
@@ -105,7 +96,7 @@ func (c *Coordinator) spread(ctx context.Context, o *kv.Options, until time.Dura
 }
 
 // awaitRegions waits for other regions' disks.
-func (c *Coordinator) awaitRegions(ctx context.Context, o *kv.Options, until time.Duration, s clock.Stamp) (have int, waits bool, err error) {
+func (c *Coordinator) awaitRegions(ctx context.Context, o *kv.Options, s clock.Stamp) (have int, waits bool, err error) {
 	n, err := o.Reach().Copies(c.serving())
 	if err != nil { // a region has left since the call began
 		n = o.Regions
@@ -113,9 +104,9 @@ func (c *Coordinator) awaitRegions(ctx context.Context, o *kv.Options, until tim
 	if n <= 1 {
 		return 1, false, nil
 	}
-	if until != 0 {
+	if deadline, ok := ctx.Deadline(); ok && o.Leave > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, max(until-c.mono(), time.Nanosecond))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-o.Leave))
 		defer cancel()
 	}
 	have, err = c.regions.WaitDurable(ctx, s, n)

@@ -76,9 +76,9 @@ func aged(list []kv.RegionStaleness, by time.Duration) []kv.RegionStaleness {
 }
 
 // spreadMeasured is spread, which the call pays for.
-func (c *Coordinator) spreadMeasured(ctx context.Context, o *kv.Options, until time.Duration, m *meter, r *kv.Receipt) error {
+func (c *Coordinator) spreadMeasured(ctx context.Context, o *kv.Options, m *meter, r *kv.Receipt) error {
 	began := m.now()
-	err := c.spread(ctx, o, until, r)
+	err := c.spread(ctx, o, r)
 	m.lap(began, regionsPhase)
 	return err
 }

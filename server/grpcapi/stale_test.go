@@ -14,6 +14,7 @@ import (
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/client/embedded"
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/server/grpcapi"
 )
 
@@ -157,5 +158,54 @@ func TestStaleEverywhereIsStale(t *testing.T) {
 			require.NoError(t, ctx.Err(), name)
 			cancel()
 		}
+	})
+}
+
+// Errors of levels and durabilities keep their kind and outcome, and come while the caller still listens.
+func TestLevelsAndDurabilitiesFailInTime(t *testing.T) {
+	inBubbleWithPorts(t, func(t *testing.T, o *overPorts) {
+		db := o.open(t, eu)
+		add := func(timeout time.Duration, opts ...client.CallOption) error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			err := db.Counter("n").Add(ctx, 1, opts...)
+			if client.KindOf(err) != kv.KindUnavailable { // of that the client asks again until the end
+				require.NoError(t, ctx.Err(), "there is time left")
+			}
+			return err
+		}
+		var r client.Receipt
+		require.NoError(t, add(time.Second, client.Quorum(), client.Durable(client.All), client.WithReceipt(&r)))
+		require.Equal(t, 2, r.Regions)
+		require.Len(t, r.Staleness, 1)
+		o.Cut("eu", "us")
+		time.Sleep(3 * time.Second)
+		for _, timeout := range []time.Duration{100 * time.Millisecond, 10 * time.Second} {
+			for name, c := range map[string]struct {
+				options []client.CallOption
+				kind    error
+				outcome client.Outcome
+			}{
+				"bounded":         {[]client.CallOption{client.Bounded(time.Second)}, client.ErrStale, client.OutcomeNotApplied},
+				"bounded or fail": {[]client.CallOption{client.BoundedOrFail(time.Second)}, client.ErrStale, client.OutcomeNotApplied},
+				"quorum":          {[]client.CallOption{client.Quorum()}, client.ErrUnavailable, client.OutcomeNotApplied},
+				"3 of 2 regions":  {[]client.CallOption{client.Durable(client.Regions(3))}, client.ErrLevelRefused, client.OutcomeNotApplied},
+				"majority":        {[]client.CallOption{client.Durable(client.Majority)}, client.ErrDeadline, client.OutcomeApplied},
+				"all":             {[]client.CallOption{client.Durable(client.All)}, client.ErrDeadline, client.OutcomeApplied},
+			} {
+				err := add(timeout, c.options...)
+				require.ErrorIs(t, err, c.kind, name)
+				require.Equal(t, c.outcome, client.OutcomeOf(err), name)
+			}
+		}
+		n, err := db.Counter("n").Get(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 1+4, n, "exactly those that were said to be applied, once each")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = db.Update(ctx, func(tx *client.Tx) error { return tx.Counter("n").Add(ctx, 1) }, client.Durable(client.All))
+		require.ErrorIs(t, err, client.ErrDeadline)
+		require.Equal(t, client.OutcomeApplied, client.OutcomeOf(err))
+		require.NotEmpty(t, kv.TokenOf(err).Seen)
 	})
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// What of a call's deadline the wait for a token, or for what a level asks for, leaves to the rest of the call and to the answer's way:
+// What of a call's deadline the waits for a token, a level and other regions' disks leave to the rest of
+// the call and to the answer's way:
 // the client's deadline runs on its own clock, and an answer that comes after it tells nobody anything,
 // of a write not even that nothing was written. It has to be more than a round trip, which nobody here knows.
 const (
@@ -15,20 +16,22 @@ const (
 	maxLeft    = 1 * time.Second // no more than this, which is a long round trip
 )
 
-// leaveTime bounds the wait for the token, if there is one, and for what the level asks for, so that "stale"
-// is heard in time.
+// leaveTime bounds what a call may wait for, if there is anything, so that "stale" is heard in time, and of a
+// write that it is applied. Levels and durabilities that are left open may be any, by the buckets' rules.
 func leaveTime(ctx context.Context, o *kv.Options) {
-	if len(o.Token.Seen) == 0 && (o.Level == kv.LevelEventual || o.Level == kv.LevelCausal) {
-		return
-	}
+	atOnce := o.Level == kv.LevelEventual || o.Level == kv.LevelCausal && len(o.Token.Seen) == 0
+	here := o.Durability == kv.DurabilityApplied || o.Durability == kv.DurabilityLocal
 	deadline, ok := ctx.Deadline()
-	if !ok {
+	if !ok || atOnce && here {
 		return
 	}
 	left := time.Until(deadline)
+	leave := min(left/answerPart, maxLeft)
+	if !here {
+		o.Leave = leave
+	}
 	// A deadline that has passed leaves nothing: 0 would mean no bound.
-	wait := max(left-min(left/answerPart, maxLeft), time.Nanosecond)
-	if o.Wait == 0 || wait < o.Wait {
+	if wait := max(left-leave, time.Nanosecond); !atOnce && (o.Wait == 0 || wait < o.Wait) {
 		o.Wait = wait
 	}
 }
