@@ -13,6 +13,8 @@
 //	                           | Durable                                              v
 //	Exposure <- Applied <- Store.Apply <- applyRecords <- inLane.queue <- receive <- stream.read
 //
+// Records of strong transactions, lane 0, enter at inLane.queue: this node's own certifier feeds them (feed.go).
+//
 // A node that starts calls Identify (who am I, and a cut of the data), then builds an Exposure, then
 // a Replicator, and runs it. It writes nothing before WaitWritable returns.
 //
@@ -40,8 +42,8 @@
 //     contradicts what is held, closes the stream and is reported; nothing of it is applied. A record
 //     that comes again is compared with the one that is here as far as that is in memory. Where a lane
 //     ends or resumes is compared with the log (invariant 12).
-//  4. What waits of a lane is bounded by LaneWindow a subscription: credit is given back only for
-//     what is applied or dropped. A stream is read whether or not its lanes wait.
+//  4. What waits of a lane is bounded by LaneWindow a subscription, and for what is fed: credit is given
+//     back only for what is applied or dropped. A stream is read whether or not its lanes wait.
 //  5. One goroutine offers records to the Exposure and hands them to the store, in the same order.
 //  6. A node says what it holds of a lane in a handshake only after it has let go of whatever an
 //     earlier incarnation of that region had sent and that waits here, and so it does when the region
