@@ -2,7 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/theriac-db/theriac/jepsen/nemesis"
@@ -19,6 +23,8 @@ var (
 	_ nemesis.Grower        = (*Cluster)(nil)
 	_ nemesis.ClockSetter   = (*Cluster)(nil)
 	_ nemesis.DiskFiller    = (*Cluster)(nil)
+	_ nemesis.Destroyer     = (*Cluster)(nil)
+	_ nemesis.LeaderFinder  = (*Cluster)(nil)
 )
 
 // onLink does something to a link between regions that there are.
@@ -99,6 +105,53 @@ func (c *Cluster) Kill(_ context.Context, region string) error {
 		}
 		return err
 	})
+}
+
+// Destroy implements nemesis.Destroyer: kill -9, and the data folder is removed.
+func (c *Cluster) Destroy(_ context.Context, region string) error {
+	return c.onNode("destroy", region, func(n *node) error {
+		killed, err := n.process.kill()
+		if killed {
+			n.tally.add(nemesis.NodesKilled, 1)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(n.data()); errors.Is(err, fs.ErrNotExist) {
+			return nil // it was taken away before
+		}
+		if err := os.RemoveAll(n.data()); err != nil {
+			return err
+		}
+		n.tally.add(nemesis.DisksDestroyed, 1)
+		return nil
+	})
+}
+
+// Leader implements nemesis.LeaderFinder: the region that most of those name that answer.
+func (c *Cluster) Leader(ctx context.Context) string {
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	named := map[string]int{}
+	for _, region := range c.Regions() {
+		wait.Go(func() {
+			status, err := c.DB(region).Status(ctx)
+			if err != nil || status.Leader == "" {
+				return // it is down, or does not know
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			named[status.Leader]++
+		})
+	}
+	wait.Wait()
+	leader := ""
+	for _, region := range c.Regions() {
+		if named[region] > named[leader] {
+			leader = region
+		}
+	}
+	return leader
 }
 
 // Stop ends a region's node in order; Restart starts it again.

@@ -48,6 +48,9 @@ type node struct {
 // disk is the folder of the data folder.
 func (n *node) disk() string { return filepath.Join(n.folder, "disk") }
 
+// data is the node's data folder.
+func (n *node) data() string { return filepath.Join(n.disk(), "data") }
+
 func (n *node) logFile() string { return filepath.Join(n.folder, "log") }
 
 // start starts the node's process, and returns once it serves if wait says so. The caller holds mu.
@@ -56,7 +59,7 @@ func (c *Cluster) start(ctx context.Context, n *node, wait bool) error {
 		return err
 	}
 	args := append([]string{}, n.place.prefix...)
-	args = append(args, c.options.Binary, "serve", "--region", n.name, "--data", filepath.Join(n.disk(), "data"))
+	args = append(args, c.options.Binary, "serve", "--region", n.name, "--data", n.data())
 	args = append(args, n.place.flags...)
 	if joins := c.joins(n); joins != "" {
 		args = append(args, "--join", joins)

@@ -53,6 +53,17 @@ type (
 		FillDisk(ctx context.Context, region string) error
 		FreeDisk(ctx context.Context, region string) error
 	}
+	// Destroyer ends a region's node without warning and takes all away that was on its disk. Restart brings
+	// the region back, empty, and returns once it serves again.
+	Destroyer interface {
+		Killer
+		Destroy(ctx context.Context, region string) error
+	}
+	// LeaderFinder says which region's voter leads strong transactions now; empty: nobody knows. No kind takes it:
+	// where there is none, a fault for the leader hits any region, and says so.
+	LeaderFinder interface {
+		Leader(ctx context.Context) string
+	}
 	// ClockSetter puts a region's clock so far ahead of what it would show; negative: back; 0: right.
 	ClockSetter interface {
 		SetClock(ctx context.Context, region string, offset time.Duration) error
@@ -113,6 +124,9 @@ func ability(k Kind, target any) (what string, able bool) {
 	case DiskFull:
 		_, able = target.(DiskFiller)
 		return "fill disks", able
+	case DestroyRegion:
+		_, able = target.(Destroyer)
+		return "take disks away", able
 	case RegionAdd:
 		_, able = target.(Grower)
 		return "add regions", able

@@ -19,7 +19,9 @@
 //  3. When Run returns, every fault that began was undone, or the error says which was not. It is so after
 //     an error of a step, and when ctx ends, too.
 //  4. The faults of a track begin in order, the next one only when the one before it is undone.
-//  5. Where the target is a [Witness], what a fault is said to have done is what the target counted between its
+//  5. A fault for the leader hits the region that leads when it begins; where nobody knows it, another one, which
+//     its effects say.
+//  6. Where the target is a [Witness], what a fault is said to have done is what the target counted between its
 //     beginning and its end, and a fault without effect lasts on until it has one, by [MaxLinger] at most
 //     and never beyond the next one's beginning.
 package nemesis

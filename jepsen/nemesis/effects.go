@@ -30,6 +30,9 @@ const (
 	NoSpace        = "reports of a full disk" // by nodes
 	NodesEnded     = "nodes ended"            // because of a full disk
 	RegionsAdded   = "regions added"          // that serve
+	DisksDestroyed = "disks destroyed"        // that held data
+	LeadersCut     = "leaders cut off"        // as the regions named them when the fault began
+	LeadersUnknown = "leaders unknown"        // then another region was cut off in a leader's place
 )
 
 // Witness is a target that counts what faults have done. It is asked before each fault, while one lasts that has
@@ -58,10 +61,12 @@ var bites = map[Kind]bite{
 	Reset:   {[]string{ConnsReset, PacketsReset}, "no connection was reset", nil},
 	Gossip:  {[]string{GossipDropped, GossipReset}, "no gossip was dropped", nil},
 	KillOne: killed, KillSeveral: killed, KillAll: killed, RestartLoop: killed,
-	Pause:     {[]string{NodesPaused}, "no node stood still", nil},
-	Clock:     {[]string{ClockMoved}, "no node's clock moved", nil},
-	DiskFull:  {[]string{NoSpace, NodesEnded}, "no node met a full disk", nil},
-	RegionAdd: {[]string{RegionsAdded}, "no new region served", nil},
+	Pause:         {[]string{NodesPaused}, "no node stood still", nil},
+	Clock:         {[]string{ClockMoved}, "no node's clock moved", nil},
+	DiskFull:      {[]string{NoSpace, NodesEnded}, "no node met a full disk", nil},
+	IsolateLeader: {held.by, held.none, []string{GossipDropped, LeadersCut, LeadersUnknown}},
+	DestroyRegion: {[]string{DisksDestroyed}, "no disk with data was taken away", []string{NodesKilled}},
+	RegionAdd:     {[]string{RegionsAdded}, "no new region served", nil},
 }
 
 // Bit reports whether effects show that faults of a kind did what they are for.

@@ -28,6 +28,8 @@ const (
 	Clock             Kind = "clock"
 	DiskFull          Kind = "disk-full"
 	RegionAdd         Kind = "region-add"
+	IsolateLeader     Kind = "isolate-leader"
+	DestroyRegion     Kind = "destroy-region"
 )
 
 // Names that stand for no kind or for several.
@@ -71,6 +73,7 @@ var kindTable = []kindInfo{
 	{Stall, network, 2, "holds back what goes over links, in bursts, with the connections open"},
 	{Reset, network, 2, "resets connections, again and again"},
 	{Gossip, network, 2, "drops the gossip by which nodes find each other"},
+	{IsolateLeader, network, 2, "cuts the region off whose voter leads strong transactions, whichever that is"},
 	{KillOne, process, 1, "kills the node of one region (kill -9) and starts it again"},
 	{KillSeveral, process, 3, "kills several nodes, not all, at once"},
 	{KillAll, process, 1, "kills all nodes at once"},
@@ -78,6 +81,7 @@ var kindTable = []kindInfo{
 	{RestartLoop, process, 1, "kills a node and starts it, again and again"},
 	{Clock, clocks, 1, "sets the clock of a region forward or back"},
 	{DiskFull, disks, 1, "fills the disk of a region"},
+	{DestroyRegion, disks, 2, "kills a region's node and takes its disk away for good; it comes back empty and joins again"},
 	{RegionAdd, membership, 1, "adds a region, which stays"},
 }
 
@@ -145,7 +149,8 @@ func listed() string {
 	return strings.Join(names, ", ")
 }
 
-// Crashing are the kinds in which nodes end without warning, or may: what they had not on disk is gone.
+// Crashing are the kinds in which nodes end without warning, or may: what they had not on disk is gone. That in which
+// the disk goes as well is not one of them.
 func Crashing() []Kind { return []Kind{KillOne, KillSeveral, KillAll, RestartLoop, DiskFull} }
 
 // info is what is known of a kind; false if there is no such kind.

@@ -175,7 +175,9 @@ func (p Plan) draw(r *rand.Rand, f *Fault, nth int) {
 	switch {
 	case i.track == network:
 		s := shape(f.Kind, r, p.linked(f))
-		f.Links, f.Targets, f.Text = s.Links, s.Targets, s.Text
+		if f.Links, f.Targets, f.Text = s.Links, s.Targets, s.Text; f.Kind == IsolateLeader {
+			f.Text = "the leader, else " + f.Text
+		}
 	case f.Kind == RegionAdd:
 		f.Regions = p.New[nth : nth+1]
 	default:

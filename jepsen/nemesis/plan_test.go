@@ -149,7 +149,7 @@ func TestBadPlans(t *testing.T) {
 	}{
 		"unknown kind": {Plan{Regions: three, Kinds: []string{"earthquake"}, Duration: time.Minute},
 			`no nemesis "earthquake"; there are none, all, partition, kill, partition-halves, partition-isolate, partition-bridge, partition-oneway, ` +
-				`partition-flapping, slow, stall, reset, gossip, kill-one, kill-several, kill-all, pause, restart-loop, clock, disk-full, region-add`},
+				`partition-flapping, slow, stall, reset, gossip, isolate-leader, kill-one, kill-several, kill-all, pause, restart-loop, clock, disk-full, destroy-region, region-add`},
 		"no kind":            {Plan{Regions: three, Duration: time.Minute}, "no nemesis is named"},
 		"none and another":   {Plan{Regions: three, Kinds: []string{None, "pause"}, Duration: time.Minute}, "goes with no other"},
 		"too few regions":    {Plan{Regions: three[:2], Kinds: []string{"partition-bridge"}, Duration: time.Minute}, "takes at least 3 regions, here are 2"},
@@ -166,7 +166,7 @@ func TestBadPlans(t *testing.T) {
 }
 
 func TestKindsThatTakeTurnsHaveRoom(t *testing.T) {
-	require.Equal(t, 9*RoomySlot, RoomFor([]string{All}))
+	require.Equal(t, 10*RoomySlot, RoomFor([]string{All}))
 	require.Equal(t, 2*RoomySlot, RoomFor([]string{"slow", "reset", "kill-one", "clock"}))
 	for _, names := range [][]string{{"slow", "kill-one", "clock"}, {None}, {"no such"}} {
 		require.Zero(t, RoomFor(names), names)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -64,6 +65,7 @@ func (p *player) play(ctx context.Context, faults []Fault) error {
 
 // fault plays one fault and undoes it. It lasts until a time at most if it has no effect.
 func (p *player) fault(ctx context.Context, f Fault, until time.Time) error {
+	f, aimed := p.aim(ctx, f)
 	before, err := p.effects(ctx, f)
 	if err != nil {
 		return err
@@ -81,8 +83,39 @@ func (p *player) fault(ctx context.Context, f Fault, until time.Time) error {
 	}
 	err = errors.Join(err, p.undo(ctx, f))
 	after, failed := p.effects(ctx, f)
-	ended(after.since(before).of(f.Kind))
+	did := after.since(before).of(f.Kind)
+	maps.Copy(did, aimed)
+	ended(did)
 	return errors.Join(err, failed)
+}
+
+// aimTimeout bounds how long the leader is looked for.
+const aimTimeout = 2 * time.Second
+
+// aim points a fault for the leader at the region that leads now, and says whether one was known.
+func (p *player) aim(ctx context.Context, f Fault) (Fault, Effects) {
+	if f.Kind != IsolateLeader {
+		return f, nil
+	}
+	leader := ""
+	if finder, able := p.target.(LeaderFinder); able {
+		ctx, cancel := context.WithTimeout(ctx, aimTimeout)
+		defer cancel()
+		leader = finder.Leader(ctx)
+	}
+	var regions []string
+	for _, l := range f.Links {
+		if !slices.Contains(regions, l.From) {
+			regions = append(regions, l.From)
+		}
+	}
+	if !slices.Contains(regions, leader) {
+		f.Text = "no leader known: " + alone(f.Targets[0], regions).Text
+		return f, Effects{LeadersUnknown: 1}
+	}
+	s := alone(leader, regions)
+	f.Links, f.Targets, f.Text = s.Links, s.Targets, "leader "+s.Text
+	return f, Effects{LeadersCut: 1}
 }
 
 // disturb does the steps of a fault.

@@ -88,6 +88,9 @@ func (w *world) FreeDisk(_ context.Context, r string) error {
 func (w *world) SetClock(_ context.Context, r string, offset time.Duration) error {
 	return w.did("set-clock", r, "off", offset != 0)
 }
+func (w *world) Destroy(_ context.Context, r string) error {
+	return w.did("destroy", r, "down", true)
+}
 func (w *world) Add(_ context.Context, r string) error   { return w.did("add", r, "joining", true) }
 func (w *world) Await(_ context.Context, r string) error { return w.did("await", r, "joining", false) }
 

@@ -35,7 +35,11 @@ func Halves(r *rand.Rand, regions []string) Shape {
 
 // Isolate cuts one region off from all others. It takes two regions.
 func Isolate(r *rand.Rand, regions []string) Shape {
-	one := regions[r.IntN(len(regions))]
+	return alone(regions[r.IntN(len(regions))], regions)
+}
+
+// alone cuts a region off from all others.
+func alone(one string, regions []string) Shape {
 	others := without(regions, one)
 	return Shape{Links: between([]string{one}, others), Targets: []string{one}, Text: one + " | " + strings.Join(others, " ")}
 }
@@ -99,7 +103,7 @@ func shape(k Kind, r *rand.Rand, regions []string) Shape {
 	switch k {
 	case PartitionHalves:
 		return Halves(r, regions)
-	case PartitionIsolate:
+	case PartitionIsolate, IsolateLeader: // whom it hits is known when it begins
 		return Isolate(r, regions)
 	case PartitionBridge:
 		return Bridge(r, regions)

@@ -27,6 +27,7 @@ const (
 	setClock   verb = "set-clock"
 	addRegion  verb = "add-region"
 	await      verb = "await"
+	destroy    verb = "destroy"
 )
 
 // step is one thing to do to each of a fault's links or regions, at a time since the fault's start.
@@ -60,6 +61,8 @@ func (f Fault) steps() []step {
 		return []step{{verb: setClock, offset: f.Offset}}
 	case DiskFull:
 		return []step{{verb: fillDisk}}
+	case DestroyRegion:
+		return []step{{verb: destroy}}
 	case RegionAdd:
 		return []step{{verb: addRegion}}
 	}
@@ -91,7 +94,7 @@ func (f Fault) undo() (s step, ok bool) {
 		return step{}, false
 	case Gossip:
 		return step{verb: passGossip}, true
-	case KillOne, KillSeveral, KillAll, RestartLoop:
+	case KillOne, KillSeveral, KillAll, RestartLoop, DestroyRegion:
 		return step{verb: restart}, true
 	case Pause:
 		return step{verb: resume}, true
@@ -145,6 +148,8 @@ func (s step) onRegion(ctx context.Context, target any, region string) error {
 		return target.(DiskFiller).FreeDisk(ctx, region)
 	case setClock:
 		return target.(ClockSetter).SetClock(ctx, region, s.offset)
+	case destroy:
+		return target.(Destroyer).Destroy(ctx, region)
 	case addRegion:
 		return target.(Grower).Add(ctx, region)
 	case await:

@@ -285,7 +285,7 @@ func TestWhatCanNotRunStartsNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(full, "mine"), nil, 0o600))
 	file := filepath.Join(full, "mine")
 	for says, change := range map[string]func(*Config){
-		`there is no workload "nonsense": choose one of bank`: func(c *Config) { c.Workload = "nonsense" },
+		`there is no workload "nonsense": choose one of append`: func(c *Config) { c.Workload = "nonsense" },
 		"nonsense":                         func(c *Config) { c.Nemesis = []string{"nonsense"} },
 		"a run of 1ms: want 1s to 24h0m0s": func(c *Config) { c.TimeLimit = time.Millisecond },
 		"-1 transactions a second":         func(c *Config) { c.Rate = -1 },

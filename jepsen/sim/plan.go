@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func (p *plan) drawLoad(d drawing, o Options) {
 	if d.chance(0.5) {
 		p.Beat = d.between(time.Millisecond, 3*time.Second)
 	}
-	all := workload.All()
+	all := slices.DeleteFunc(workload.All(), func(w workload.Workload) bool { return w.Coordinates() })
 	other := all[d.IntN(len(all))].Name
 	if p.Workload = o.Workload; p.Workload == "" {
 		p.Workload = defaultWorkload

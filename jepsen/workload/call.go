@@ -117,6 +117,9 @@ func (c *call) settle(err error) {
 		t.Outcome = history.Fail
 	case outcome == client.OutcomeApplied:
 		c.applied(nil)
+		if c.plan.reach().Durability > client.DurabilityLocal {
+			t.Durability = client.DurabilityApplied.String() // how far it got nobody knows
+		}
 	default:
 		t.Outcome, t.End = history.Unknown, -1
 	}
@@ -206,6 +209,9 @@ func (c *call) outcome(ctx context.Context) error {
 		c.t.Outcome = history.Fail
 	case answer.Outcome == client.OutcomeApplied:
 		c.applied(&history.Stamp{Region: int(answer.Commit.Region), Time: uint64(answer.Commit.Time)})
+		if c.plan.reach().Durability > client.DurabilityLocal {
+			c.t.Durability = client.DurabilityLocal.String() // for the others nobody waited
+		}
 	}
 	return nil
 }

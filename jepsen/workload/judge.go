@@ -21,7 +21,7 @@ const (
 
 // Excused are the faults after which acknowledged writes may be gone.
 func Excused() checker.Losses {
-	l := checker.Losses{Crashing: []string{Unwatched, DiskCopied, DiskError}, Destroying: []string{DiskLost}}
+	l := checker.Losses{Crashing: []string{Unwatched, DiskCopied, DiskError}, Destroying: []string{DiskLost, string(nemesis.DestroyRegion)}}
 	for _, kind := range nemesis.Crashing() {
 		l.Crashing = append(l.Crashing, string(kind))
 	}
@@ -50,7 +50,7 @@ func Checkers(h *history.Header) ([]checker.Checker, error) {
 	}
 	all := []checker.Checker{
 		causal.Checker{}, semantics.Checker{Excused: Excused()}, whole.LostWrites(Excused()), whole.HalfTransactions(), whole.Session(),
-		whole.LongFork(), whole.Convergence(), whole.Swaps(Excused()),
+		whole.LongFork(strongLevel), whole.Convergence(), whole.Swaps(Excused()),
 	}
 	all = append(all, w.own...)
 	all = append(all, whole.Exercised(nil))

@@ -29,7 +29,7 @@ func TestWorkloadsAreFoundByName(t *testing.T) {
 		require.NotEmpty(t, w.About)
 	}
 	_, err := Find("chaos")
-	require.ErrorContains(t, err, `no workload "chaos": choose one of bank, causal, counter, flags, long-fork, map, mixed,`)
+	require.ErrorContains(t, err, `no workload "chaos": choose one of append, bank, bounded, causal, counter, durability, flags,`)
 	_, err = Judge(&history.History{Header: history.Header{Workload: "chaos"}}, checker.Options{})
 	require.ErrorContains(t, err, `no workload "chaos"`)
 }
@@ -112,7 +112,7 @@ func TestCheckersAreListed(t *testing.T) {
 // disk is gone for good everything there.
 func TestWhatExcusesALoss(t *testing.T) {
 	crashing := []string{
-		"kill-one", "kill-several", "kill-all", "restart-loop", "disk-full", DiskCopied, DiskError, DiskLost, Unwatched,
+		"kill-one", "kill-several", "kill-all", "restart-loop", "disk-full", DiskCopied, DiskError, DiskLost, "destroy-region", Unwatched,
 	}
 	kinds := slices.Clone(crashing)
 	for _, e := range nemesis.List() {
@@ -126,7 +126,7 @@ func TestWhatExcusesALoss(t *testing.T) {
 			{Region: "eu", Start: 70, Durability: checker.InMemory}, {Region: "eu", Start: 10, Durability: "local"},
 		} {
 			before := at.Region == "eu" && at.Start < 60
-			want := before && slices.Contains(crashing, kind) && (at.Durability == checker.InMemory || kind == DiskLost)
+			want := before && slices.Contains(crashing, kind) && (at.Durability == checker.InMemory || kind == DiskLost || kind == "destroy-region")
 			require.Equal(t, want, lost.Excuses(&at), "%s: %+v", kind, at)
 		}
 	}

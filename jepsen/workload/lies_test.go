@@ -49,6 +49,48 @@ var lies = map[string][]lie{
 		{"a field is missing", "semantics", lieOfReads("map", func(v *history.Value) { v.Fields = v.Fields[1:] })},
 		{"a region ends up without a field", "convergence", lieOfARegion("map", func(v *history.Value) { v.Fields = v.Fields[1:] })},
 	},
+	"append": {
+		{"an acknowledged append is missing", "lists", forgetWhatWasAcknowledged},
+		{"an acknowledged append is missing", "strict-serializable", forgetWhatWasAcknowledged},
+		{"two lists are in different orders", "lists", reorder},
+	},
+	"bounded": {
+		{"an answer is older than its bound", "bounded", missAnElement("bounded", func(r, w *history.Txn) bool { return w.End < r.Start-r.Bound })},
+		{"an element is missing", "semantics", missAnElement("bounded", func(r, w *history.Txn) bool { return w.End < r.Start-r.Bound })},
+	},
+	"durability": {
+		{"a write in a majority is gone", "durable", loseElements("majority")},
+		{"a write in two regions is gone", "durable", loseElements("2")},
+		{"a write in all regions is gone", "lost-writes", loseElements("all")},
+	},
+	"long-fork-strong": {
+		{"two readers see two writes in opposite orders", "long-fork", forkStrongly},
+		{"two readers see two writes in opposite orders", "strict-serializable", forkStrongly},
+	},
+	"mixed-strong": {
+		{"half a transaction is seen", "half-transactions", halve},
+		{"a session's own write is missing", "session", forgetWhatWasSeen},
+		{"a strong read is stale", "strict-serializable", forgetWhatWasAcknowledged},
+		{"a write comes out of nothing", "semantics", takeOutAWrite},
+		{"a token is not honoured", "semantics", dishonour},
+	},
+	"phantom": {
+		{"two find room without each other", "phantoms", missEachOther},
+		{"two find room without each other", "linearizable", missEachOther},
+	},
+	"quorum": {
+		{"what a majority had is missing", "quorum", missAnElement("quorum", func(r, w *history.Txn) bool { return w.Durability == "majority" && w.End < r.Start })},
+	},
+	"strong-register": {
+		{"a read is stale", "linearizable", forgetWhatWasAcknowledged},
+		{"a read is stale", "strict-serializable", forgetWhatWasAcknowledged},
+		{"two compare-and-sets replace one value", "compare-and-set", swapTwice},
+		{"two compare-and-sets replace one value", "linearizable", swapTwice},
+	},
+	"write-skew": {
+		{"two miss each other's write", "write-skew", skewTwo},
+		{"two miss each other's write", "strict-serializable", skewTwo},
+	},
 	"mixed": {
 		{"a write comes out of nothing", "semantics", takeOutAWrite},
 		{"a region ends up with another set", "convergence", lieOfARegion("set-aw", func(v *history.Value) { v.List = v.List[1:] })},

@@ -14,6 +14,7 @@ import (
 type lossy struct {
 	kv.Service
 	late *sync.WaitGroup // writes on their way
+	sure bool            // no answer gets lost
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -33,7 +34,11 @@ func sent[T any](l *lossy, ctx context.Context, call func(context.Context) (T, e
 	var nothing T
 	lost := kv.Errorf(kv.KindUnavailable, "the answer got lost").WithOutcome(kv.OutcomeUnknown)
 	l.underWay()
-	switch l.draw(40) {
+	lot := l.draw(40)
+	if l.sure {
+		lot = -1
+	}
+	switch lot {
 	case 0:
 		_, _ = call(ctx)
 		return nothing, lost

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/checker/causal"
@@ -22,6 +23,14 @@ const (
 	lostName      = "lost-writes"
 	halfName      = "half-transactions"
 	swapsName     = "compare-and-set"
+
+	linearizableName = "linearizable"
+	strictName       = "strict-serializable"
+	skewName         = "write-skew"
+	phantomsName     = "phantoms"
+	boundedName      = "bounded"
+	quorumName       = "quorum"
+	durableName      = "durable"
 
 	othersRead         = "reads of others' writes"
 	acknowledgedWrites = "acknowledged writes"
@@ -81,8 +90,14 @@ const inFullShare = 0.2
 func (w *Workload) minimum(h *history.History) minimums {
 	n := float64(asked(&h.Header))
 	served := servedTime(h)
-	time := max(mean(served), servedShare)
-	acknowledged := max(n*time*acknowledgedShare, leastTxns/2)
+	if w.Coordinates() {
+		calm := calmTime(h)
+		for i := range served {
+			served[i] = min(served[i], calm)
+		}
+	}
+	share := max(mean(served), servedShare)
+	acknowledged := max(n*share*acknowledgedShare, leastTxns/2)
 	out := minimums{exercised: {}}
 	for name, counts := range w.usual {
 		out[name] = map[string]int{}
@@ -97,7 +112,7 @@ func (w *Workload) minimum(h *history.History) minimums {
 		delete(least, "hops")
 		delete(out[sessionName], "reads compared after a hop")
 	}
-	least["transactions"] = max(int(n*time*begunShare), leastTxns)
+	least["transactions"] = max(int(n*share*begunShare), leastTxns)
 	least["outcome "+string(history.OK)] = int(acknowledged)
 	least["final reads in every region"] = 1
 	for i, region := range h.Header.Regions {
@@ -106,6 +121,9 @@ func (w *Workload) minimum(h *history.History) minimums {
 			part = 1 // nobody stays there
 		}
 		least["acknowledged in "+region] = atLeastOne(part)
+	}
+	if w.more != nil {
+		w.more(h, out)
 	}
 	return out
 }
@@ -145,7 +163,7 @@ func (w *Workload) inFull(h *history.History, least map[string]int) {
 func gentle(kind string) bool {
 	return slices.Contains([]nemesis.Kind{
 		nemesis.PartitionHalves, nemesis.PartitionIsolate, nemesis.PartitionBridge, nemesis.PartitionOneway, nemesis.PartitionFlapping,
-		nemesis.Slow, nemesis.Stall, nemesis.Reset, nemesis.Gossip, nemesis.RegionAdd,
+		nemesis.IsolateLeader, nemesis.Slow, nemesis.Stall, nemesis.Reset, nemesis.Gossip, nemesis.RegionAdd,
 	}, nemesis.Kind(kind))
 }
 
@@ -160,6 +178,31 @@ func servedTime(h *history.History) []float64 {
 		}
 	}
 	return out
+}
+
+// recovery is how long calls that need a majority may fail once regions are connected again.
+const recovery = int64(5 * time.Second)
+
+// calmTime is the share of the load's time in which calls that wait for other regions could be answered: that without
+// any fault, and not so soon after one that a leader may be missing.
+func calmTime(h *history.History) float64 {
+	from, to := loadTime(h)
+	if to <= from {
+		return 1
+	}
+	disturbed, upTo := int64(0), from // what was before is counted
+	for _, f := range h.Faults {
+		if f.Kind == string(nemesis.Gossip) || f.Kind == Unwatched {
+			continue
+		}
+		end := int64(math.MaxInt64)
+		if f.End >= 0 {
+			end = f.End + recovery
+		}
+		disturbed += max(min(end, to)-max(f.Start, upTo), 0)
+		upTo = max(upTo, min(end, to))
+	}
+	return 1 - float64(disturbed)/float64(to-from)
 }
 
 // awayTime is how much of a time a region was not there. Faults are in the order of their starts.

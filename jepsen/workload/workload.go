@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/history"
 )
@@ -14,11 +15,19 @@ type Workload struct {
 	Name  string
 	About string // a sentence for lists
 
-	notes  map[string]string      // of the header, for the checkers
-	source func(w *worker) source // what one worker does
-	own    []checker.Checker      // beside the checkers of every workload
-	usual  usual                  // what its runs make, from which minimums follow
+	notes    map[string]string      // of the header, for the checkers
+	levels   []client.Level         // that its calls ask for beside causal and eventual
+	reaching bool                   // its writes wait for other regions' disks
+	source   func(w *worker) source // what one worker does
+	own      []checker.Checker      // beside the checkers of every workload
+	usual    usual                  // what its runs make, from which minimums follow
+	// more adds minimums that follow from what befell a run. May be nil.
+	more func(h *history.History, least minimums)
 }
+
+// Coordinates reports whether calls of the workload wait for other regions: it takes a database with levels above
+// causal, or with durabilities above local, and a majority of the regions to go on.
+func (w *Workload) Coordinates() bool { return len(w.levels) > 0 || w.reaching }
 
 // source makes one worker's transactions. It is used by that worker alone.
 type source interface {
@@ -37,7 +46,8 @@ func All() []Workload {
 		bankLoad(), causalLoad(), counterLoad(), flagLoad(), forkLoad(), mapLoad(), mixedLoad(), registerLoad(), valuesLoad(),
 		setLoad("set-aw", "elements put into and taken out of shared sets in which a put wins, beside reads of one element and of all"),
 		setLoad("set-rw", "elements put into and taken out of shared sets in which a removal wins, beside reads of one element and of all"),
-		sessionLoad(),
+		sessionLoad(), strongRegisterLoad(), appendLoad(), skewLoad(), phantomLoad(), strongForkLoad(), strongMixedLoad(),
+		boundedLoad(), quorumLoad(), durabilityLoad(),
 	}
 	slices.SortFunc(all, func(a, b Workload) int { return strings.Compare(a.Name, b.Name) })
 	return all

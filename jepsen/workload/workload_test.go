@@ -36,6 +36,9 @@ func inBubble(t *testing.T, name string, c setting) (h *history.History) {
 	w, err := workload.Find(name)
 	require.NoError(t, err)
 	replay := fmt.Sprintf("replay: go test ./jepsen/workload -run '^%s$' -seed %d", t.Name(), c.Seed)
+	if w.Coordinates() {
+		return inMemory(t, w, c, replay)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		cluster, err := embedded.StartCluster(t.Context(), embedded.ClusterOptions{Regions: c.regions, Seed: c.Seed, RoundTrip: func(a, b string) time.Duration { return 20 * time.Millisecond }})
 		require.NoError(t, err)
@@ -45,23 +48,36 @@ func inBubble(t *testing.T, name string, c setting) (h *history.History) {
 		if c.sure {
 			c.DB = cluster.DB
 		}
-		run, err := workload.Start(w, c.Config)
-		require.NoError(t, err)
-		var failed error
-		loaded := make(chan struct{})
-		go func() { defer close(loaded); failed = run.Load(t.Context()) }()
+		var meanwhile func(*workload.Run, <-chan struct{})
 		if c.meanwhile != nil {
-			c.meanwhile(t, rand.New(rand.NewPCG(c.Seed, 1)), cluster, run, loaded)
+			meanwhile = func(run *workload.Run, loaded <-chan struct{}) {
+				c.meanwhile(t, rand.New(rand.NewPCG(c.Seed, 1)), cluster, run, loaded)
+			}
 		}
-		<-loaded
-		late.Wait()
-		require.NoError(t, failed, replay)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		require.NoError(t, run.Finish(ctx), replay)
-		h, err = run.History()
-		require.NoError(t, err, replay)
+		h = recorded(t, w, c.Config, &late, meanwhile, replay)
 	})
+	return h
+}
+
+// recorded runs a workload to its end.
+func recorded(t *testing.T, w workload.Workload, c workload.Config, late *sync.WaitGroup, meanwhile func(*workload.Run, <-chan struct{}), replay string) *history.History {
+	t.Helper()
+	run, err := workload.Start(w, c)
+	require.NoError(t, err)
+	var failed error
+	loaded := make(chan struct{})
+	go func() { defer close(loaded); failed = run.Load(t.Context()) }()
+	if meanwhile != nil {
+		meanwhile(run, loaded)
+	}
+	<-loaded
+	late.Wait()
+	require.NoError(t, failed, replay)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, run.Finish(ctx), replay)
+	h, err := run.History()
+	require.NoError(t, err, replay)
 	return h
 }
 

@@ -194,7 +194,7 @@ func TestMistakesStartNothing(t *testing.T) {
 		"":                        "want a verb: all, check, list or test",
 		"nonsense":                "nonsense",
 		"test":                    "--workload: name one; theriac jepsen list has them",
-		"test --workload nothing": `there is no workload "nothing": choose one of bank, `,
+		"test --workload nothing": `there is no workload "nothing": choose one of append, bank, `,
 		"test --workload counter --nemesis nothing":                   "nothing",
 		"test --workload counter --nemesis pause":                     "this cluster can't",
 		"test --workload counter --regions 0":                         "--regions 0: want 1 to 9",

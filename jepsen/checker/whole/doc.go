@@ -108,7 +108,7 @@
 //
 // [Swaps]. A compare-and-set is atomic among the transactions of one region, and what it replaced does not come
 // back. So of those that a region acknowledged no two replaced the same value, which one transaction wrote, or nothing, where
-// nobody tried a reset. Anomaly: lost update. Not judged: those whose effect a fault excuses.
+// nobody tried a reset. Those at level strong are judged together, wherever they were made. Anomaly: lost update. Not judged: those whose effect a fault excuses.
 //
 // # Exercised
 //

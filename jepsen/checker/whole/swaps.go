@@ -16,20 +16,22 @@ type swaps struct{ excused checker.Losses }
 func (swaps) Name() string { return "compare-and-set" }
 
 func (swaps) Proves() string {
-	return "Of the acknowledged compare-and-sets that one region made no two replaced the same value, or nothing. Those of several regions may, " +
+	return "Of the acknowledged compare-and-sets that one region made, and of all at level strong, no two replaced the same value, or nothing. Others of several regions may, " +
 		"and those that expected a value that several may have written, or nothing where a reset may have left that, are not judged."
 }
 
 // swapped is what a region replaced: a value, or nothing.
 type swapped struct {
-	region string
+	region string // empty: of strong transactions, wherever they were made
 	at     *place
 	item   *item // nil: nothing
 }
 
 // swappedBy is what a compare-and-set replaced; false: that is not known, or may have come back.
 func swappedBy(t *history.Txn, p *place, expected *history.Value) (s swapped, known bool) {
-	s = swapped{t.Region, p, nil}
+	if s = (swapped{t.Region, p, nil}); t.Level == "strong" {
+		s.region = "" // one order of all regions
+	}
 	if expected == nil || p.leaf != "register-lww" {
 		return s, false
 	}
