@@ -50,3 +50,10 @@ func (r *Replicator) JoiningFrom() []uint32 { return r.joiningFrom() }
 
 // IncarnationOf is which store a region's node came with last.
 func (r *Replicator) IncarnationOf(region clock.Region) uint64 { return r.incarnationOf(region) }
+
+// Asked is how many questions the stream to a region was sent.
+func (r *Replicator) Asked(region clock.Region) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.streams[region].asking.last
+}
