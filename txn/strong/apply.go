@@ -38,6 +38,7 @@ func (g *Group) applyEntry(e *raftpb.Entry) error {
 		return kv.Errorf(kv.KindOf(err), "strong: apply entry %d: %w", e.GetIndex(), err)
 	}
 	g.applied = e.GetIndex()
+	g.position.applied.Store(g.applied)
 	if a.Verdict != nil {
 		g.verdicts = append(g.verdicts, verdict{g.applied, a.Verdict})
 	}

@@ -105,12 +105,6 @@ func (r *chaos) fault(rng *rand.Rand, members []*member) {
 	r.pass(while / 2)
 }
 
-func (c *cluster) set(loss float64, jitter time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.loss, c.jitter = loss, jitter
-}
-
 func (c *cluster) cutOneWay(id uint64, cut bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -145,7 +145,7 @@ func TestReadersShareRequests(t *testing.T) {
 		members := c.founded(3)
 		c.mustPropose(members[0])
 		follower := members[c.leader().id%3]
-		c.delay = 40 * time.Millisecond
+		c.far(40 * time.Millisecond)
 		var before = c.sentBy(follower.id)
 		var readers sync.WaitGroup
 		for i := range 1000 {

@@ -3,6 +3,7 @@ package strong
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ func TestServiceIsBackSoonAfterTheLeaderIsLost(t *testing.T) {
 	for seed := range uint64(10) {
 		bubble(t, seed, func(t *testing.T, c *cluster) {
 			members := c.founded(3)
-			c.delay = 40 * time.Millisecond
+			c.far(40 * time.Millisecond)
 			first := c.mustPropose(members[1])
 			lost := c.leader()
 			c.isolate(lost.id, true)
@@ -126,7 +127,7 @@ func TestLossDuplicatesAndReordering(t *testing.T) {
 	for seed := range uint64(5) {
 		bubble(t, seed, func(t *testing.T, c *cluster) {
 			members := c.founded(3)
-			c.loss, c.jitter = 0.1, 20*time.Millisecond
+			c.set(0.1, 20*time.Millisecond)
 			var want []uint64
 			for i := range 50 {
 				want = append(want, c.mustPropose(members[i%3]))
@@ -169,11 +170,12 @@ func TestTornDisk(t *testing.T) {
 	for seed := range uint64(8) {
 		bubble(t, seed, func(t *testing.T, c *cluster) {
 			members := c.founded(3)
+			rng := rand.New(rand.NewPCG(seed, 4))
 			var want []uint64
 			for i := range 12 {
 				want = append(want, c.mustPropose(members[i%3]))
-				m := members[c.rng.IntN(3)]
-				c.crash(m, c.rng.IntN(101))
+				m := members[rng.IntN(3)]
+				c.crash(m, rng.IntN(101))
 				c.up(m, false)
 			}
 			require.Equal(t, want, c.mustRead(members[0]))
@@ -196,11 +198,20 @@ func TestLaggingMemberIsGivenASnapshot(t *testing.T) {
 			}
 			padding(c, l, 2<<20)
 			c.waitFor(5*time.Second, "the log is truncated", func() bool { return l.group.Status().First > lagging.group.Status().Last+1 })
-			c.loss = 0.05 // also of pieces
+			c.set(0.05, 0) // pieces are lost too
+			before := c.sentBy(lagging.id)
 			c.isolate(lagging.id, false)
+			if seed == 0 { // cut off again on the way, for longer than a transfer lasts without progress
+				c.far(500 * time.Millisecond)
+				c.waitFor(time.Minute, "a snapshot on its way", func() bool { return c.sentBy(lagging.id) > before+3 })
+				c.isolate(lagging.id, true)
+				c.pass(15 * time.Second)
+				c.isolate(lagging.id, false)
+				c.far(time.Millisecond)
+			}
 			want := c.mustRead(l)
 			c.waitFor(2*time.Minute, "it catches up", func() bool { return slices.Equal(lagging.list.all(), want) })
-			c.loss = 0
+			c.set(0, 0)
 			require.Greater(t, lagging.group.Status().Snapshot, uint64(1))
 			want = append(want, c.mustPropose(lagging))
 			c.crash(lagging, 0)
@@ -229,7 +240,7 @@ func TestLogIsTruncatedBelowSnapshotAndFloorOnly(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, c *cluster) {
 		c.tune = func(config *Config) { config.SnapshotEntries = 10 }
 		m := c.add(1, true)
-		m.list.floor = func(uint64) uint64 { return 25 }
+		m.list.keepFrom(func(uint64) uint64 { return 25 })
 		for range 100 {
 			c.mustPropose(m)
 		}
@@ -253,7 +264,7 @@ func TestLogIsTruncatedBelowSnapshotAndFloorOnly(t *testing.T) {
 		c.down(m)
 		c.up(m, false)
 		require.Equal(t, want, m.list.all(), "what was committed is there once New returns")
-		m.list.floor = func(applied uint64) uint64 { return applied }
+		m.list.keepFrom(func(applied uint64) uint64 { return applied })
 		for range 30 {
 			c.mustPropose(m)
 		}

@@ -182,7 +182,9 @@ func (c *cluster) close() {
 // add makes a new member: a founder, or one that waits to be found.
 func (c *cluster) add(id uint64, found bool) *member {
 	m := &member{id: id, fs: vfs.NewCrashableMem()}
+	c.mu.Lock()
 	c.members[id] = m
+	c.mu.Unlock()
 	c.up(m, found)
 	return m
 }
@@ -193,17 +195,15 @@ func (c *cluster) up(m *member, found bool) {
 }
 
 func (c *cluster) start(m *member, found bool) error {
-	c.starts++
-	m.process, m.next = c.starts, 0
-	m.fatal = make(chan error, 4)
 	store, err := storage.Open(storage.Config{FS: m.fs, Dir: "store", CacheBytes: 1 << 20, MemTableBytes: 1 << 20, LeafCacheBytes: 1 << 16})
 	require.NoError(c.t, err)
-	m.list = newList(m.process)
+	c.starts++
+	l, fatal := newList(c.starts), make(chan error, 4)
 	config := Config{
-		ID: m.id, Found: found, Store: store, Machine: m.list, Pack: packIDs, Check: checkIDs, Time: systemTime{},
+		ID: m.id, Found: found, Store: store, Machine: l, Pack: packIDs, Check: checkIDs, Time: systemTime{},
 		Send:   func(to uint64, messages [][]byte) { c.carry(m.id, to, messages) },
 		Wanted: c.reconcile,
-		Fatal:  func(err error) { m.fatal <- err },
+		Fatal:  func(err error) { fatal <- err },
 	}
 	if c.tune != nil {
 		c.tune(&config)
@@ -214,7 +214,8 @@ func (c *cluster) start(m *member, found bool) error {
 		return err
 	}
 	c.mu.Lock()
-	m.group, m.store = g, store
+	m.group, m.store, m.list, m.fatal = g, store, l, fatal
+	m.process, m.next = c.starts, 0
 	c.mu.Unlock()
 	return nil
 }
@@ -436,4 +437,25 @@ func (f *failingFile) sync(do func() error) error {
 		return errors.New("the disk is gone")
 	}
 	return do()
+}
+
+// set makes the network lossy, and out of order.
+func (c *cluster) set(loss float64, jitter time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loss, c.jitter = loss, jitter
+}
+
+// far makes the way to each other member take so long.
+func (c *cluster) far(oneWay time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delay = oneWay
+}
+
+// keepFrom sets Floor.
+func (l *list) keepFrom(floor func(applied uint64) uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.floor = floor
 }

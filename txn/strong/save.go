@@ -20,9 +20,10 @@ type saving struct {
 }
 
 // offerSnapshot is the state of now for a member that the log does not reach. Not while a change of members
-// is being applied: it would not know the newcomer that it is for.
+// is being applied: it would not know the newcomer that it is for. At most one is on its way at a time, since
+// each is in memory.
 func (g *Group) offerSnapshot() (*raftpb.Snapshot, error) {
-	if g.changing || g.isSending() {
+	if g.changing || len(g.transfers) > 0 {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	return g.takeSnapshot()

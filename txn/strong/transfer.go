@@ -63,7 +63,7 @@ func decodePart(b []byte) (*part, error) {
 // transfer is a raft message with a snapshot on its way to a member.
 type transfer struct {
 	id       uint64
-	bytes    []byte // the message, encoded; nil: all of it came
+	bytes    []byte // the message, encoded
 	sent     uint32 // pieces
 	received uint32 // of them, in order
 	at       uint64 // the tick of the last progress
@@ -95,10 +95,13 @@ func (g *Group) received(from uint64, p *part) {
 		return
 	}
 	t.received, t.at = p.number, g.ticks
-	if t.received == t.parts() {
-		t.bytes = nil // what is left is for the member to apply it
+	if t.received < t.parts() {
+		g.sendParts(from, t)
+		return
 	}
-	g.sendParts(from, t)
+	delete(g.transfers, from)
+	// The member's own answer may be lost. Raft then finds out what it has.
+	g.node.ReportSnapshot(from, raft.SnapshotFinish)
 }
 
 // watchTransfers repeats what was not answered, and gives transfers up that make no progress, so that raft
@@ -107,28 +110,13 @@ func (g *Group) watchTransfers() {
 	for to, t := range g.transfers {
 		switch {
 		case g.ticks-t.at >= snapshotTicks:
-			g.giveUpTransfer(to)
-		case t.bytes != nil && g.ticks-max(t.at, t.resent) >= resendTicks:
+			delete(g.transfers, to)
+			g.node.ReportSnapshot(to, raft.SnapshotFailure)
+		case g.ticks-max(t.at, t.resent) >= resendTicks:
 			t.sent, t.resent = t.received, g.ticks
 			g.sendParts(to, t)
 		}
 	}
-}
-
-// giveUpTransfer tells raft that a snapshot did not arrive. Of one that did, raft knows already.
-func (g *Group) giveUpTransfer(to uint64) {
-	delete(g.transfers, to)
-	g.node.ReportSnapshot(to, raft.SnapshotFailure)
-}
-
-// isSending: at most one snapshot is on its way at a time, since each is in memory.
-func (g *Group) isSending() bool {
-	for _, t := range g.transfers {
-		if t.bytes != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // assembly is what came of a transfer.
