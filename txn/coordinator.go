@@ -30,7 +30,8 @@ type Coordinator struct {
 	node      string
 	regions   Regions // nil: there are no others
 	open      *openTxns
-	strong    Strong         // nil: there is no level strong
+	strong    Strong // nil: there is no level strong
+	rules     func() *kv.Rules
 	leaving   sync.WaitGroup // goroutines that close snapshots of strong transactions whose callers are gone
 }
 
@@ -43,6 +44,8 @@ type Config struct {
 	Node      string  // address at which clients are served, for receipts; may be empty
 	Regions   Regions // nil: no level above causal, and no durability beyond this region
 	Strong    Strong  // nil: there is no level strong
+	// Rules gives the rules of buckets as they are now, at every call; it must not block. nil: there are none.
+	Rules func() *kv.Rules
 }
 
 // New prepares a coordinator. Start makes it ready.
@@ -56,6 +59,7 @@ func New(c Config) *Coordinator {
 		node:      c.Node,
 		regions:   c.Regions,
 		strong:    c.Strong,
+		rules:     c.Rules,
 		// Ids of an earlier process are not mistaken for this one's.
 		open: newOpenTxns(c.Mono, kv.TxnID(c.Incarnation<<24)),
 	}
@@ -152,6 +156,9 @@ func (c *Coordinator) notVoid(seen clock.Vector) error {
 
 // Do implements kv.Service.
 func (c *Coordinator) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
+	if err := c.settle(&req); err != nil {
+		return kv.Response{}, err
+	}
 	if req.Options.Level == kv.LevelStrong {
 		return c.doStrong(ctx, &req)
 	}
@@ -346,12 +353,12 @@ func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
 
 // Begin implements kv.Service.
 func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
-	m := c.meter(&b.Options)
+	m, asked := c.meter(&b.Options), b.Options.Level
 	s, err := c.begin(ctx, &b, m)
 	if err != nil {
 		return 0, kv.Receipt{}, err
 	}
-	t := &openTxn{snapshot: s, options: b.Options, readOnly: b.ReadOnly}
+	t := &openTxn{snapshot: s, options: b.Options, asked: asked, readOnly: b.ReadOnly}
 	if m != nil {
 		t.staleness = m.staleness
 	}
@@ -409,6 +416,9 @@ func (c *Coordinator) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, que
 	if err := boundQueries(queries); err != nil {
 		return nil, err
 	}
+	if err := c.within(t, ops, queries); err != nil {
+		return nil, err
+	}
 	if t.readOnly && len(ops) > 0 {
 		return nil, kv.Errorf(kv.KindInvalid, "transaction %d was begun read-only: it can't write; begin one that may", id)
 	}
@@ -437,6 +447,10 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	}
 	defer t.unlock()
 	c.open.remove(id)
+	if err := c.settleCommit(t, &o); err != nil {
+		t.endLocked()
+		return kv.Receipt{}, undecided(o.Attempt, err)
+	}
 	at := nonNil(t.snapshot.At())
 	r := c.receipt(&t.options, at)
 	if t.options.Level == kv.LevelStrong {

@@ -23,12 +23,18 @@ func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage
 			return kv.KeysPage{}, err
 		}
 		defer t.unlock()
+		if err := c.bucketRules().ListingWithin(&kv.Options{Level: t.asked}, req.Bucket); err != nil {
+			return kv.KeysPage{}, err
+		}
 		if err := t.reads.keys(req.Bucket, req.Prefix); err != nil {
 			return kv.KeysPage{}, err
 		}
 		v := c.viewAt(nonNil(t.snapshot.At()))
 		v.mine = t.writes.ifAny()
 		return c.keysPage(ctx, v, &req, after, &t.options)
+	}
+	if err := c.bucketRules().Listing(&req.Options, req.Bucket); err != nil {
+		return kv.KeysPage{}, err
 	}
 	s, err := c.begin(ctx, &kv.Begin{Options: req.Options, ReadOnly: true}, nil)
 	if err != nil {

@@ -23,6 +23,7 @@ type openTxn struct {
 	busy     chan struct{} // room for one
 	snapshot Snapshot
 	options  kv.Options
+	asked    kv.Level // that Begin named
 	readOnly bool
 	writes   writeSet
 	reads    *readSet // of a strong one that may write
