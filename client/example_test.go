@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/client/memkv"
@@ -96,6 +97,28 @@ func ExampleDB_Session_receipt() {
 	// Output:
 	// written in eu at level causal
 	// 1 <nil>
+}
+
+func ExampleStrong() {
+	ctx := context.Background()
+	db := open()
+	_ = db.Register("owner").SetString(ctx, "nobody", client.Strong())
+
+	// Runs again, at a newer snapshot, if another strong transaction gets in between.
+	err := db.Update(ctx, func(tx *client.Tx) error {
+		owner, err := tx.Register("owner").GetString(ctx)
+		if err != nil || owner != "nobody" {
+			return err
+		}
+		return tx.Register("owner").SetString(ctx, "ada")
+	}, client.Strong(), client.Durable(client.Majority))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	owner, err := db.Register("owner").GetString(ctx, client.Bounded(2*time.Second))
+	fmt.Println(owner, err)
+	// Output: ada <nil>
 }
 
 func ExampleMap() {
