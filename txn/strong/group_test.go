@@ -369,3 +369,26 @@ func TestSnapshotMayBeWrittenBeforeTheCommitIndex(t *testing.T) {
 		require.True(t, ahead)
 	})
 }
+
+// TestDecisionsAndReadsTakeTheRoundTripsThatTheyMust: one to the nearest majority, and one to the leader
+// before it.
+func TestDecisionsAndReadsTakeTheRoundTripsThatTheyMust(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, c *cluster) {
+		members := c.founded(3)
+		c.mustPropose(members[0])
+		c.far(20 * time.Millisecond)
+		c.pass(time.Second)
+		l := c.leader()
+		for m, trips := range map[*member]time.Duration{l: 1, members[l.id%3]: 2} {
+			for what, call := range map[string]func(){
+				"decision": func() { c.mustPropose(m) },
+				"read":     func() { c.mustRead(m) },
+			} {
+				began := time.Now()
+				call()
+				require.LessOrEqual(t, time.Since(began), trips*40*time.Millisecond*115/100, "%s at member %d, the leader is %d", what, m.id, l.id)
+				c.pass(time.Second)
+			}
+		}
+	})
+}

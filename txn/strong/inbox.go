@@ -114,9 +114,7 @@ func (g *Group) takeInbox() error {
 	for _, m := range messages {
 		switch {
 		case m.part != nil:
-			if err := g.assemble(m.from, m.part); err != nil {
-				return err
-			}
+			g.assemble(m.from, m.part)
 		case m.raft.GetType() == raftpb.MsgReadIndex && !g.mayAnswerReads(): // who asked asks again
 		default:
 			g.step(m.raft)

@@ -127,15 +127,15 @@ type assembly struct {
 }
 
 // assemble takes a piece, and hands raft the message once all came. Pieces out of order are sent again.
-func (g *Group) assemble(from uint64, p *part) error {
+func (g *Group) assemble(from uint64, p *part) {
 	if p.of == 0 {
 		g.received(from, p)
-		return nil
+		return
 	}
 	a := g.assemblies[from]
 	if a == nil || a.transfer != p.transfer {
 		if p.number != 0 {
-			return nil
+			return
 		}
 		clear(g.assemblies) // one leader sends, one snapshot
 		a = &assembly{transfer: p.transfer}
@@ -145,25 +145,22 @@ func (g *Group) assemble(from uint64, p *part) error {
 		a.bytes = append(a.bytes, p.bytes...)
 		a.next++
 		if a.next == p.of {
-			if err := g.assembled(from, a); err != nil {
-				return err
-			}
+			g.assembled(from, a)
 		}
 	}
 	answer := part{transfer: a.transfer, number: a.next}
 	g.out[from] = append(g.out[from], answer.append(nil))
-	return nil
 }
 
-// assembled hands raft a message that came in pieces. A malformed one is dropped; the leader gives it up.
-func (g *Group) assembled(from uint64, a *assembly) error {
+// assembled hands raft a message that came in pieces. A malformed one is dropped; the leader then finds
+// that it was of no use.
+func (g *Group) assembled(from uint64, a *assembly) {
 	bytes := a.bytes
 	a.bytes = nil
 	m, err := decodeRaft(from, g.c.ID, bytes)
 	if err != nil {
 		g.c.Logf("%v", err)
-		return nil
+		return
 	}
 	g.step(m)
-	return nil
 }
