@@ -18,6 +18,12 @@
 // A node that starts calls Identify (who am I, and a cut of the data), then builds an Exposure, then
 // a Replicator, and runs it. It writes nothing before WaitWritable returns.
 //
+// # Freshness and majorities
+//
+// Level bounded asks how recent each lane is here (freshness.go), level quorum what a majority has
+// (quorum.go), and a durability in several regions who has a write on disk (spread.go). All three are
+// answered by what heartbeats tell anyway, and sooner by questions on the streams (asking.go).
+//
 // # Goroutines
 //
 // Run starts one that plans (whom to dial, which lanes to ask of whom: plan.go), one that hands
@@ -65,4 +71,10 @@
 //  12. No two histories of one lane meet unnoticed: where a lane ends or resumes is said with the sum of
 //     that record, and who holds another one there says so. A node whose own lane is forked never
 //     serves again (fork.go).
+//  13. What a heartbeat says of freshness was true after the heartbeat that it answers was sent: the reading
+//     to answer is taken before the lanes are looked at, and the version of the list of regions after both.
+//     Nothing is taken from who counts by a newer list than this node, as a region in it may write by now of
+//     which nothing is known here.
+//  14. A call that asks a majority is answered by what regions had after it began: it joins no round that
+//     was asked before. A region that takes its own writes from others is no part of a majority.
 package replication

@@ -385,9 +385,9 @@ func (c *Coordinator) begin(ctx context.Context, b *kv.Begin, m *meter) (Snapsho
 		}
 		return c.snapshots.Open(!b.ReadOnly, own)
 	case b.ReadOnly:
-		return c.openPosition(ctx, &b.Options)
+		return c.openPosition(ctx, &b.Options, m)
 	}
-	return c.openStrong(ctx, &b.Options)
+	return c.openStrong(ctx, &b.Options, m)
 }
 
 // locked finds an open transaction and locks it; the caller unlocks it.
@@ -454,7 +454,7 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	at := nonNil(t.snapshot.At())
 	r := c.receipt(&t.options, at)
 	if t.options.Level == kv.LevelStrong {
-		return c.endStrong(ctx, t, &o)
+		return c.endStrong(ctx, t, &o, m)
 	}
 	if m != nil {
 		m.staleness = aged(t.staleness, c.mono()-t.began)

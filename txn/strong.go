@@ -43,6 +43,7 @@ type strongOp struct {
 	writes  *writeSet
 	reads   *readSet
 	options *kv.Options
+	meter   *meter
 }
 
 // doStrong runs a one-shot transaction at level strong.
@@ -50,17 +51,21 @@ func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Re
 	if err := boundQueries(req.Queries); err != nil {
 		return resp, err
 	}
+	m := c.meter(&req.Options)
 	if len(req.Ops) == 0 {
-		return c.readStrong(ctx, req)
+		return c.readStrong(ctx, req, m)
 	}
 	if refused := c.Refused(); refused != nil {
 		return resp, refused
 	}
-	s, err := c.openStrong(ctx, &req.Options)
+	if err := c.reachable(&req.Options); err != nil {
+		return resp, err
+	}
+	s, err := c.openStrong(ctx, &req.Options, m)
 	if err != nil {
 		return resp, err
 	}
-	op := strongOp{open: s, at: nonNil(s.At()), writes: &writeSet{}, reads: &readSet{}, options: &req.Options}
+	op := strongOp{open: s, at: nonNil(s.At()), writes: &writeSet{}, reads: &readSet{}, options: &req.Options, meter: m}
 	v := view{store: c.store, at: op.at, own: c.lane.Region, room: newRoom(), reads: op.reads}
 	if resp.Values, err = v.queries(ctx, req.Queries); err == nil {
 		err = c.buffer(op.writes, op.at, req.Ops)
@@ -77,8 +82,8 @@ func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Re
 }
 
 // readStrong answers queries at a snapshot that includes every strong commit acknowledged before the call.
-func (c *Coordinator) readStrong(ctx context.Context, req *kv.Request) (resp kv.Response, err error) {
-	s, err := c.openPosition(ctx, &req.Options)
+func (c *Coordinator) readStrong(ctx context.Context, req *kv.Request, m *meter) (resp kv.Response, err error) {
+	s, err := c.openPosition(ctx, &req.Options, m)
 	if err != nil {
 		return resp, err
 	}
@@ -89,15 +94,21 @@ func (c *Coordinator) readStrong(ctx context.Context, req *kv.Request) (resp kv.
 	if resp.Values, err = v.queries(ctx, req.Queries); err != nil {
 		return kv.Response{}, kv.WithToken(err, resp.Receipt.Token)
 	}
+	c.complete(m, &resp.Receipt)
 	return resp, nil
 }
 
 // openPosition opens a snapshot for a read-only strong transaction: what is exposed, once it includes the
 // session's token and every strong commit that was acknowledged before the call.
-func (c *Coordinator) openPosition(ctx context.Context, o *kv.Options) (Snapshot, error) {
+func (c *Coordinator) openPosition(ctx context.Context, o *kv.Options, m *meter) (s Snapshot, err error) {
 	if err := c.usable(o); err != nil {
 		return nil, err
 	}
+	began := m.now()
+	defer func() {
+		m.lap(began, tokenPhase)
+		c.stats.served(o.Level, true, err)
+	}()
 	position, err := c.strong.Position(ctx)
 	if err != nil {
 		return nil, err
@@ -113,16 +124,20 @@ func (c *Coordinator) openPosition(ctx context.Context, o *kv.Options) (Snapshot
 	if err := c.notVoid(seen); err != nil {
 		return nil, err
 	}
+	c.staleAt(m)
 	return c.snapshots.Open(false, own)
 }
 
 // openStrong opens a snapshot for a strong transaction that may write: it includes the session's token, and
 // a majority of the regions has all of it on its disk.
-func (c *Coordinator) openStrong(ctx context.Context, o *kv.Options) (Snapshot, error) {
+func (c *Coordinator) openStrong(ctx context.Context, o *kv.Options, m *meter) (Snapshot, error) {
 	if err := c.usable(o); err != nil {
 		return nil, err
 	}
+	began := m.now()
 	s, err := c.strong.OpenStrong(ctx, o.Token.Seen)
+	m.lap(began, tokenPhase)
+	c.stats.served(o.Level, true, err)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +174,7 @@ func (c *Coordinator) commitStrong(ctx context.Context, op *strongOp) (kv.Receip
 		op.open.Close()
 		return kv.Receipt{}, err
 	}
+	began := op.meter.now()
 	ticket, err := c.strong.Certify(ctx, p)
 	if err != nil {
 		op.open.Close()
@@ -166,13 +182,37 @@ func (c *Coordinator) commitStrong(ctx context.Context, op *strongOp) (kv.Receip
 	}
 	select {
 	case <-ticket.Decided():
-		return c.decided(ctx, op, ticket)
+		op.meter.lap(began, certifyPhase)
+		r, err := c.decided(ctx, op, ticket)
+		if err == nil {
+			err = c.spreadStrong(ctx, op, &r)
+		}
+		if err == nil {
+			c.complete(op.meter, &r)
+		}
+		return r, err
 	case <-ctx.Done():
 		c.leaving.Go(func() { c.awaitDecision(op, ticket) })
 		e := gaveUp(ctx, "strong commit: gave up before the transaction was decided; ask for its outcome, or retry with its operation id", kv.OutcomeUnknown)
 		e.ID = op.options.Attempt.ID
 		return kv.Receipt{}, e
 	}
+}
+
+// spreadStrong waits for durability beyond a majority, which the certifier's log has given.
+func (c *Coordinator) spreadStrong(ctx context.Context, op *strongOp, r *kv.Receipt) error {
+	regions := c.serving()
+	o := *op.options
+	n, err := o.Reach().Copies(regions)
+	if most := regions/2 + 1; err == nil && n <= most {
+		o.SetReach(kv.Reach{Durability: kv.DurabilityMajority})
+		c.stats.reached(o.Durability, false, nil)
+		if o.Receipt {
+			r.Durability, r.Regions = o.Durability, most
+		}
+		return nil
+	}
+	return c.spreadMeasured(ctx, &o, op.meter, r)
 }
 
 // proposal judges what the snapshot decides alone, and makes the proposal of the rest.
@@ -302,33 +342,39 @@ func (c *Coordinator) closeOnceExposed(s Snapshot, seen clock.Vector) {
 
 // commitRead ends an interactive strong transaction that wrote nothing: what it read was the newest at
 // one moment, or it is aborted. It writes nothing either.
-func (c *Coordinator) commitRead(ctx context.Context, t *openTxn) (kv.Receipt, error) {
+func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, m *meter) (kv.Receipt, error) {
 	op := strongOp{at: nonNil(t.snapshot.At()), writes: &writeSet{}, reads: t.reads, options: &t.options}
 	defer t.endLocked()
+	r := c.receipt(&t.options, op.at)
 	if t.reads == nil { // read-only from the beginning
-		return c.receipt(&t.options, op.at), nil
+		c.complete(m, &r)
+		return r, nil
 	}
+	began := m.now()
 	if _, err := c.strong.Position(ctx); err != nil {
 		return kv.Receipt{}, err
 	}
 	if v, found := c.strong.Check(t.reads.list(), op.at.At(0)); v != certify.Committed {
 		return kv.Receipt{}, c.refusedRead(&op, v, found)
 	}
-	return c.receipt(&t.options, op.at), nil
+	m.lap(began, certifyPhase)
+	c.complete(m, &r)
+	return r, nil
 }
 
 // endStrong ends an interactive transaction at level strong.
-func (c *Coordinator) endStrong(ctx context.Context, t *openTxn, o *kv.Options) (kv.Receipt, error) {
+func (c *Coordinator) endStrong(ctx context.Context, t *openTxn, o *kv.Options, m *meter) (kv.Receipt, error) {
 	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
-		return c.commitRead(ctx, t)
+		return c.commitRead(ctx, t, m)
 	}
 	if refused := c.Refused(); refused != nil {
 		t.endLocked()
 		return kv.Receipt{}, refused
 	}
 	options := t.options
-	options.Attempt, options.Durability = o.Attempt, o.Durability
-	op := strongOp{open: t.snapshot, at: nonNil(t.snapshot.At()), writes: &t.writes, reads: t.reads, options: &options}
+	options.Attempt, options.Receipt, options.Leave = o.Attempt, o.Receipt, o.Leave
+	options.SetReach(o.Reach())
+	op := strongOp{open: t.snapshot, at: nonNil(t.snapshot.At()), writes: &t.writes, reads: t.reads, options: &options, meter: m}
 	t.ended = true // the commit closes the snapshot
 	defer t.release()
 	return c.commitStrong(ctx, &op)

@@ -1,0 +1,167 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/crdt"
+	"github.com/theriac-db/theriac/kv"
+)
+
+// neighbours are other regions that answer what a test wants.
+type neighbours struct {
+	serving int
+	have    int
+	fails   error
+	asked   []any // durations, stamps and numbers of regions
+	quorums int
+}
+
+func (n *neighbours) WaitFresh(_ context.Context, d time.Duration, fail bool) (bool, error) {
+	n.asked = append(n.asked, d, fail)
+	return true, n.fails
+}
+
+func (n *neighbours) Quorum(context.Context) error { n.quorums++; return n.fails }
+
+func (n *neighbours) WaitDurable(_ context.Context, s clock.Stamp, regions int) (int, error) {
+	n.asked = append(n.asked, s, regions)
+	return n.have, n.fails
+}
+
+func (n *neighbours) Serving() int { return n.serving }
+
+func (n *neighbours) Staleness() []kv.RegionStaleness {
+	return []kv.RegionStaleness{{Region: 2, Name: "us", Age: time.Second, Known: true}, {Region: 3, Name: "ap"}}
+}
+
+func withNeighbours(t *testing.T) (*region, *neighbours) {
+	r, n := fresh(t), &neighbours{serving: 3, have: 3}
+	r.Coordinator.regions = n
+	var readings atomic.Int64 // each a millisecond later than the one before
+	r.mono = func() time.Duration { return time.Duration(readings.Add(1)) * time.Millisecond }
+	r.open.mono = r.mono
+	return r, n
+}
+
+func TestLevelsAskOtherRegions(t *testing.T) {
+	r, n := withNeighbours(t)
+	r.must(kv.Options{Level: kv.LevelBounded, Bound: time.Second, BoundFail: true}, increment("n", 1))
+	require.Equal(t, []any{time.Second, true}, n.asked)
+	r.must(kv.Options{Level: kv.LevelQuorum}, increment("n", 1))
+	require.Equal(t, 1, n.quorums)
+	n.fails = kv.Errorf(kv.KindUnavailable, "nobody there")
+	for _, o := range []kv.Options{{Level: kv.LevelBounded, Bound: time.Second}, {Level: kv.LevelQuorum}} {
+		_, err := r.Do(t.Context(), kv.Request{Options: o, Ops: []kv.Op{increment("n", 1)}})
+		require.ErrorIs(t, err, kv.ErrUnavailable)
+		require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+		_, _, err = r.Begin(t.Context(), kv.Begin{Options: o})
+		require.ErrorIs(t, err, kv.ErrUnavailable)
+	}
+	require.EqualValues(t, 2, r.counter("n"))
+	require.Zero(t, r.shell.openSnapshots())
+	s := r.Stats()
+	require.Equal(t, Calls{Served: 1, Waited: 3, Failed: 2}, s.Levels[kv.LevelQuorum])
+	require.Equal(t, Calls{Served: 1, Waited: 3, Failed: 2}, s.Levels[kv.LevelBounded])
+}
+
+func TestDurabilitiesAskOtherRegions(t *testing.T) {
+	r, n := withNeighbours(t)
+	for reach, want := range map[kv.Reach]int{
+		{Durability: kv.DurabilityRegions, Regions: 2}: 2, {Durability: kv.DurabilityMajority}: 2, {Durability: kv.DurabilityAll}: 3,
+	} {
+		n.asked = nil
+		o := kv.Options{Receipt: true}
+		o.SetReach(reach)
+		receipt := r.must(o, increment("n", 1))
+		require.Equal(t, []any{receipt.Commit, want}, n.asked)
+		require.Equal(t, reach.Durability, receipt.Durability)
+		require.Equal(t, 3, receipt.Regions)
+	}
+	n.asked = nil
+	r.must(kv.Options{Durability: kv.DurabilityRegions, Regions: 1}, increment("n", 1))
+	require.Empty(t, n.asked, "this region is enough")
+	for _, why := range []error{kv.Errorf(kv.KindDeadline, "in 1 of 2"), kv.Errorf(kv.KindUnavailable, "stopping")} {
+		n.fails, n.have = why, 1
+		_, err := r.Do(t.Context(), kv.Request{Options: kv.Options{Durability: kv.DurabilityMajority}, Ops: []kv.Op{increment("n", 1)}})
+		require.True(t, errors.Is(err, why))
+		require.Equal(t, kv.KindOf(why), kv.KindOf(err))
+		require.Equal(t, kv.Applied, kv.OutcomeOf(err))
+		require.NotEmpty(t, kv.TokenOf(err).Seen)
+	}
+	n.fails = nil
+	_, err := r.Do(t.Context(), kv.Request{Options: kv.Options{Durability: kv.DurabilityRegions, Regions: 4}, Ops: []kv.Op{increment("n", 1)}})
+	require.ErrorIs(t, err, kv.ErrLevelRefused)
+	require.EqualValues(t, 6, r.counter("n"), "what was refused was not written")
+	require.Equal(t, Calls{Served: 1, Waited: 3, Failed: 2}, r.Stats().Durabilities[kv.DurabilityMajority])
+}
+
+// A region may leave while its disk is waited for.
+func TestARegionThatLeavesMeanwhileIsMissed(t *testing.T) {
+	r, n := withNeighbours(t)
+	o := kv.Options{Durability: kv.DurabilityRegions, Regions: 3}
+	n.serving, n.fails = 2, kv.Errorf(kv.KindDeadline, "in 2")
+	err := r.spread(t.Context(), &o, &kv.Receipt{Commit: clock.Stamp{Region: 1, Time: 9}})
+	require.ErrorIs(t, err, kv.ErrDeadline)
+	require.Equal(t, kv.Applied, kv.OutcomeOf(err))
+	require.Equal(t, []any{clock.Stamp{Region: 1, Time: 9}, 3}, n.asked)
+}
+
+func TestReceiptsMeasureWhatIsPaid(t *testing.T) {
+	r, _ := withNeighbours(t)
+	o := kv.Options{Level: kv.LevelQuorum, Durability: kv.DurabilityMajority, Receipt: true}
+	resp, err := r.Do(t.Context(), kv.Request{Options: o, Queries: ask(object("n", crdt.Counter)), Ops: []kv.Op{increment("n", 1)}})
+	require.NoError(t, err)
+	require.Len(t, resp.Receipt.Staleness, 2)
+	p := resp.Receipt.Paid
+	require.Positive(t, p.Sync)
+	require.Positive(t, p.Work)
+	require.Zero(t, p.Certify)
+	id, first, err := r.Begin(t.Context(), kv.Begin{Options: o})
+	require.NoError(t, err)
+	require.Equal(t, time.Second, first.Staleness[0].Age)
+	r.within(id, nil, increment("n", 1))
+	last, err := r.Commit(t.Context(), id, kv.Options{Receipt: true, Durability: kv.DurabilityApplied})
+	require.NoError(t, err)
+	require.Equal(t, kv.DurabilityApplied, last.Durability)
+	require.Zero(t, last.Regions)
+	require.Greater(t, last.Staleness[0].Age, time.Second, "the snapshot is older by now")
+	require.False(t, last.Staleness[1].Known)
+	require.Zero(t, last.Paid.Sync, "it did not wait for the disk")
+}
+
+func TestStrongTransactionsReachAMajorityAndMoreIfAsked(t *testing.T) {
+	r, n := withNeighbours(t)
+	withOrder(t, r)
+	for _, reach := range []kv.Reach{{}, {Durability: kv.DurabilityLocal}, {Durability: kv.DurabilityMajority}} {
+		o := kv.Options{Level: kv.LevelStrong, Receipt: true}
+		o.SetReach(reach)
+		receipt := r.must(o, increment("n", 1))
+		require.Equal(t, kv.DurabilityMajority, receipt.Durability)
+		require.Equal(t, 2, receipt.Regions)
+		require.Positive(t, receipt.Paid.Certify)
+		require.Empty(t, n.asked, "the certifier's log is on a majority's disks")
+	}
+	receipt := r.must(kv.Options{Level: kv.LevelStrong, Durability: kv.DurabilityAll}, increment("n", 1))
+	require.Equal(t, []any{receipt.Commit, 3}, n.asked)
+	require.Zero(t, receipt.Commit.Region)
+	id := r.beginStrong()
+	r.within(id, nil, increment("n", 1))
+	n.fails = kv.Errorf(kv.KindDeadline, "in 2 of 3")
+	_, err := r.Commit(t.Context(), id, kv.Options{Durability: kv.DurabilityAll})
+	require.ErrorIs(t, err, kv.ErrDeadline)
+	require.Equal(t, kv.Applied, kv.OutcomeOf(err))
+	require.NotZero(t, kv.TokenOf(err).Seen.At(0))
+	_, err = r.Do(t.Context(), kv.Request{Options: kv.Options{Level: kv.LevelStrong, Durability: kv.DurabilityRegions, Regions: 4}, Ops: []kv.Op{increment("n", 1)}})
+	require.ErrorIs(t, err, kv.ErrLevelRefused)
+	require.EqualValues(t, 5, r.counter("n"))
+	read, err := r.Do(t.Context(), kv.Request{Options: kv.Options{Level: kv.LevelStrong, Receipt: true}, Queries: ask(object("n", crdt.Counter))})
+	require.NoError(t, err)
+	require.Len(t, read.Receipt.Staleness, 2)
+}
