@@ -57,6 +57,9 @@ func (r *Run) Load(ctx context.Context) error {
 	if err := r.learn(ctx); err != nil {
 		return err
 	}
+	if err := r.served(ctx); err != nil {
+		return err
+	}
 	begun := r.config.Now()
 	var ended atomic.Int64 // when no transaction began any more; calls go on after it
 	stop := context.AfterFunc(ctx, func() { ended.Store(int64(r.config.Now())) })
@@ -122,6 +125,45 @@ func (r *Run) learn(ctx context.Context) error {
 			return fmt.Errorf("workload: no region of %q answers: %w", r.config.Regions, failed)
 		}
 	}
+}
+
+// levelWait bounds how long a run waits for the levels that its workload asks for: a cluster that has just started may
+// be without a leader.
+const levelWait = 20 * time.Second
+
+// served waits until some region serves the levels that the workload asks for, as far as regions tell. A run in which none
+// ever did would only show that calls are refused.
+func (r *Run) served(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, levelWait)
+	defer cancel()
+	for {
+		why := ""
+		for _, name := range r.config.Regions {
+			if why = r.lacks(limited, name); why == "" {
+				return nil
+			}
+		}
+		if !pause(limited, learnPause) {
+			return fmt.Errorf("workload: no region serves what %s asks for: %s", r.workload.Name, why)
+		}
+	}
+}
+
+// lacks says which level a region does not serve, and why.
+func (r *Run) lacks(ctx context.Context, name string) string {
+	if len(r.workload.levels) == 0 {
+		return ""
+	}
+	status, err := r.config.DB(name).Status(ctx)
+	if err != nil {
+		return fmt.Sprintf("region %s: %v", name, err)
+	}
+	for _, l := range status.Levels {
+		if slices.Contains(r.workload.levels, l.Level) && !l.OK {
+			return fmt.Sprintf("level %s in region %s: %s", l.Level, name, l.Why)
+		}
+	}
+	return ""
 }
 
 func (r *Run) learnFrom(ctx context.Context, name string) error {

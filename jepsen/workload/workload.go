@@ -25,6 +25,9 @@ type Workload struct {
 	more func(h *history.History, least minimums)
 }
 
+// Takes are the levels that calls of the workload ask for beside causal and eventual.
+func (w *Workload) Takes() []client.Level { return slices.Clone(w.levels) }
+
 // Coordinates reports whether calls of the workload wait for other regions: it takes a database with levels above
 // causal, or with durabilities above local, and a majority of the regions to go on.
 func (w *Workload) Coordinates() bool { return len(w.levels) > 0 || w.reaching }

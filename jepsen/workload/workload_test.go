@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ func inBubble(t *testing.T, name string, c setting) (h *history.History) {
 	w, err := workload.Find(name)
 	require.NoError(t, err)
 	replay := fmt.Sprintf("replay: go test ./jepsen/workload -run '^%s$' -seed %d", t.Name(), c.Seed)
-	if w.Coordinates() {
+	if slices.Contains(w.Takes(), client.LevelStrong) {
 		return inMemory(t, w, c, replay)
 	}
 	synctest.Test(t, func(t *testing.T) {
