@@ -32,7 +32,7 @@ func (r others) Serving() int { return r.n.replicator.ServingRegions() }
 func (r others) Staleness() []kv.RegionStaleness {
 	var out []kv.RegionStaleness
 	for _, s := range r.n.replicator.Staleness() {
-		if s.Region != r.n.lane.Region {
+		if s.Region != r.n.lane.Region && s.Region != 0 { // strong transactions are no region
 			out = append(out, kv.RegionStaleness{Region: s.Region, Name: s.Name, Age: s.Age, Known: s.Known})
 		}
 	}

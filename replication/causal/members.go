@@ -30,6 +30,7 @@ func (m *Machine) RemoveRegion(id clock.Lane) error {
 	}
 	m.recount()
 	l.serves = false
+	m.freshened++ // who waits for it looks again
 	m.peers = slices.DeleteFunc(m.peers, func(p *peer) bool { return p.region == id.Region })
 	m.Advance()
 	return nil
