@@ -107,12 +107,26 @@ type inBucket struct {
 
 // move is where a bucket of the caller's is.
 func (s inBucket) move(o kv.Object) kv.Object {
-	if o.Bucket == "" || o.Bucket == kv.DefaultBucket {
-		o.Bucket = kv.Bucket(s.name)
-	} else {
-		o.Bucket = kv.Bucket(s.name + "/" + string(o.Bucket))
-	}
+	o.Bucket = s.bucket(o.Bucket)
 	return o
+}
+
+func (s inBucket) bucket(b kv.Bucket) kv.Bucket {
+	if b == "" || b == kv.DefaultBucket {
+		return kv.Bucket(s.name)
+	}
+	return kv.Bucket(s.name + "/" + string(b))
+}
+
+// Keys lists objects, with the buckets that the caller knows.
+func (s inBucket) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
+	asked := req.Bucket
+	req.Bucket = s.bucket(asked)
+	page, err := s.Service.Keys(ctx, req)
+	for i := range page.Objects {
+		page.Objects[i].Bucket = asked
+	}
+	return page, err
 }
 
 func (s inBucket) ops(ops []kv.Op) []kv.Op {

@@ -90,6 +90,16 @@ func TestBucketsAreMoved(t *testing.T) {
 	given := []kv.Op{{Object: kv.Object{Key: "k"}}}
 	require.Equal(t, kv.Bucket("mine"), s.ops(given)[0].Bucket)
 	require.Empty(t, given[0].Bucket, "slices of callers are theirs")
+	page, err := inBucket{echo{}, "mine"}.Keys(t.Context(), kv.KeysRequest{Bucket: "other"})
+	require.NoError(t, err)
+	require.Equal(t, []kv.Object{{Bucket: "other", Key: "mine/other"}}, page.Objects, "listed where it is, and told under its own name")
+}
+
+// echo lists the name of the bucket that it is asked for.
+type echo struct{ kv.Service }
+
+func (echo) Keys(_ context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
+	return kv.KeysPage{Objects: []kv.Object{{Bucket: req.Bucket, Key: kv.Key(req.Bucket)}}}, nil
 }
 
 // gone is a node that does not answer.

@@ -34,7 +34,7 @@ var errGivenUp = errors.New("given up by its caller")
 
 // run makes the transaction, and returns its operations with the answers to its reads.
 func (p *plan) run(ctx context.Context, s *client.Session, opts []client.CallOption) ([]history.Op, error) {
-	if !p.interactive {
+	if !p.interactive && !slices.ContainsFunc(p.ops, func(o history.Op) bool { return isListing(&o) }) {
 		done := p.inOneTrip()
 		return done, step(ctx, done, func(ctx context.Context, ops []client.Op, queries []client.Query) ([]client.Value, error) {
 			return s.Do(ctx, ops, queries, opts...)
@@ -80,13 +80,16 @@ func (p *plan) steps(ctx context.Context, done *[]history.Op, ops []history.Op, 
 			pause(ctx, p.thinks(p.think))
 		}
 		n := 1
-		for n < len(ops) && rank(&ops[n-1]) >= rank(&ops[n]) && !p.pages(&ops[n-1]) && !p.pages(&ops[n]) { // writes, then reads
+		for n < len(ops) && rank(&ops[n-1]) >= rank(&ops[n]) && !p.apart(&ops[n-1]) && !p.apart(&ops[n]) { // writes, then reads
 			n++
 		}
 		at := len(*done)
 		*done = append(*done, ops[:n]...)
 		make := step
-		if p.pages(&ops[0]) {
+		switch {
+		case isListing(&ops[0]):
+			make = func(ctx context.Context, done []history.Op, _ doer) error { return list(ctx, &done[0], tx) }
+		case p.pages(&ops[0]):
 			make = pages
 		}
 		if err := make(ctx, (*done)[at:], tx.Do); err != nil {
@@ -96,6 +99,9 @@ func (p *plan) steps(ctx context.Context, done *[]history.Op, ops []history.Op, 
 	}
 	return nil
 }
+
+// apart reports whether an operation takes calls of its own.
+func (p *plan) apart(o *history.Op) bool { return p.pages(o) || isListing(o) }
 
 // pages reports whether an operation is made page by page.
 func (p *plan) pages(o *history.Op) bool {

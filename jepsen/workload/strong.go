@@ -176,13 +176,15 @@ func skew(w *worker, prefix string) plan {
 func phantomLoad() Workload {
 	return Workload{
 		Name: "phantom",
-		About: fmt.Sprintf("transactions that read a whole set and, if fewer than %d are in it, put one more in: at level strong there are never more; ", roomSize) +
-			"at causal, on other sets, there may be, and it is counted",
+		About: fmt.Sprintf("transactions that read a whole set, or list keys, and, if there are fewer than %d, put one more in: at level strong there are never more; ", roomSize) +
+			"at causal, elsewhere, there may be, and it is counted",
 		levels: []client.Level{client.LevelStrong},
 		source: func(w *worker) source { return &twoLevels{w: w, each: enterRoom} },
 		own:    []checker.Checker{strong.Phantoms(strongLevel), strong.Linearizable(strongLevel)},
 		usual: usual{
-			exercised:        {"insert set-aw": 0.1, "get set-aw": 0.9, "level strong": 0.3, "level causal": 0.3, othersRead: 0.1},
+			exercised: {
+				"insert set-aw": 0.05, "get set-aw": 0.4, "insert set-go": 0.05, "get set-go": 0.4, "level strong": 0.3, "level causal": 0.3, othersRead: 0.1,
+			},
 			phantomsName:     {"predicate writes": 0.1},
 			linearizableName: {"calls": 0.3},
 			semanticsName:    ofValues(2),
@@ -198,7 +200,12 @@ const (
 )
 
 func enterRoom(w *worker, prefix string) plan {
-	p := w.vary(read("set-aw", fmt.Sprintf("room/%s/%d", prefix, w.made/roomStays)))
+	room := w.made / roomStays
+	look := read("set-aw", fmt.Sprintf("room/%s/%d", prefix, room))
+	if room%2 == 1 {
+		look = read("set-go", fmt.Sprintf("%s%s/%d", listed, prefix, room))
+	}
+	p := w.vary(look)
 	p.interactive, p.giveUp, p.paged = true, false, false
 	p.then = takePlace(w.unique())
 	return p

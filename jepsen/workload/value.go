@@ -46,6 +46,9 @@ func place(o *history.Op) (client.Object, client.Path) {
 
 // write is a write as the client takes it.
 func write(o *history.Op) client.Op {
+	if isListed(o) {
+		return writeListed(o)
+	}
 	op := client.Op{Verb: verbs[o.Do]}
 	op.Object, op.Path = place(o)
 	switch o.Do {
