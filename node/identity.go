@@ -41,7 +41,10 @@ func (n *run) identify(ctx context.Context, first clock.Region) error {
 }
 
 func (n *run) expose() (*replication.Exposure, error) {
-	start := n.startState()
+	start, err := n.startState()
+	if err != nil {
+		return nil, err
+	}
 	m, err := causal.New(start)
 	if err != nil {
 		return nil, err
@@ -70,18 +73,19 @@ func (n *run) tellStrayGone() {
 }
 
 // startState is what the store holds, as the machine wants it.
-func (n *run) startState() causal.Start {
+func (n *run) startState() (causal.Start, error) {
+	proposed, err := n.mayHaveProposed()
 	start := causal.Start{
 		Self: n.lane, Number: uint64(n.config.Time.Wall()), Incarnation: n.store.Start().Incarnation, MaxSkew: n.config.Skew,
-		Recovering: n.recovering(),
-		Lanes:      []causal.Position{{Lane: n.lane, Held: n.store.Applied(n.lane), Durable: n.store.Applied(n.lane)}},
+		Recovering: n.recovering(), Undecided: proposed,
+		Lanes: []causal.Position{{Lane: n.lane, Held: n.store.Applied(n.lane), Durable: n.store.Applied(n.lane)}},
 	}
 	for lane, t := range n.store.Lanes() { // not those of Store.Start: a bootstrap may have come since
 		if lane != n.lane {
 			start.Lanes = append(start.Lanes, causal.Position{Lane: lane, Held: t, Durable: t})
 		}
 	}
-	return start
+	return start, err
 }
 
 // recovering tells whether the own lane may lack what others hold of it.

@@ -73,8 +73,7 @@ func (n *Node) renew(ctx context.Context, old *run, b replication.Behind) error 
 // retire is Close, with a note that a cut is to replace the data that includes all of it, but for the
 // own records that the own log still has, and more of what is missing.
 func (n *run) retire(ctx context.Context, missing clock.Vector) error {
-	n.stopBackground()
-	err := n.endLane(ctx)
+	err := n.endParts(ctx)
 	if err == nil {
 		var must clock.Vector
 		for lane, t := range n.store.Lanes() {

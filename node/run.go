@@ -25,6 +25,7 @@ type run struct {
 	store       *storage.Store
 	exposure    *replication.Exposure
 	replicator  *replication.Replicator
+	consensus   *consensus
 	peers       peerFacts
 	refusals    refusals
 
@@ -103,6 +104,9 @@ func (n *run) start(ctx context.Context, first clock.Region) error {
 	if err := n.identify(ctx, first); err != nil {
 		return err
 	}
+	if err := n.joinConsensus(ctx); err != nil {
+		return err
+	}
 	n.coordinate(txn.New(txn.Config{
 		CommitterConfig: txn.CommitterConfig{
 			Store: n.store, Lane: n.lane, Wall: n.config.Time.Wall, Mono: n.config.Time.Monotonic, Skew: n.config.Skew,
@@ -110,6 +114,7 @@ func (n *run) start(ctx context.Context, first clock.Region) error {
 		},
 		Snapshots: exposure{n.exposure},
 		Regions:   others{n},
+		Strong:    n.consensus,
 		Node:      n.config.Addresses.Client,
 		Cluster:   n.identity.Cluster,
 		Region:    n.identity.Name,
@@ -142,8 +147,9 @@ func (n *run) makeReplicator() (err error) {
 		Identity: n.identity, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses,
 		Store: peerStore{n.store, n.exposure}, Exposure: n.exposure, Transport: n.config.Transport,
 		Time: n.config.Time, Random: n.config.Random, Applied: n.store.Lanes(), Skew: n.config.Skew, Gone: n.config.Gone, Ask: n.config.Join,
-		Hooks: n.hooks(),
+		Consensus: n.consensus, Hooks: n.hooks(),
 	})
+	n.consensus.replicator.Store(n.replicator)
 	return err
 }
 
@@ -162,6 +168,7 @@ func (n *run) runBackground(ctx context.Context) {
 		n.running.Go(func() { n.every(ctx, loop.every, loop.fn) })
 	}
 	n.running.Go(func() { n.report(ctx, n.replicator.Run(ctx)) })
+	n.running.Go(func() { n.report(ctx, n.consensus.run(ctx)) })
 }
 
 // report stops writes after a failure that nobody else hears of.
@@ -173,10 +180,19 @@ func (n *run) report(ctx context.Context, err error) {
 
 // Close stops the node in order.
 func (n *run) Close(ctx context.Context) error {
-	n.stopBackground()
-	err := n.endLane(ctx)
+	err := n.endParts(ctx)
 	if closing := n.stopParts(); err == nil {
 		err = closing
+	}
+	return err
+}
+
+// endParts ends in order what writes.
+func (n *run) endParts(ctx context.Context) error {
+	err := n.consensus.stop(ctx) // while the others can still hear that it leads no more
+	n.stopBackground()
+	if ending := n.endLane(ctx); err == nil {
+		err = ending
 	}
 	return err
 }
@@ -205,8 +221,14 @@ func (n *run) stopBackground() {
 }
 
 func (n *run) stopParts() error {
+	if n.consensus != nil {
+		n.consensus.kill()
+	}
 	if n.exposure != nil {
 		n.exposure.Stop()
+	}
+	if n.Coordinator != nil {
+		n.Leave()
 	}
 	if err := n.store.Close(); err != nil {
 		return fmt.Errorf("closing the store: %w", err)

@@ -26,6 +26,8 @@ type Identity struct {
 	// Recovering says that the region existed before this store: causal.Start.Recovering must be
 	// set, and the node writes nothing until WaitWritable returns.
 	Recovering bool
+	// Alone says that no other region belongs to the cluster.
+	Alone bool
 
 	recovered clock.Timestamp // when the last recovery ended; 0: there was none
 	loaded    bool            // the data is here
@@ -87,7 +89,20 @@ func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 	case len(id.behind) > 0:
 		err = c.renew(ctx, &id)
 	}
+	if err == nil {
+		id.Alone, err = alone(c.Store)
+	}
 	return id, err
+}
+
+// alone tells whether a store knows of one region only.
+func alone(store Meta) (bool, error) {
+	g, err := loadRegistry(store)
+	if err != nil {
+		return false, err
+	}
+	_, list := g.snapshot()
+	return len(list) == 1, nil
 }
 
 func loadIdentity(store Meta) (Identity, error) {
@@ -131,7 +146,7 @@ func (id Identity) save(ctx context.Context, store Meta) error {
 
 // found makes a new cluster of this node's region alone.
 func found(ctx context.Context, c JoinConfig) (Identity, error) {
-	id := Identity{Region: founder, Name: c.Name, loaded: true}
+	id := Identity{Region: founder, Name: c.Name, Alone: true, loaded: true}
 	binary.BigEndian.PutUint64(id.Cluster[:8], c.Random())
 	binary.BigEndian.PutUint64(id.Cluster[8:], c.Random())
 	g := &registry{store: c.Store}

@@ -324,6 +324,10 @@ func where(a certify.Access) string {
 // generationBytes is what a bucket's generation takes in an address.
 const generationBytes = 4
 
+// Leave waits for the snapshots that strong transactions have left behind whose callers gave up. Their waits
+// must have been ended.
+func (c *Coordinator) Leave() { c.leaving.Wait() }
+
 // awaitDecision keeps a snapshot open whose caller has given up, until the transaction is decided.
 func (c *Coordinator) awaitDecision(op *strongOp, ticket Ticket) {
 	<-ticket.Decided() // at the latest when the node stops

@@ -100,22 +100,33 @@ func (t *Ticket) isDecided() bool {
 	}
 }
 
-// NewCertifier returns a Machine for Config.Machine. Start has it propose.
+// NewCertifier returns a Machine for Config.Machine. Join and Begin have it propose.
 func NewCertifier(c CertifierConfig) *Certifier {
 	out := &Certifier{c: c, state: certify.Resume(c.Metadata, c.Last), tickets: map[uint64]*Ticket{}, begun: make(chan struct{})}
 	out.ctx, out.cancel = context.WithCancel(context.Background())
 	return out
 }
 
-// Start has this life begin as soon as the group decides that.
-func (c *Certifier) Start(group Proposing) {
-	c.group = group
-	c.wait.Go(c.beginLife)
+// Join gives the Certifier its group, before anything else but the Machine's methods is called.
+func (c *Certifier) Join(group Proposing) { c.group = group }
+
+// Begin has this life begin as soon as the group decides that.
+func (c *Certifier) Begin() { c.background(c.beginLife) }
+
+// background runs what Stop waits for, unless it was called.
+func (c *Certifier) background(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() == nil {
+		c.wait.Go(f)
+	}
 }
 
-// Stop ends all tickets that are not decided, and waits. The group is stopped after it.
+// Stop ends all tickets that are not decided, and waits. The group may be stopped before it or after it.
 func (c *Certifier) Stop() {
+	c.mu.Lock()
 	c.cancel()
+	c.mu.Unlock()
 	c.wait.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -262,7 +273,7 @@ func sizeOf(p *certify.Proposal) int {
 
 // follow proposes on what its caller has given up, so that it is decided: what it holds open must be closed.
 func (c *Certifier) follow(t *Ticket, p Proposal) {
-	c.wait.Go(func() {
+	c.background(func() {
 		for c.ctx.Err() == nil && !t.isDecided() && c.group.Propose(c.ctx, p) != nil {
 			c.pause()
 		}

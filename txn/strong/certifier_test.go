@@ -104,7 +104,8 @@ func (l *line) seat(t *testing.T, region clock.Region, incarnation uint64) *seat
 	}
 	l.members = append(l.members, s.Certifier)
 	l.mu.Unlock()
-	s.Start(l)
+	s.Join(l)
+	s.Begin()
 	t.Cleanup(s.Stop)
 	return s
 }

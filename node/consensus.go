@@ -1,0 +1,230 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/replication"
+	"github.com/theriac-db/theriac/storage"
+	"github.com/theriac-db/theriac/txn"
+	"github.com/theriac-db/theriac/txn/strong"
+	"github.com/theriac-db/theriac/txn/strong/certify"
+)
+
+// proposingKey is the metadata that says, while it has a value, that proposals of this region may be under
+// way that no process waits for any more.
+const proposingKey = "strong/proposing"
+
+// feedBytes is how much of the certifier's records is handed over at a time.
+const feedBytes = 1 << 20
+
+// consensus is this node's part in the raft group: what connects group, certifier, exposure and
+// replication. It implements txn.Strong and replication.Consensus.
+type consensus struct {
+	n         *run
+	certifier *strong.Certifier
+	group     *strong.Group
+	news      chan struct{}
+
+	replicator atomic.Pointer[replication.Replicator] // nil: nothing can be sent yet
+}
+
+// joinConsensus takes part in the raft group.
+func (n *run) joinConsensus(ctx context.Context) (err error) {
+	c := &consensus{n: n, news: make(chan struct{}, 1)}
+	c.certifier = strong.NewCertifier(strong.CertifierConfig{
+		Self:      certify.Proposer{Region: n.lane.Region, Incarnation: n.incarnation},
+		Time:      n.config.Time,
+		Durable:   func() clock.Timestamp { return n.exposure.Durable().At(0) },
+		Elsewhere: func() bool { return len(n.exposure.Members()) > 2 }, // the certifier's lane is one
+		News:      func() { poke(c.news) },
+		Begun:     n.exposure.Decided,
+		Metadata:  noMetadata{},
+		Last:      n.store.Applied(clock.Lane{}),
+	})
+	id := strong.VoterID(n.lane.Region, n.store.Start().Incarnation)
+	if err := n.forgetOtherVoter(ctx, id); err != nil {
+		return err
+	}
+	c.group, err = strong.New(ctx, strong.Config{
+		ID: id, Found: n.identity.Alone, Store: n.store, Machine: c.certifier, Pack: strong.Pack, Check: c.certifier.CheckEntry,
+		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Logf: n.config.logf, Fatal: n.fatal,
+	})
+	if err != nil {
+		return fmt.Errorf("taking part in consensus: %w", err)
+	}
+	c.certifier.Join(c.group)
+	n.consensus = c
+	return nil
+}
+
+// wanted says what the leader changes of the group's members: every region that serves has a vote.
+func (c *consensus) wanted(v strong.View) []strong.Change {
+	r := c.replicator.Load()
+	if r == nil {
+		return nil
+	}
+	var seats []strong.Seat
+	for _, s := range r.RegionStores() {
+		seats = append(seats, strong.Seat{Region: s.Region, Store: s.Incarnation})
+	}
+	return strong.NextChanges(v, seats)
+}
+
+// forgetOtherVoter drops what the store holds of the raft group where that was another voter's: a store that
+// is short, or a copy, may have forgotten votes and entries, so it joins anew under the id of its incarnation.
+func (n *run) forgetOtherVoter(ctx context.Context, id uint64) error {
+	if was := n.store.Raft().Voter; was == 0 || was == id {
+		return nil
+	}
+	n.config.logf("this store was another voter of the raft group, and joins it anew")
+	return write(ctx, n.store, func(b *storage.Batch) error { b.ResetRaft(); return nil })
+}
+
+// run has this process's life begin, and feeds the certifier's records to replication until ctx ends.
+func (c *consensus) run(ctx context.Context) error {
+	if err := (peerStore{Store: c.n.store}).SetMeta(ctx, proposingKey, []byte{1}); err != nil {
+		return err
+	}
+	c.certifier.Begin()
+	last, err := c.n.replicator.Feed()
+	for err == nil && ctx.Err() == nil {
+		records := c.certifier.Pending(last, feedBytes)
+		if len(records) == 0 {
+			select {
+			case <-c.news:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		var batch []replication.Incoming
+		if batch, err = incoming(records); err != nil {
+			break
+		}
+		if last, err = c.n.replicator.Feed(batch...); err != nil || last >= records[len(records)-1].Time {
+			continue
+		}
+		select {
+		case <-c.n.replicator.Room():
+		case <-ctx.Done():
+		}
+	}
+	return err
+}
+
+func incoming(records []strong.Record) ([]replication.Incoming, error) {
+	out := make([]replication.Incoming, len(records))
+	for i, r := range records {
+		decoded, err := kv.DecodeRecord(r.Encoded)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = replication.Incoming{Record: decoded, Encoded: r.Encoded}
+	}
+	return out, nil
+}
+
+// stop ends the part in the group in order. Where all that was proposed is decided, nothing is under way.
+func (c *consensus) stop(ctx context.Context) error {
+	idle := c.certifier.Idle()
+	c.certifier.Stop()
+	c.group.Stop()
+	if !idle {
+		return nil
+	}
+	return peerStore{Store: c.n.store}.SetMeta(ctx, proposingKey, nil)
+}
+
+// kill ends it as a crash would.
+func (c *consensus) kill() {
+	c.group.Kill()
+	c.certifier.Stop()
+}
+
+// mayHaveProposed tells whether strong transactions of an earlier process of the region may be under way.
+func (n *run) mayHaveProposed() (bool, error) {
+	v, err := n.store.Meta(proposingKey)
+	return len(v) > 0 || n.recovering(), err
+}
+
+// send hands messages to the region of a voter.
+func (c *consensus) send(to uint64, messages [][]byte) {
+	if r := c.replicator.Load(); r != nil {
+		r.SendConsensus(strong.RegionOf(to), messages...)
+	}
+}
+
+// Deliver implements replication.Consensus.
+func (c *consensus) Deliver(from clock.Region, store uint64, messages [][]byte) {
+	if err := c.group.Step(strong.VoterID(from, store), messages); err != nil {
+		c.n.config.logf("consensus: from region %d: %v", from, err)
+	}
+}
+
+// Unreachable implements replication.Consensus.
+func (c *consensus) Unreachable(region clock.Region) {
+	s := c.group.Status()
+	for _, id := range append(s.Voters, s.Learners...) {
+		if strong.RegionOf(id) == region {
+			c.group.ReportUnreachable(id)
+		}
+	}
+}
+
+// OpenStrong implements txn.Strong.
+func (c *consensus) OpenStrong(ctx context.Context, v clock.Vector) (txn.Snapshot, error) {
+	return c.n.exposure.OpenStrong(ctx, v, true)
+}
+
+// Certify implements txn.Strong.
+func (c *consensus) Certify(ctx context.Context, p *certify.Proposal) (txn.Ticket, error) {
+	t, err := c.certifier.Certify(ctx, p)
+	if err != nil {
+		return nil, err // not a nil *Ticket in an interface
+	}
+	return t, nil
+}
+
+// Position implements txn.Strong.
+func (c *consensus) Position(ctx context.Context) (clock.Timestamp, error) {
+	return c.certifier.Position(ctx)
+}
+
+// Check implements txn.Strong.
+func (c *consensus) Check(reads []certify.Access, at clock.Timestamp) (certify.Verdict, certify.Conflict) {
+	return c.certifier.Check(reads, at)
+}
+
+// Deny implements txn.Strong.
+func (c *consensus) Deny(ctx context.Context, id kv.OpID, after clock.Timestamp) (certify.Decision, error) {
+	return c.certifier.Deny(ctx, id, after)
+}
+
+var (
+	_ txn.Strong            = (*consensus)(nil)
+	_ replication.Consensus = (*consensus)(nil)
+)
+
+// noMetadata decides no commands: nobody proposes any.
+type noMetadata struct{}
+
+// Check implements certify.Metadata.
+func (noMetadata) Check([]byte) error {
+	return kv.Errorf(kv.KindCorrupt, "a command, which this version does not know")
+}
+
+// Decide implements certify.Metadata.
+func (noMetadata) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) { return nil, nil }
+
+// Exists implements certify.Metadata.
+func (noMetadata) Exists(certify.Access) bool { return true }
+
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
