@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -51,7 +52,7 @@ func (n *run) joinConsensus(ctx context.Context) (err error) {
 	}
 	c.group, err = strong.New(ctx, strong.Config{
 		ID: id, Found: n.identity.Alone, Store: n.store, Machine: c.certifier, Pack: strong.Pack, Check: c.certifier.CheckEntry,
-		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Logf: n.config.logf, Fatal: n.fatal,
+		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Logf: n.config.logf, Fatal: c.failed,
 	})
 	if err != nil {
 		return fmt.Errorf("taking part in consensus: %w", err)
@@ -59,6 +60,17 @@ func (n *run) joinConsensus(ctx context.Context) (err error) {
 	c.certifier.Join(c.group)
 	n.consensus = c
 	return nil
+}
+
+// failed is told that the group has ended. A store that lost something of raft's log, as an older copy of it
+// has, counts as short: a restart joins the group anew.
+func (c *consensus) failed(err error) {
+	if errors.Is(err, kv.ErrLost) {
+		if e := (peerStore{Store: c.n.store}).Short(context.Background(), err.Error()); e != nil {
+			c.n.config.logf("noting that the store is short: %v", e)
+		}
+	}
+	c.n.fatal(err)
 }
 
 // wanted says what the leader changes of the group's members: every region that serves has a vote.

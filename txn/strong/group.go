@@ -225,7 +225,7 @@ func (g *Group) guarded(f func() error) (err error) {
 		switch p := recover().(type) {
 		case nil:
 		case broken:
-			err = kv.Errorf(kv.KindCorrupt, "strong: voter %x: raft: %s", g.c.ID, string(p))
+			err = kv.Errorf(kv.KindLost, "strong: voter %x: raft: %s", g.c.ID, string(p)) // of what it held
 		case *kv.Error: // of the log, which raft can't go on without
 			err = p
 		default:
