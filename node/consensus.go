@@ -234,6 +234,17 @@ func (noMetadata) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) { ret
 // Exists implements certify.Metadata.
 func (noMetadata) Exists(certify.Access) bool { return true }
 
+// AppendSnapshot implements certify.Metadata.
+func (noMetadata) AppendSnapshot(dst []byte) []byte { return dst }
+
+// Restore implements certify.Metadata.
+func (noMetadata) Restore(snapshot []byte) error {
+	if len(snapshot) > 0 {
+		return kv.Errorf(kv.KindCorrupt, "metadata, which this version does not know")
+	}
+	return nil
+}
+
 func poke(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
