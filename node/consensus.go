@@ -215,9 +215,56 @@ func (c *consensus) Deny(ctx context.Context, id kv.OpID, after clock.Timestamp)
 	return c.certifier.Deny(ctx, id, after)
 }
 
+// positions implements replication.Strong.
+type positions struct{ *consensus }
+
+// ReadIndex implements replication.Strong.
+func (p positions) ReadIndex(ctx context.Context) (clock.Timestamp, error) {
+	return p.certifier.Position(ctx)
+}
+
+// Position implements replication.Strong.
+func (p positions) Position() uint64 { return p.group.Last() }
+
+// Reach implements replication.Strong.
+func (p positions) Reach(ctx context.Context, index uint64) (clock.Timestamp, error) {
+	if err := p.group.WaitApplied(ctx, index); err != nil {
+		return 0, err
+	}
+	return p.certifier.Last(), nil
+}
+
+// leader is the name of the region whose voter leads; empty: none is known.
+func (c *consensus) leader(s *strong.Status) string {
+	for _, p := range c.n.replicator.Status() {
+		if s.Leader != 0 && p.Region == strong.RegionOf(s.Leader) {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// part is this node's part in the group, and why it can't serve level strong; "": it can.
+func (c *consensus) part(s *strong.Status) (part, whyNot string) {
+	switch {
+	case s.Leader == 0 && s.Term == 0:
+		return "none yet", "this node has not been taken into the raft group yet"
+	case s.Leader == 0:
+		return "without a leader", "no leader of the raft group is known here: no majority of the regions is connected with this one, or it votes"
+	case !c.certifier.HasBegun():
+		return "begins", "the raft group has not yet decided that this node's process has begun"
+	case s.Leading:
+		return "leader", ""
+	case s.Voter:
+		return "follower", ""
+	}
+	return "learner", ""
+}
+
 var (
 	_ txn.Strong            = (*consensus)(nil)
 	_ replication.Consensus = (*consensus)(nil)
+	_ replication.Strong    = positions{}
 )
 
 // noMetadata decides no commands: nobody proposes any.

@@ -40,7 +40,7 @@ func (r others) Staleness() []kv.RegionStaleness {
 }
 
 // levels says which levels can be served now, and why not.
-func (n *run) levels() []kv.LevelStatus {
+func (n *run) levels(whyNotStrong string) []kv.LevelStatus {
 	level := func(l kv.Level, why string) kv.LevelStatus { return kv.LevelStatus{Level: l, OK: why == "", Why: why} }
 	quorum := ""
 	if err := n.replicator.Majority(); err != nil {
@@ -48,7 +48,7 @@ func (n *run) levels() []kv.LevelStatus {
 	}
 	return []kv.LevelStatus{
 		level(kv.LevelEventual, ""), level(kv.LevelCausal, ""), level(kv.LevelBounded, tooStale(n.replicator.Staleness())),
-		level(kv.LevelQuorum, quorum), level(kv.LevelStrong, n.whyNotStrong()),
+		level(kv.LevelQuorum, quorum), level(kv.LevelStrong, whyNotStrong),
 	}
 }
 
@@ -70,6 +70,3 @@ func tooStale(list []replication.Staleness) string {
 	}
 	return fmt.Sprintf("of region %s what is shown here may be %v old: only larger bounds can be met", worst.Name, worst.Age.Round(time.Millisecond))
 }
-
-// whyNotStrong is why strong transactions can't be served; "": they can.
-func (n *run) whyNotStrong() string { return "this node takes no part in the consensus of a cluster" }

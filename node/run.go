@@ -147,7 +147,7 @@ func (n *run) makeReplicator() (err error) {
 		Identity: n.identity, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses,
 		Store: peerStore{n.store, n.exposure}, Exposure: n.exposure, Transport: n.config.Transport,
 		Time: n.config.Time, Random: n.config.Random, Applied: n.store.Lanes(), Skew: n.config.Skew, Gone: n.config.Gone, Ask: n.config.Join,
-		Consensus: n.consensus, Hooks: n.hooks(),
+		Consensus: n.consensus, Strong: positions{n.consensus}, Hooks: n.hooks(),
 	})
 	n.consensus.replicator.Store(n.replicator)
 	return err
@@ -255,7 +255,10 @@ func (n *run) Status(context.Context) (kv.Status, error) {
 	for _, lane := range n.exposure.Members() {
 		s.LogBytes += n.store.LogStats(lane, n.config.LogBytes).Bytes
 	}
-	s.Regions, s.Levels = n.regions(), n.levels()
+	group, whyNotStrong := n.consensus.group.Status(), ""
+	s.Leader = n.consensus.leader(&group)
+	s.Strong, whyNotStrong = n.consensus.part(&group)
+	s.Regions, s.Levels = n.regions(), n.levels(whyNotStrong)
 	return s, nil
 }
 

@@ -143,6 +143,23 @@ func stopped() error {
 // decided by then, never will be.
 func (c *Certifier) Begun() <-chan struct{} { return c.begun }
 
+// HasBegun reports whether proposals are taken.
+func (c *Certifier) HasBegun() bool {
+	select {
+	case <-c.begun:
+		return true
+	default:
+		return false
+	}
+}
+
+// Last is the time of the last commit that is certified here.
+func (c *Certifier) Last() clock.Timestamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Last()
+}
+
 // Idle reports whether all that was proposed is decided.
 func (c *Certifier) Idle() bool {
 	c.mu.Lock()
@@ -160,10 +177,8 @@ func (c *Certifier) beginLife() {
 		if c.group.Propose(c.ctx, Proposal{Body: &begin}) != nil {
 			c.pause()
 		}
-		select {
-		case <-c.begun:
+		if c.HasBegun() {
 			return
-		default:
 		}
 	}
 }
@@ -231,10 +246,8 @@ func (c *Certifier) awaitBegun(ctx context.Context) error {
 	if c.ctx.Err() != nil {
 		return stopped()
 	}
-	select {
-	case <-c.begun:
+	if c.HasBegun() {
 		return nil
-	default:
 	}
 	select {
 	case <-c.begun:
@@ -300,9 +313,7 @@ func (c *Certifier) Position(ctx context.Context) (clock.Timestamp, error) {
 	if _, err := c.group.ReadIndex(ctx); err != nil {
 		return 0, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state.Last(), nil
+	return c.Last(), nil
 }
 
 // Check judges a transaction that only read, by what is certified here.
@@ -426,9 +437,7 @@ func (c *Certifier) noteBegun(is bool) {
 	if !is {
 		return
 	}
-	select {
-	case <-c.begun:
-	default:
+	if !c.HasBegun() {
 		close(c.begun)
 		c.c.Begun(c.state.Last())
 	}
