@@ -283,7 +283,7 @@ func (c *Coordinator) notCommitted(op *strongOp, d *certify.Decision) error {
 		return unknown(op.options.Attempt, kv.KindTooOld, "operation %s: the certifier does not reach back to its first try, so whether that was applied is unknown", id)
 	case certify.Denied:
 		return kv.Errorf(kv.KindAborted, "operation %s was answered \"not applied\" before; use a new id", id)
-	case certify.Aborted, certify.TooOld:
+	case certify.Aborted, certify.TooOld, certify.Dropped:
 		return c.refusedRead(op, d.Verdict, d.Conflict)
 	}
 	return kv.Errorf(kv.KindUnavailable, "strong commit: it was not decided (%s): try again", d.Verdict)
@@ -293,6 +293,9 @@ func (c *Coordinator) notCommitted(op *strongOp, d *certify.Decision) error {
 // snapshot. Its token includes that, so that a retry waits for it.
 func (c *Coordinator) refusedRead(op *strongOp, v certify.Verdict, found certify.Conflict) error {
 	token := c.receipt(op.options, op.at).Token
+	if v == certify.Dropped {
+		return kv.WithToken(kv.Errorf(kv.KindAborted, "strong commit: a bucket that it reads or writes was dropped meanwhile; begin it again"), token)
+	}
 	if v == certify.TooOld {
 		err := kv.Errorf(kv.KindTooOld, "strong commit: the transaction's snapshot is older than what the certifier remembers; begin it again")
 		return kv.WithToken(err, token)
@@ -323,6 +326,10 @@ func where(a certify.Access) string {
 
 // generationBytes is what a bucket's generation takes in an address.
 const generationBytes = 4
+
+// Leave waits for the snapshots that strong transactions have left behind whose callers gave up. Their waits
+// must have been ended.
+func (c *Coordinator) Leave() { c.leaving.Wait() }
 
 // awaitDecision keeps a snapshot open whose caller has given up, until the transaction is decided.
 func (c *Coordinator) awaitDecision(op *strongOp, ticket Ticket) {
