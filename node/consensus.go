@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/theriac-db/theriac/clock"
@@ -227,11 +228,18 @@ func (p positions) ReadIndex(ctx context.Context) (clock.Timestamp, error) {
 func (p positions) Position() uint64 { return p.group.Last() }
 
 // Reach implements replication.Strong.
-func (p positions) Reach(ctx context.Context, index uint64) (clock.Timestamp, error) {
-	if err := p.group.WaitApplied(ctx, index); err != nil {
-		return 0, err
-	}
-	return p.certifier.Last(), nil
+func (p positions) Reach(ctx context.Context, index uint64) error {
+	return p.group.WaitApplied(ctx, index)
+}
+
+// Applied implements replication.Strong. The group tells later than the certifier: with the voters of then.
+func (p positions) Applied() (uint64, clock.Timestamp) { return p.group.Applied(), p.certifier.Last() }
+
+// Majority implements replication.Strong.
+func (p positions) Majority(stores []replication.RegionStore) bool {
+	return p.group.Majority(func(id uint64) bool {
+		return slices.ContainsFunc(stores, func(s replication.RegionStore) bool { return strong.VoterID(s.Region, s.Incarnation) == id })
+	})
 }
 
 // leader is the name of the region whose voter leads; empty: none is known.

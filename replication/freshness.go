@@ -18,11 +18,16 @@ type Strong interface {
 	// ReadIndex returns a time of entry 0 that no strong transaction which was answered before the call
 	// is above. It asks a majority, and blocks at most until ctx ends.
 	ReadIndex(ctx context.Context) (clock.Timestamp, error)
-	// Position is the index of the last entry of the raft group's log that this region's voter holds. It
-	// does not block.
+	// Position is the index of the last entry of the raft group's log that this region's voter holds on its
+	// disk.
 	Position() uint64
-	// Reach returns, once this region's voter has applied the log up to index, the time of entry 0 there.
-	Reach(ctx context.Context, index uint64) (clock.Timestamp, error)
+	// Reach waits until this region's voter has applied the log up to index.
+	Reach(ctx context.Context, index uint64) error
+	// Applied is how far it has, and the time of entry 0 there.
+	Applied() (index uint64, t clock.Timestamp)
+	// Majority tells whether stores are a majority of the group's voters, as this region's voter knows them
+	// where it has applied the log. Like Position and Applied it does not block.
+	Majority(stores []RegionStore) bool
 }
 
 // strongLane is where strong transactions are written.

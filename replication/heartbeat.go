@@ -31,6 +31,9 @@ func (r *Replicator) makeHeartbeat(s *stream) *peerv1.Message {
 	h.Hears = append(make([]uint32, 0, n), joining...)
 	h.Stores, h.Standings = make([]uint64, len(joining), n), make([]uint64, len(joining), n)
 	h.Members = r.counted
+	if r.c.Strong != nil {
+		h.Position = r.c.Strong.Position()
+	}
 	h.Ahead = r.skewed[s.peer].beat > 0
 	now := r.c.Time.Monotonic()
 	for region, o := range r.streams {
@@ -138,6 +141,7 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.setBeatSkew(s.peer, ahead)
+	r.heedPosition(s, h)
 	s.ahead, s.members, s.offset = h.GetAhead(), h.GetMembers(), offset
 	s.echo, s.echoed = h.GetSent(), r.c.Time.Monotonic()
 	s.takeHears(h)

@@ -158,6 +158,8 @@ type consensus struct {
 	time, index atomic.Uint64
 	asked       atomic.Int64
 	fails       atomic.Bool
+	votes       atomic.Bool // two regions are a majority of the voters; else none are
+	applied     atomic.Uint64
 }
 
 func (f *consensus) ReadIndex(context.Context) (clock.Timestamp, error) {
@@ -170,8 +172,46 @@ func (f *consensus) ReadIndex(context.Context) (clock.Timestamp, error) {
 
 func (f *consensus) Position() uint64 { return f.index.Load() }
 
-func (f *consensus) Reach(_ context.Context, index uint64) (clock.Timestamp, error) {
-	return clock.Timestamp(index * 10), nil
+func (f *consensus) Reach(_ context.Context, index uint64) error {
+	f.applied.Store(max(f.applied.Load(), index))
+	return nil
+}
+
+func (f *consensus) Applied() (uint64, clock.Timestamp) {
+	n := f.applied.Load()
+	return n, clock.Timestamp(n * 10)
+}
+
+func (f *consensus) Majority(stores []replication.RegionStore) bool {
+	return f.votes.Load() && len(stores) >= 2
+}
+
+// While a majority is heard, strong transactions are as fresh as heartbeats, and nobody asks for a read index.
+func TestHeartbeatsTellHowFreshStrongTransactionsAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		raft := &consensus{}
+		raft.votes.Store(true)
+		_, eu, us, ap := three(t, func(_ *node, c *replication.Config) { c.Strong = raft })
+		defer stopAll(eu, us, ap)
+		pass(time.Second)
+		const d = 500 * time.Millisecond
+		for range 3 {
+			waited, err := eu.r.WaitFresh(t.Context(), d, true)
+			require.NoError(t, err)
+			require.False(t, waited)
+			pass(2 * d)
+		}
+		require.Zero(t, raft.asked.Load())
+		raft.fails.Store(true)
+		raft.index.Store(7)
+		pass(time.Second)
+		_, err := eu.r.WaitFresh(t.Context(), d, true)
+		require.ErrorIs(t, err, kv.ErrStale, "entry 7 is not applied here")
+		raft.applied.Store(7)
+		pass(time.Second)
+		_, err = eu.r.WaitFresh(t.Context(), d, true)
+		require.ErrorIs(t, err, kv.ErrStale, "it made a commit at 70, which is not here")
+	})
 }
 
 func TestStrongTransactionsCountForFreshness(t *testing.T) {
@@ -212,6 +252,10 @@ func TestQuorumWaitsForStrongTransactions(t *testing.T) {
 		defer stopAll(eu, us, ap)
 		pass(time.Second)
 		require.NoError(t, eu.r.Quorum(t.Context()))
+		require.EqualValues(t, 1, raft.asked.Load(), "the regions are no majority of the voters")
+		raft.votes.Store(true)
+		require.NoError(t, eu.r.Quorum(t.Context()))
+		require.EqualValues(t, 1, raft.asked.Load())
 		raft.index.Store(7)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

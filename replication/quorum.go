@@ -20,6 +20,7 @@ type round struct {
 	silent  []string     // names of those that were not asked or have not answered
 	seen    clock.Vector // what those that answered have, together
 	index   uint64       // the highest that they hold of the raft group's log
+	stores  []RegionStore
 	err     error
 	done    chan struct{} // closed once have is need, or err is set
 	pending map[clock.Region]string
@@ -53,7 +54,7 @@ func (r *Replicator) Quorum(ctx context.Context) error {
 	if err := r.c.Exposure.Wait(ctx, q.seen, false); err != nil || r.c.Strong == nil {
 		return err
 	}
-	t, err := r.c.Strong.Reach(ctx, q.index)
+	t, err := r.reachPosition(ctx, q.index, q.stores)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func (r *Replicator) askRound(now time.Duration) {
 
 func (r *Replicator) ownAnswer() *answer {
 	a := &answer{}
-	a.report.Durable = r.c.Exposure.Durable()
+	a.report.Region, a.report.Incarnation, a.report.Durable = r.self.Region, r.c.Incarnation, r.c.Exposure.Durable()
 	if r.c.Strong != nil {
 		a.index = r.c.Strong.Position()
 	}
@@ -135,6 +136,7 @@ func (q *round) count(a *answer) {
 	q.have++
 	q.seen = q.seen.Join(a.report.Durable)
 	q.index = max(q.index, a.index)
+	q.stores = append(q.stores, RegionStore{a.report.Region, a.report.Incarnation})
 }
 
 // roundTold takes one region's answer; nil: none will come. The caller holds mu.

@@ -79,6 +79,7 @@ type Replicator struct {
 	skewed     map[clock.Region]skew
 	joiners    map[clock.Region]time.Duration // monotonic, when the founder last heard of who joins
 	rivals     map[clock.Region]*rivalry
+	position   position
 	couriers   map[clock.Region]*courier
 	clockAhead bool
 	strangers  faults // callers of another cluster

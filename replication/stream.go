@@ -44,6 +44,7 @@ type stream struct {
 	echo    int64         // the peer's monotonic reading to send back; 0: none came yet
 	echoed  time.Duration // monotonic, when it came
 	asking  asking
+	held    held          // what its voter holds of the raft group's log
 	offset  time.Duration // the peer's wall clock less this node's, when a heartbeat came
 
 	// Guarded by mu. Replicator.mu may be held when it is taken, not the other way round.

@@ -1707,7 +1707,9 @@ type Heartbeat struct {
 	// number.
 	Standing uint64 `protobuf:"fixed64,10,opt,name=standing,proto3" json:"standing,omitempty"`
 	// The standings of stores, in the same order.
-	Standings     []uint64 `protobuf:"fixed64,11,rep,packed,name=standings,proto3" json:"standings,omitempty"`
+	Standings []uint64 `protobuf:"fixed64,11,rep,packed,name=standings,proto3" json:"standings,omitempty"`
+	// The last entry of the raft group's log that the sender's voter holds on its disk.
+	Position      uint64 `protobuf:"varint,12,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1817,6 +1819,13 @@ func (x *Heartbeat) GetStandings() []uint64 {
 		return x.Standings
 	}
 	return nil
+}
+
+func (x *Heartbeat) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
 }
 
 // RegionReport is what a region says of itself (causal.Report). It stays true for good.
@@ -2492,7 +2501,7 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"recovering\x18\x04 \x01(\bR\n" +
 	"recovering\x12\x18\n" +
-	"\amembers\x18\x05 \x01(\x04R\amembers\"\xce\x02\n" +
+	"\amembers\x18\x05 \x01(\x04R\amembers\"\xea\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x03R\x04sent\x12\x12\n" +
@@ -2505,7 +2514,8 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x06stores\x18\t \x03(\x06R\x06stores\x12\x1a\n" +
 	"\bstanding\x18\n" +
 	" \x01(\x06R\bstanding\x12\x1c\n" +
-	"\tstandings\x18\v \x03(\x06R\tstandings\"\xb8\x01\n" +
+	"\tstandings\x18\v \x03(\x06R\tstandings\x12\x1a\n" +
+	"\bposition\x18\f \x01(\x04R\bposition\"\xb8\x01\n" +
 	"\fRegionReport\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
