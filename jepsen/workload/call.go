@@ -63,7 +63,7 @@ func posted(t client.Token) client.Token {
 // options of one try.
 func (c *call) options(a client.CallOption) []client.CallOption {
 	opts := []client.CallOption{client.WithReceipt(&c.receipt), client.At(c.plan.at()), client.Durable(c.plan.reach())}
-	if c.plan.at().Level == client.LevelStrong {
+	if c.strong() {
 		return opts // whose client names each of its tries itself: one that met another one is tried anew
 	}
 	return append(opts, a)
@@ -122,8 +122,20 @@ func (c *call) settle(err error) {
 		}
 	default:
 		t.Outcome, t.End = history.Unknown, -1
+		c.named(err)
 	}
 }
+
+// named notes the id under which the client of a strong transaction tried it last.
+func (c *call) named(err error) {
+	var e *client.Error
+	if c.strong() && errors.As(err, &e) && !e.ID.IsZero() {
+		c.id = e.ID
+		c.t.OpID = e.ID.String()
+	}
+}
+
+func (c *call) strong() bool { return c.plan.at().Level == client.LevelStrong }
 
 // report takes in what the receipt says.
 func (c *call) report() {
@@ -161,14 +173,14 @@ const (
 // ask tries to find out what became of a transaction of unknown outcome: some callers ask, some send
 // it once more, and some leave it at that.
 func (c *call) ask(ctx context.Context) {
-	if !c.told.known || c.t.OpID == "" {
+	if c.t.OpID == "" || !c.told.known && !c.strong() {
 		return
 	}
 	var try func(context.Context) error
 	switch choice := c.w.random.IntN(3); {
 	case choice == 0:
 		return
-	case choice == 1 && !c.plan.interactive && !reads(c.t.Ops):
+	case choice == 1 && !c.plan.interactive && !reads(c.t.Ops) && !c.strong(): // whose client has tried enough
 		try = c.again
 	default:
 		try = c.outcome
@@ -201,7 +213,11 @@ func (c *call) again(ctx context.Context) error {
 
 // outcome asks what became of the operation.
 func (c *call) outcome(ctx context.Context) error {
-	answer, err := c.s.Outcome(ctx, c.id, client.WithAttempt(c.attempt()))
+	var opts []client.CallOption
+	if !c.strong() { // which its client remembers
+		opts = append(opts, client.WithAttempt(c.attempt()))
+	}
+	answer, err := c.s.Outcome(ctx, c.id, opts...)
 	switch {
 	case err != nil:
 		return err

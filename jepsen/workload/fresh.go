@@ -54,7 +54,7 @@ func (b boundeds) next() plan {
 	if w.chance(5) {
 		p.ops = append(p.ops, w.put("bounded"))
 	}
-	p.paged, p.durable = false, client.Reach{}
+	p.paged, p.giveUp, p.durable = false, false, client.Reach{} // so what fails was refused
 	p.level = client.Consistency{Level: client.LevelBounded, Bound: bounds[w.random.IntN(len(bounds))], BoundFail: w.chance(2)}
 	return p
 }

@@ -136,11 +136,15 @@ const levelWait = 20 * time.Second
 func (r *Run) served(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, levelWait)
 	defer cancel()
+	why := ""
 	for {
-		why := ""
 		for _, name := range r.config.Regions {
-			if why = r.lacks(limited, name); why == "" {
+			lacks := r.lacks(limited, name)
+			if lacks == "" {
 				return nil
+			}
+			if limited.Err() == nil || why == "" { // else it says only that the time is over
+				why = lacks
 			}
 		}
 		if !pause(limited, learnPause) {

@@ -156,6 +156,9 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 	found, err := db.Outcome(ctx, lost, client.WithAttempt(kv.Attempt{Retry: true, Lane: first.Lane, Age: time.Minute}))
 	require.NoError(t, err)
 	require.Equal(t, kv.Applied, found.Outcome)
+	_, err = db.Counter("k").Get(ctx, client.Quorum())
+	require.NoError(t, err)
+	require.NoError(t, us.db(ctx).Counter("k").Add(ctx, 1, client.Durable(client.Majority)))
 
 	looked := map[string]bool{}
 	expect := func(on *running, name string, holds func(float64) bool) {
@@ -195,7 +198,13 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 		for _, what := range []string{"sent_records", "sent_bytes", "received_records", "received_bytes"} {
 			expect(on, "theriac_replication_"+what+"_total"+peer, above(0))
 		}
+		expect(on, "theriac_region_staleness_seconds"+peer, above(0))
+		expect(on, "theriac_region_staleness_p99_seconds"+peer, above(0))
 		expect(on, "theriac_region_skew_seconds"+peer, func(v float64) bool { return v < 1 && v > -1 })
+	}
+	for _, of := range []string{"served", "waited"} {
+		expect(eu, "theriac_level_"+of+`_total{level="quorum"}`, is(1))
+		expect(us, "theriac_durability_"+of+`_total{durability="majority"}`, is(1))
 	}
 	for _, queue := range []string{"commit", "store"} {
 		expect(eu, `theriac_queue_capacity{queue="`+queue+`"}`, above(0))
@@ -209,10 +218,17 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 	expect(eu, `theriac_region_connected{region="us"}`, is(0))
 	require.NoError(t, db.Counter("k").Add(ctx, 1))
 	expect(eu, `theriac_log_held_bytes{region="us"}`, above(0))
+	short, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	_, err = db.Counter("k").Get(short, client.BoundedOrFail(time.Microsecond))
+	require.ErrorIs(t, err, client.ErrStale)
+	require.ErrorIs(t, db.Counter("k").Add(short, 1, client.Durable(client.All)), client.ErrDeadline)
+	expect(eu, `theriac_level_failed_total{level="bounded"}`, above(0))
+	expect(eu, `theriac_durability_failed_total{durability="all"}`, is(1))
 
 	page, err := os.ReadFile("../../../docs/reference/metrics.md")
 	require.NoError(t, err)
-	for _, row := range regexp.MustCompile("(?m)^\\| `(theriac_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(theriac_[a-z0-9_]+)`").FindAllStringSubmatch(string(page), -1) {
 		require.True(t, looked[row[1]] || row[1] == "theriac_node_info", "nobody looked at %s", row[1])
 	}
 }
