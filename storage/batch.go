@@ -187,9 +187,10 @@ func (b *Batch) SetMeta(key string, value []byte) {
 func (b *Batch) DeleteMeta(key string) { b.keep(b.pb.Delete(userKey(key), nil)) }
 
 // Short notes that the store may lack what was acknowledged: another region knows more of this
-// region's lane than the store does. It stays noted, over restarts, until Recovered.
+// region's lane than the store does. It stays noted, over restarts, until Recovered; the next start gives the
+// store a new incarnation.
 func (b *Batch) Short(reason string) {
-	b.keep(b.pb.Set(shortKey, []byte(reason), nil))
+	b.keep(b.pb.Set(shortKey, append([]byte{shortNoted}, reason...), nil))
 	b.sync = true
 }
 

@@ -53,7 +53,7 @@
 //	pending   0x50 0x02 | region 2 BE | time 8 BE | index 4 BE            -> pending removal
 //	void      0x50 0x03 | region 2 BE | slot 1 | from 8 BE                -> to 8 BE; of (from, to]
 //	truncated 0x50 0x04 | region 2 BE | slot 1                            -> time 8 BE
-//	short     0x50 0x05                                                   -> reason, text
+//	short     0x50 0x05                                                   -> reason, text; a zero byte before it until the next start
 //
 // name(s) is kv.AppendName, path is kv.AppendPath; so leaves sort by (shard, bucket, generation,
 // key, type, path) and a leaf's last byte is its type. A leaf's value is a concatenation of items

@@ -85,6 +85,14 @@ func TestStoreWithoutItsWitnessIsShortUntilRecovered(t *testing.T) {
 	s = open()
 	require.True(t, s.Start().Short)
 	require.Equal(t, "eu knows more", s.Start().Reason)
+	require.NotEqual(t, incarnation, s.Start().Incarnation, "what it lacks it lacks under another incarnation")
+	incarnation = s.Start().Incarnation
+	require.NoError(t, s.Close())
+	s = open()
+	require.Equal(t, incarnation, s.Start().Incarnation)
+	require.Equal(t, "eu knows more", s.Start().Reason)
+	require.True(t, s.Start().Short)
+	require.Equal(t, "eu knows more", s.Start().Reason)
 	require.NoError(t, s.Close())
 }
 

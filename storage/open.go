@@ -253,6 +253,13 @@ func (s *Store) judge(said testimony, turn int, found bool) error {
 		return kv.Errorf(kv.KindCorrupt, "storage: %s holds batches up to %d, but %d were synced: a log file in %s is damaged or was cut. %s",
 			s.cfg.Dir, st.number, said.number, s.cfg.dataDir(), remedy)
 	}
+	reason, noted, err := s.notedShort()
+	if err != nil {
+		return err
+	}
+	if noted { // while it was open: what it lacks it lacks under another incarnation
+		return s.turnShort(reason)
+	}
 	w, err := openWitness(s.cfg.FS, s.cfg.Dir, turn)
 	if err != nil {
 		return kv.Errorf(kv.KindUnavailable, "storage: open %s in %s: %w", witnessName, s.cfg.Dir, err)
@@ -262,6 +269,18 @@ func (s *Store) judge(said testimony, turn int, found bool) error {
 	}
 	return nil
 }
+
+// notedShort is the reason that Batch.Short noted since the store was opened last, if it was.
+func (s *Store) notedShort() (reason string, noted bool, err error) {
+	b, found, err := s.read(shortKey)
+	if err != nil || !found || len(b) == 0 || b[0] != shortNoted {
+		return "", false, err
+	}
+	return string(b[1:]), true, nil
+}
+
+// shortNoted is the first byte of a reason until the store has its new incarnation.
+const shortNoted = 0x00
 
 // swear takes a witness file into use: it now says what Open found.
 func (s *Store) swear(w *witness) error {
