@@ -25,7 +25,7 @@ import (
 type RegionConfig struct {
 	Name, Dir string
 	Join      []string // peer addresses of nodes of the cluster
-	Listen    string   // peer address to listen on; empty: any port of loopback
+	Listen    string   // peer address to listen on, from whose host it dials as well; empty: any port of 127.0.0.1
 	Advertise string   // peer address that others are told; empty: the one listened on
 	Serve     bool     // clients too
 }
@@ -33,7 +33,8 @@ type RegionConfig struct {
 // Region is a running region with its addresses.
 type Region struct {
 	DB           *client.DB
-	Client, Peer string // addresses; Client is empty when it serves none
+	Client, Peer string       // addresses; Client is empty when it serves none
+	Written      func() int64 // batches that its store has written since it was opened
 	Stop         func() error
 }
 
@@ -48,7 +49,7 @@ type ready struct {
 
 // request is what a parent asks.
 type request struct {
-	Do         string          // "fill", "add", "watch", "reach", "check"
+	Do         string          // "fill", "add", "watch", "reach", "written", "check"
 	Keys       int             // fill, add: counters
 	Goroutines int             // add
 	Count      int64           // add: stop after so many; 0: after Seconds; check: transactions
@@ -64,7 +65,7 @@ type request struct {
 // reply is a child's answer.
 type reply struct {
 	Error    string
-	Done     int64   // add: how many; check: operations
+	Done     int64   // add: how many; written: batches; check: operations
 	Seconds  float64 // add: in which time; check: of processor
 	Commits  []point // add: some commits, with the moments at which they were answered
 	Progress []point // add: how far it was when
@@ -144,7 +145,7 @@ func serveParent(ctx context.Context, region *Region, in io.Reader, out io.Write
 		if err := json.Unmarshal(lines.Bytes(), &q); err != nil {
 			return fmt.Errorf("bench: child: %w", err)
 		}
-		r, err := obey(ctx, region.DB, q, status.Lane.Region)
+		r, err := obey(ctx, region, q, status.Lane.Region)
 		if err != nil {
 			r.Error = err.Error()
 		}
@@ -155,7 +156,8 @@ func serveParent(ctx context.Context, region *Region, in io.Reader, out io.Write
 	return lines.Err()
 }
 
-func obey(ctx context.Context, db *client.DB, q request, own clock.Region) (reply, error) {
+func obey(ctx context.Context, region *Region, q request, own clock.Region) (reply, error) {
+	db := region.DB
 	switch q.Do {
 	case "fill":
 		return reply{}, loadCounters(ctx, db, counterKeys(q.Keys))
@@ -165,6 +167,8 @@ func obey(ctx context.Context, db *client.DB, q request, own clock.Region) (repl
 		return watch(ctx, db, q)
 	case "reach":
 		return reply{}, reach(ctx, db, q)
+	case "written":
+		return reply{Done: region.Written()}, nil
 	}
 	return reply{}, fmt.Errorf("bench: child: no such request %q", q.Do)
 }

@@ -50,9 +50,10 @@ func TestChildDoesWhatItsParentAsks(t *testing.T) {
 		request{Do: "add", Keys: 10, Goroutines: 4, Seconds: 0.1, Rate: 1000, Applied: true},
 		request{Do: "watch", Region: 1, Seconds: 0.01},
 		request{Do: "reach", Region: 1, Time: 1},
+		request{Do: "written"},
 		request{Do: "dance"},
 	)
-	for _, x := range r[:5] {
+	for _, x := range r[:6] {
 		require.Empty(t, x.Error)
 	}
 	require.Equal(t, int64(320), r[1].Done)
@@ -63,7 +64,8 @@ func TestChildDoesWhatItsParentAsks(t *testing.T) {
 	require.LessOrEqual(t, r[2].Done, int64(110), "no faster than its rate")
 	require.Len(t, r[3].Rises, 1)
 	require.GreaterOrEqual(t, r[3].Rises[0].Time, last.Time)
-	require.Contains(t, r[5].Error, `no such request "dance"`)
+	require.Equal(t, int64(7), r[5].Done)
+	require.Contains(t, r[6].Error, `no such request "dance"`)
 	require.Zero(t, (&reply{}).lastCommit())
 }
 

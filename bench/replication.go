@@ -37,7 +37,7 @@ func startRegions(ctx context.Context, e *Env, link *relay) (*regions, error) {
 	}
 	config := secondConfig(e, first)
 	if link != nil {
-		if config.Listen, err = freeAddress(); err != nil {
+		if config.Listen, err = freeAddress("127.0.0.1"); err != nil {
 			return nil, errors.Join(err, first.kill())
 		}
 		link.to(config.Listen)
@@ -62,10 +62,10 @@ func secondConfig(e *Env, first *process) RegionConfig {
 	return RegionConfig{Name: "us", Dir: e.Dir + "/us", Join: []string{first.ready.Peer}}
 }
 
-// freeAddress finds a port of loopback that nobody listens on now. The region needs to know it before
+// freeAddress finds a port of a host of loopback that nobody listens on now. The region needs to know it before
 // it starts, as it is reached through a relay while it joins.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(host string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}

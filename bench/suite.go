@@ -30,18 +30,21 @@ type Scale struct {
 	Sustain  time.Duration // of the replication run
 	Settle   time.Duration // to wait until all is settled, at most
 	Checked  int           // transactions of a history
+	Trip     time.Duration // round trip between the two nearest of three distant regions; of the others it is twice and three times that
 }
 
 // Full is the scale of the published figures.
 func Full() Scale {
 	return Scale{Rounds: 9, Slice: 800 * time.Millisecond, Keys: 10_000, Many: 1_000_000, Adds: 1_000_000,
-		Elements: 1_000_000, Sustain: time.Minute, Settle: time.Minute, Checked: 100_000}
+		Elements: 1_000_000, Sustain: time.Minute, Settle: time.Minute, Checked: 100_000,
+		Trip: 40 * time.Millisecond}
 }
 
 // Quick is a scale for a first impression, in about two minutes.
 func Quick() Scale {
 	return Scale{Rounds: 5, Slice: 250 * time.Millisecond, Keys: 10_000, Many: 100_000, Adds: 100_000,
-		Elements: 100_000, Sustain: 5 * time.Second, Settle: 15 * time.Second, Checked: 10_000}
+		Elements: 100_000, Sustain: 5 * time.Second, Settle: 15 * time.Second, Checked: 10_000,
+		Trip: 40 * time.Millisecond}
 }
 
 // Env is what benchmarks run in.
@@ -50,6 +53,7 @@ type Env struct {
 	Open Opener
 	Dir  string   // folder on the disk that is measured
 	Self []string // command line that runs RunChild in a process of its own
+	Etcd []string // command line that runs etcd; empty: "etcd"
 	Logf func(format string, args ...any)
 }
 
@@ -85,6 +89,10 @@ func All() []Benchmark {
 		{"size-set-whole", sizeOfDeletedSet},
 		{"size-counter", sizeOfCounters},
 		{"reopen", reopen},
+		{"wide", wideLatencies},
+		{"strong", strongRates},
+		{"strong-wide", strongFar},
+		{"strong-beside", strongBeside},
 		{"checking", checking},
 	}
 }

@@ -25,6 +25,9 @@ import (
 // TestMain lets the test binary be a child of itself.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
+		if len(os.Args) > 2 && os.Args[2] == "etcd" {
+			serveFakeEtcd(os.Args[3:])
+		}
 		if err := RunChild(context.Background(), os.Args[2:], os.Stdin, os.Stdout, openFake); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -43,6 +46,15 @@ func (f follower) Do(ctx context.Context, r kv.Request) (kv.Response, error) {
 	return resp, err
 }
 
+// voter is a node that votes where the first region leads.
+type voter struct{ kv.Service }
+
+func (v voter) Status(ctx context.Context) (kv.Status, error) {
+	s, err := v.Service.Status(ctx)
+	s.Leader, s.Strong = wideRegions[0], "follower"
+	return s, err
+}
+
 // openFake is a RegionOpener.
 func openFake(_ context.Context, c RegionConfig) (*Region, error) {
 	if c.Name == "broken" {
@@ -56,7 +68,10 @@ func openFake(_ context.Context, c RegionConfig) (*Region, error) {
 	if number == 2 {
 		service = follower{service}
 	}
-	region := &Region{DB: client.New(service), Peer: "127.0.0.1:1", Stop: func() error { return nil }}
+	service = voter{service}
+	region := &Region{
+		DB: client.New(service), Peer: "127.0.0.1:1", Written: func() int64 { return 7 }, Stop: func() error { return nil },
+	}
 	if !c.Serve {
 		return region, nil
 	}
@@ -121,15 +136,17 @@ func tiny(t *testing.T) (*Env, *memory) {
 	require.NoError(t, err)
 	return &Env{
 		Scale: Scale{Rounds: 1, Slice: 5 * time.Millisecond, Keys: 20, Many: 100, Adds: 50, Elements: 40,
-			Sustain: 50 * time.Millisecond, Settle: time.Second, Checked: 80},
-		Open: m.opener, Dir: t.TempDir(), Self: []string{self, "child"},
+			Sustain: 50 * time.Millisecond, Settle: time.Second, Checked: 80,
+			Trip: time.Millisecond},
+		Open: m.opener, Dir: t.TempDir(), Self: []string{self, "child"}, Etcd: []string{self, "child", "etcd"},
 		Logf: t.Logf,
 	}, m
 }
 
 func TestEveryBenchmarkGivesItsFigures(t *testing.T) {
 	want := map[string]int{"adds-unsynced": 3, "adds-synced": 2, "hot-counter": 2, "large-set": 3, "rpc": 1, "replication": 3,
-		"catch-up": 1, "size-set": 1, "size-set-whole": 1, "size-counter": 1, "reopen": 1, "checking": 17}
+		"catch-up": 1, "size-set": 1, "size-set-whole": 1, "size-counter": 1, "reopen": 1, "wide": 11,
+		"strong": 5, "strong-wide": 4, "strong-beside": 6, "checking": 17}
 	e, m := tiny(t)
 	counts := map[string]int{}
 	for _, f := range Run(t.Context(), e, All()) {
@@ -157,7 +174,7 @@ func TestEveryBenchmarkGivesItsFigures(t *testing.T) {
 func TestABenchmarkThatFailsIsALineOfTheTable(t *testing.T) {
 	e, m := tiny(t)
 	m.fail = errBroken
-	e.Self = []string{"/nonexistent/command"}
+	e.Self, e.Etcd = []string{"/nonexistent/command"}, []string{"/nonexistent/etcd"}
 	figures := Run(t.Context(), e, All())
 	require.Len(t, figures, len(All()))
 	for _, f := range figures {

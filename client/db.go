@@ -181,6 +181,27 @@ func (h *home) Digest(ctx context.Context, bucket string, opts ...CallOption) (D
 // Status asks the node that serves this client for its view of itself and the cluster.
 func (h *home) Status(ctx context.Context) (Status, error) { return h.svc.Status(ctx) }
 
+// CreateBucket decides the rules of a bucket that has none, for all regions; data may be in it already. A
+// majority of the regions must be reached. When it returns, calls that the same node is asked from then on are
+// judged by the rules; those of DecidedRules.Pending follow as soon as they hear of it. Options are not taken: a
+// decision has no level.
+//
+//	_, err := db.CreateBucket(ctx, client.BucketRules{Name: "accounts", Levels: []client.Level{client.LevelStrong}})
+func (h *home) CreateBucket(ctx context.Context, rules BucketRules) (DecidedRules, error) {
+	return h.svc.CreateBucket(ctx, rules)
+}
+
+// AlterBucket replaces the rules of a bucket. since is DecidedRules.Since of the rules that these were made
+// from, so that nobody else's change in between is undone (ErrAborted then), or 0: whatever they are.
+func (h *home) AlterBucket(ctx context.Context, rules BucketRules, since uint64) (DecidedRules, error) {
+	return h.svc.AlterBucket(ctx, rules, since)
+}
+
+// BucketRules lists the buckets that have rules, by name.
+func (h *home) BucketRules(ctx context.Context) ([]DecidedRules, error) {
+	return h.svc.BucketRules(ctx)
+}
+
 // Buckets goes through the names of the buckets that exist, those that were written to, in byte order, a
 // page at a time. The pages are of no one snapshot: a bucket that appears meanwhile may be missed. An
 // error ends it.

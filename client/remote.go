@@ -393,3 +393,53 @@ func (r *remote) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.Buckets
 	}
 	return convert.DecodeBucketsPage(answer), nil
 }
+
+func (r *remote) CreateBucket(ctx context.Context, rules kv.BucketRules) (kv.DecidedRules, error) {
+	m, err := convert.EncodeRules(rules)
+	if err != nil {
+		return kv.DecidedRules{}, err
+	}
+	c := rpc{remote: r, name: "CreateBucket", writes: true}
+	var p peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent
+	answer, err := r.api.CreateBucket(ctx, &pb.CreateBucketRequest{Rules: m}, grpc.Peer(&p))
+	if err != nil {
+		return kv.DecidedRules{}, c.failed(ctx, err, p.Addr != nil)
+	}
+	return c.decided(answer.GetDecided())
+}
+
+func (r *remote) AlterBucket(ctx context.Context, rules kv.BucketRules, since uint64) (kv.DecidedRules, error) {
+	m, err := convert.EncodeRules(rules)
+	if err != nil {
+		return kv.DecidedRules{}, err
+	}
+	c := rpc{remote: r, name: "AlterBucket", writes: true}
+	var p peer.Peer
+	answer, err := r.api.AlterBucket(ctx, &pb.AlterBucketRequest{Rules: m, Since: since}, grpc.Peer(&p))
+	if err != nil {
+		return kv.DecidedRules{}, c.failed(ctx, err, p.Addr != nil)
+	}
+	return c.decided(answer.GetDecided())
+}
+
+// decided reads the answer to a change of rules.
+func (c *rpc) decided(m *pb.DecidedRules) (kv.DecidedRules, error) {
+	d, err := convert.DecodeDecided(m)
+	if err != nil {
+		return kv.DecidedRules{}, c.damaged(err)
+	}
+	return d, nil
+}
+
+func (r *remote) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
+	c := rpc{remote: r, name: "BucketRules"}
+	answer, err := r.api.BucketRules(ctx, &pb.BucketRulesRequest{})
+	if err != nil {
+		return nil, c.failed(ctx, err, true)
+	}
+	list, err := convert.DecodeDecidedList(answer)
+	if err != nil {
+		return nil, c.damaged(err)
+	}
+	return list, nil
+}

@@ -294,3 +294,29 @@ func (r *router) Buckets(ctx context.Context, req kv.BucketsRequest) (page kv.Bu
 	})
 	return page, err
 }
+
+func (r *router) CreateBucket(ctx context.Context, rules kv.BucketRules) (kv.DecidedRules, error) {
+	return r.decide(ctx, func(s kv.Service) (kv.DecidedRules, error) { return s.CreateBucket(ctx, rules) })
+}
+
+func (r *router) AlterBucket(ctx context.Context, rules kv.BucketRules, since uint64) (kv.DecidedRules, error) {
+	return r.decide(ctx, func(s kv.Service) (kv.DecidedRules, error) { return s.AlterBucket(ctx, rules, since) })
+}
+
+// decide has rules decided through one node after the other. It leaves no node for being silent: the call
+// waits for the others there, and what becomes of it would not be known.
+func (r *router) decide(ctx context.Context, call func(kv.Service) (kv.DecidedRules, error)) (d kv.DecidedRules, err error) {
+	err = r.each(ctx, &kv.Options{}, func(t *turn) error {
+		d, err = call(t.e.svc)
+		return err
+	})
+	return d, err
+}
+
+func (r *router) BucketRules(ctx context.Context) (list []kv.DecidedRules, err error) {
+	err = r.each(ctx, &kv.Options{}, func(t *turn) error {
+		list, err = t.e.svc.BucketRules(t.ctx)
+		return err
+	})
+	return list, err
+}

@@ -55,6 +55,11 @@ type (
 	Field = kv.Field
 	// Status is what a node says of itself and the cluster.
 	Status = kv.Status
+	// BucketRules is what is decided for a bucket: which types it takes, which levels calls may have, and the
+	// defaults of those that name none.
+	BucketRules = kv.BucketRules
+	// DecidedRules are a bucket's rules as a node knows them, and which regions do not act by them yet.
+	DecidedRules = kv.DecidedRules
 	// Digest is a digest of readable content at one snapshot.
 	Digest = kv.Digest
 	// OutcomeAnswer says what became of an operation.

@@ -24,6 +24,17 @@ type BucketRules struct {
 	Reach
 }
 
+// DecidedRules are a bucket's rules as a node knows them.
+type DecidedRules struct {
+	BucketRules
+	// Since rises with every change of the metadata: of two that were decided for one bucket the later has
+	// the higher one.
+	Since uint64
+	// Pending are the names of the serving regions that are not known to act by them yet: calls there may
+	// still be judged by the rules before, and so may transactions anywhere that began before.
+	Pending []string
+}
+
 // CheckBucket refuses what can't be a bucket's name.
 func CheckBucket(b Bucket) error {
 	if b == "" || len(b) > MaxBucket || !utf8.ValidString(string(b)) {
@@ -149,6 +160,9 @@ func NewRules(list []BucketRules) *Rules {
 	return r
 }
 
+// Empty reports whether no bucket has any.
+func (r *Rules) Empty() bool { return r == nil || len(r.of) == 0 }
+
 // Of is the rules of a bucket; nil: it has none, or is unknown.
 func (r *Rules) Of(b Bucket) *BucketRules {
 	if r == nil {
@@ -169,7 +183,7 @@ func (r *Rules) Generation(b Bucket) uint32 {
 // the strongest default of the buckets that it touches. It refuses what one of them forbids. regions is
 // how many serve.
 func (r *Rules) Request(req *Request, regions int) error {
-	if r == nil || len(r.of) == 0 {
+	if r.Empty() {
 		req.Options.settle(Consistency{Level: LevelCausal}, Reach{Durability: DurabilityLocal})
 		return nil
 	}
@@ -215,7 +229,7 @@ func (r *Rules) Listing(o *Options, b Bucket) error {
 // where they name no level it is served at causal, so a bucket whose default is stronger is refused, since
 // its readers count on that.
 func (r *Rules) Within(begun *Options, ops []Op, queries []Query) error {
-	if r == nil || len(r.of) == 0 {
+	if r.Empty() {
 		return nil
 	}
 	for i := range ops {
@@ -255,7 +269,7 @@ func (r *Rules) Commit(o *Options, written iter.Seq[Bucket], regions int) {
 		return
 	}
 	t := touched{rules: r, reach: Reach{Durability: DurabilityLocal}}
-	if r != nil && len(r.of) > 0 {
+	if !r.Empty() {
 		for b := range written {
 			t.by(b, regions)
 		}

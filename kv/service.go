@@ -153,4 +153,13 @@ type Service interface {
 	Status(ctx context.Context) (Status, error)
 	// Buckets lists the buckets that exist but for the reserved ones.
 	Buckets(ctx context.Context, req BucketsRequest) (BucketsPage, error)
+	// CreateBucket decides the rules of a bucket that has none, in the raft group: a majority of the regions
+	// must be reached. Generation and Created are not the caller's to say. When it returns, the calls of this
+	// node that begin are judged by them.
+	CreateBucket(ctx context.Context, rules BucketRules) (DecidedRules, error)
+	// AlterBucket replaces the rules of a bucket. since is that of the rules that these were made from, or 0:
+	// whatever they are. If they have changed since, it fails with KindAborted.
+	AlterBucket(ctx context.Context, rules BucketRules, since uint64) (DecidedRules, error)
+	// BucketRules lists the buckets that have rules, by name, as this node knows them.
+	BucketRules(ctx context.Context) ([]DecidedRules, error)
 }

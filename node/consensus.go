@@ -29,14 +29,19 @@ type consensus struct {
 	n         *run
 	certifier *strong.Certifier
 	group     *strong.Group
+	metadata  *metadata
 	news      chan struct{}
+	behind    chan struct{} // has a value when the metadata may lack what this node has to put there
 
 	replicator atomic.Pointer[replication.Replicator] // nil: nothing can be sent yet
 }
 
 // joinConsensus takes part in the raft group.
 func (n *run) joinConsensus(ctx context.Context) (err error) {
-	c := &consensus{n: n, news: make(chan struct{}, 1)}
+	c := &consensus{n: n, news: make(chan struct{}, 1), behind: make(chan struct{}, 1)}
+	if c.metadata, err = openMetadata(n.store); err != nil {
+		return fmt.Errorf("reading the metadata: %w", err)
+	}
 	c.certifier = strong.NewCertifier(strong.CertifierConfig{
 		Self:      certify.Proposer{Region: n.lane.Region, Incarnation: n.incarnation},
 		Time:      n.config.Time,
@@ -44,7 +49,7 @@ func (n *run) joinConsensus(ctx context.Context) (err error) {
 		Elsewhere: func() bool { return len(n.exposure.Members()) > 2 }, // the certifier's lane is one
 		News:      func() { poke(c.news) },
 		Begun:     n.exposure.Decided,
-		Metadata:  noMetadata{},
+		Metadata:  c.metadata,
 		Last:      n.store.Applied(clock.Lane{}),
 	})
 	id := strong.VoterID(n.lane.Region, n.store.Start().Incarnation)
@@ -274,31 +279,6 @@ var (
 	_ replication.Consensus = (*consensus)(nil)
 	_ replication.Strong    = positions{}
 )
-
-// noMetadata decides no commands: nobody proposes any.
-type noMetadata struct{}
-
-// Check implements certify.Metadata.
-func (noMetadata) Check([]byte) error {
-	return kv.Errorf(kv.KindCorrupt, "a command, which this version does not know")
-}
-
-// Decide implements certify.Metadata.
-func (noMetadata) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) { return nil, nil }
-
-// Exists implements certify.Metadata.
-func (noMetadata) Exists(certify.Access) bool { return true }
-
-// AppendSnapshot implements certify.Metadata.
-func (noMetadata) AppendSnapshot(dst []byte) []byte { return dst }
-
-// Restore implements certify.Metadata.
-func (noMetadata) Restore(snapshot []byte) error {
-	if len(snapshot) > 0 {
-		return kv.Errorf(kv.KindCorrupt, "metadata, which this version does not know")
-	}
-	return nil
-}
 
 func poke(c chan<- struct{}) {
 	select {

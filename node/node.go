@@ -186,6 +186,21 @@ func (n *Node) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPa
 	return through(n, func(r *run) (kv.BucketsPage, error) { return r.Buckets(ctx, req) })
 }
 
+// CreateBucket implements kv.Service.
+func (n *Node) CreateBucket(ctx context.Context, rules kv.BucketRules) (kv.DecidedRules, error) {
+	return through(n, func(r *run) (kv.DecidedRules, error) { return r.CreateBucket(ctx, rules) })
+}
+
+// AlterBucket implements kv.Service.
+func (n *Node) AlterBucket(ctx context.Context, rules kv.BucketRules, since uint64) (kv.DecidedRules, error) {
+	return through(n, func(r *run) (kv.DecidedRules, error) { return r.AlterBucket(ctx, rules, since) })
+}
+
+// BucketRules implements kv.Service.
+func (n *Node) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
+	return through(n, func(r *run) ([]kv.DecidedRules, error) { return r.BucketRules(ctx) })
+}
+
 // Status implements kv.Service. It answers also while nothing else does.
 func (n *Node) Status(ctx context.Context) (kv.Status, error) { return n.current.Load().Status(ctx) }
 

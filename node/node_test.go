@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/theriac-db/theriac/replication"
 	"github.com/theriac-db/theriac/replication/memtransport"
 	"github.com/theriac-db/theriac/storage"
+	"github.com/theriac-db/theriac/txn/strong/meta"
 )
 
 func config(fs vfs.FS, region string) Config {
@@ -112,6 +114,48 @@ func TestClockAheadRefusesWritesWhileItLasts(t *testing.T) {
 	require.Empty(t, n.Warnings())
 }
 
+// founded is metadata of a cluster after so many changes.
+func founded(t *testing.T, changes int) []byte {
+	t.Helper()
+	s := meta.New()
+	for i := range changes {
+		var c meta.Command = &meta.Found{Name: "eu", Store: 1}
+		if i > 0 {
+			c = &meta.Create{Rules: kv.BucketRules{Name: kv.Bucket("bucket-" + strconv.Itoa(i))}}
+		}
+		b, err := meta.Encode(c)
+		require.NoError(t, err)
+		_, err = s.Apply(b, 0)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, changes, s.Version())
+	return s.AppendSnapshot(nil)
+}
+
+// A store never goes back to rules older than those it has acted by.
+func TestACutBringsTheLaterMetadata(t *testing.T) {
+	s, err := storage.Open(storage.Config{FS: vfs.NewMem(), Dir: "data"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	store := peerStore{Store: s}
+	for _, c := range []struct{ comes, want int }{{0, 0}, {2, 2}, {0, 2}, {1, 2}, {4, 4}, {3, 4}} {
+		var copied, want []byte
+		if c.comes > 0 {
+			copied = founded(t, c.comes)
+		}
+		if c.want > 0 {
+			want = founded(t, c.want)
+		}
+		require.NoError(t, store.LoadEnd(t.Context(), appendBytes(nil, copied), nil))
+		kept, err := store.Meta(metadataKey)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(kept), "%d", c.comes)
+	}
+	require.NoError(t, store.SetMeta(t.Context(), metadataKey, []byte("damaged")))
+	_, err = openMetadata(s)
+	require.ErrorIs(t, err, kv.ErrCorrupt)
+}
+
 func TestBootstrapBytesComeBackAndMalformedOnesAreRefused(t *testing.T) {
 	open := func() peerStore {
 		s, err := storage.Open(storage.Config{FS: vfs.NewMem(), Dir: "data"})
@@ -123,17 +167,25 @@ func TestBootstrapBytesComeBackAndMalformedOnesAreRefused(t *testing.T) {
 	lane := clock.Lane{Region: 3}
 	voids := map[clock.Lane][]kv.Interval{lane: {{From: 5, To: 9}, {From: 20, To: 30}}}
 	require.NoError(t, write(t.Context(), from.Store, func(b *storage.Batch) error { b.LoadVoids(voids); return nil }))
+	metadata := founded(t, 3)
+	require.NoError(t, from.SetMeta(t.Context(), metadataKey, metadata))
 	state, err := from.ReadState(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, to.LoadBegin(t.Context()))
 	require.NoError(t, to.LoadEnd(t.Context(), state, map[clock.Lane]clock.Timestamp{lane: 40}))
 	require.Equal(t, voids, to.Voids())
 	require.Equal(t, clock.Timestamp(40), to.Applied(lane))
+	kept, err := to.Meta(metadataKey)
+	require.NoError(t, err)
+	require.Equal(t, metadata, kept)
+	first := 1 + len(metadata)
 	for n := range len(state) {
-		if n != 0 && n != len(state)/2 {
-			require.ErrorIs(t, to.LoadEnd(t.Context(), state[:n], nil), kv.ErrCorrupt)
+		if n != first && n != (first+len(state))/2 {
+			require.ErrorIs(t, to.LoadEnd(t.Context(), state[:n], nil), kv.ErrCorrupt, n)
 		}
 	}
+	state[first-1]++
+	require.ErrorIs(t, to.LoadEnd(t.Context(), state, nil), kv.ErrCorrupt, "metadata of another sum")
 	for _, data := range [][]byte{{0xff}, {5, 1}, appendBytes(nil, []byte("key")), appendBytes(appendBytes(nil, []byte("key")), []byte("items"))} {
 		require.ErrorIs(t, to.LoadRange(t.Context(), 0, data), kv.ErrCorrupt)
 	}

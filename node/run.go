@@ -115,6 +115,7 @@ func (n *run) start(ctx context.Context, first clock.Region) error {
 		Snapshots: exposure{n.exposure},
 		Regions:   others{n},
 		Strong:    n.consensus,
+		Rules:     n.consensus.metadata.rules,
 		Node:      n.config.Addresses.Client,
 		Cluster:   n.identity.Cluster,
 		Region:    n.identity.Name,
@@ -169,6 +170,8 @@ func (n *run) runBackground(ctx context.Context) {
 	}
 	n.running.Go(func() { n.report(ctx, n.replicator.Run(ctx)) })
 	n.running.Go(func() { n.report(ctx, n.consensus.run(ctx)) })
+	n.running.Go(func() { n.report(ctx, n.consensus.followMetadata(ctx)) })
+	n.running.Go(func() { n.consensus.settle(ctx) })
 }
 
 // report stops writes after a failure that nobody else hears of.

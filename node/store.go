@@ -10,6 +10,7 @@ import (
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication"
 	"github.com/theriac-db/theriac/storage"
+	"github.com/theriac-db/theriac/txn/strong/meta"
 )
 
 // peerStore fits the store to what replication needs.
@@ -140,9 +141,14 @@ func (s peerStore) LoadRange(ctx context.Context, _ int, data []byte) error {
 	})
 }
 
-// ReadState implements replication.Store: the void intervals, (region uvarint, slot 1, from 8, to 8)*.
+// ReadState implements replication.Store: the metadata by which this node acts, with its length as a uvarint
+// before it, and the void intervals, (region uvarint, slot 1, from 8, to 8)*.
 func (s peerStore) ReadState(context.Context) ([]byte, error) {
-	var out []byte
+	metadata, err := s.Meta(metadataKey)
+	if err != nil {
+		return nil, err
+	}
+	out := appendBytes(nil, metadata)
 	for lane, list := range s.Voids() {
 		for _, i := range list {
 			out = append(binary.AppendUvarint(out, uint64(lane.Region)), byte(lane.Slot))
@@ -178,11 +184,20 @@ func (s peerStore) LoadBegin(ctx context.Context, keep ...clock.Lane) error {
 
 // LoadEnd implements replication.Loader.
 func (s peerStore) LoadEnd(ctx context.Context, state []byte, applied map[clock.Lane]clock.Timestamp, keep ...clock.Lane) error {
+	copied, state, err := takeBytes(state)
+	if err != nil {
+		return err
+	}
+	metadata, err := s.newer(copied)
+	if err != nil {
+		return err
+	}
 	voids, err := decodeVoids(state)
 	if err != nil {
 		return err
 	}
 	err = write(ctx, s.Store, func(b *storage.Batch) error {
+		b.SetMeta(metadataKey, metadata)
 		b.LoadVoids(voids)
 		b.LoadApplied(applied, keep...)
 		return nil
@@ -193,6 +208,23 @@ func (s peerStore) LoadEnd(ctx context.Context, state []byte, applied map[clock.
 		}
 	}
 	return err
+}
+
+// newer is the metadata to act by: what came with a cut, unless this store has a later version.
+func (s peerStore) newer(copied []byte) ([]byte, error) {
+	kept, err := s.Meta(metadataKey)
+	if err != nil || len(copied) == 0 {
+		return kept, err
+	}
+	of, err := meta.Restore(copied)
+	if err != nil || len(kept) == 0 {
+		return copied, err
+	}
+	own, err := meta.Restore(kept)
+	if err == nil && own.Version() > of.Version() {
+		return kept, nil
+	}
+	return copied, err
 }
 
 // replay applies what a kept log holds beyond what was loaded. While too many removals are pending for

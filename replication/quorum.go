@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -268,6 +269,13 @@ func (r *Replicator) serving() []Member {
 		}
 	}
 	return out
+}
+
+// EveryRegion lists all regions that were ever given a number, in their order, those that were abandoned included.
+func (r *Replicator) EveryRegion() []Member {
+	r.registry.mu.Lock()
+	defer r.registry.mu.Unlock()
+	return slices.Clone(r.registry.all)
 }
 
 // ServingRegions is how many regions take writes, this one included: what a majority is one of.

@@ -6,5 +6,8 @@
 //	go run ./bench/cmd -run 'adds|reads'
 //	go run ./bench/cmd -write docs/benchmarks.md
 //
+// With THERIAC_BENCH_PROFILES=FOLDER every child leaves a CPU profile there; with THERIAC_BENCH_LOG=1 the
+// nodes' logs go to stderr.
+//
 // It exits with 1 when a benchmark failed; a goal that is missed is no failure.
 package main

@@ -34,8 +34,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == childWord {
-		procs.Server() // a child is what theriac serve is, or its limit
-		return bench.RunChild(ctx, args[1:], os.Stdin, os.Stdout, openRegion)
+		return runChild(ctx, args[1:])
 	}
 	o, err := parse(args, os.Stderr)
 	if err != nil {
@@ -48,6 +47,20 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	return measure(ctx, o, args)
+}
+
+// runChild runs a child, and profiles it where that is asked for.
+func runChild(ctx context.Context, args []string) error {
+	procs.Server() // a child is what theriac serve is, or its limit
+	file := ""
+	if dir := os.Getenv("THERIAC_BENCH_PROFILES"); dir != "" {
+		file = filepath.Join(dir, fmt.Sprintf("child-%d.pprof", os.Getpid()))
+	}
+	stop, err := profile(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(bench.RunChild(ctx, args, os.Stdin, os.Stdout, openRegion), stop())
 }
 
 // options are the command line's.

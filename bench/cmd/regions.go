@@ -49,11 +49,15 @@ func openRegion(ctx context.Context, c bench.RegionConfig) (*bench.Region, error
 	if listen == "" {
 		listen = "127.0.0.1:0"
 	}
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := grpctransport.New(grpctransport.Config{Listener: listener, LocalHost: "127.0.0.1"})
+	transport, err := grpctransport.New(grpctransport.Config{Listener: listener, LocalHost: host})
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +73,7 @@ func openRegion(ctx context.Context, c bench.RegionConfig) (*bench.Region, error
 		return nil, errors.Join(err, listener.Close())
 	}
 	region.DB = client.New(n)
+	region.Written = func() int64 { return int64(n.Stats().Store.Batches) }
 	region.Stop = func() error { return stopNode(n) }
 	if !c.Serve {
 		return region, nil

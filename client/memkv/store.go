@@ -25,6 +25,9 @@ type Store struct {
 	ids     map[kv.OpID]kv.Receipt
 	denied  map[kv.OpID]bool
 	regions int // nodes so far
+	decided map[kv.Bucket]kv.DecidedRules
+	rules   *kv.Rules // of decided
+	changes uint64    // of decided
 }
 
 // cluster is the id of every Store.
@@ -38,6 +41,7 @@ func New() *Store {
 		written: map[kv.Object]clock.Timestamp{},
 		ids:     map[kv.OpID]kv.Receipt{},
 		denied:  map[kv.OpID]bool{},
+		decided: map[kv.Bucket]kv.DecidedRules{},
 	}
 }
 
@@ -127,6 +131,9 @@ func (n *Node) admit(ctx context.Context, o kv.Options) error {
 func (n *Node) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 	n.store.mu.Lock()
 	defer n.store.mu.Unlock()
+	if err := n.store.rules.Request(&req, n.store.regions); err != nil {
+		return kv.Response{}, err
+	}
 	if err := n.admit(ctx, req.Options); err != nil {
 		return kv.Response{}, err
 	}
@@ -258,6 +265,9 @@ func (n *Node) Execute(_ context.Context, id kv.TxnID, ops []kv.Op, queries []kv
 	if t.begin.ReadOnly && len(ops) > 0 {
 		return nil, kv.Errorf(kv.KindInvalid, "a write in a read-only transaction")
 	}
+	if err := n.store.rules.Within(&t.begin.Options, ops, queries); err != nil {
+		return nil, err
+	}
 	if err := checkOps(ops, len(t.ops)); err != nil {
 		return nil, err
 	}
@@ -318,10 +328,18 @@ func (n *Node) Abort(_ context.Context, id kv.TxnID) error {
 func (n *Node) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
 	n.store.mu.Lock()
 	defer n.store.mu.Unlock()
+	if req.Txn == 0 {
+		if err := n.store.rules.Listing(&req.Options, req.Bucket); err != nil {
+			return kv.KeysPage{}, err
+		}
+	}
 	at, receipt := n.store.content, n.receipt(&req.Options)
 	if req.Txn != 0 {
 		t, err := n.txn(req.Txn)
 		if err != nil {
+			return kv.KeysPage{}, err
+		}
+		if err := n.store.rules.ListingWithin(&t.begin.Options, req.Bucket); err != nil {
 			return kv.KeysPage{}, err
 		}
 		at, receipt = t.content, t.receipt

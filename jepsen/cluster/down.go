@@ -47,4 +47,14 @@ func (d down) Buckets(context.Context, kv.BucketsRequest) (kv.BucketsPage, error
 	return kv.BucketsPage{}, d.err()
 }
 
+func (d down) CreateBucket(context.Context, kv.BucketRules) (kv.DecidedRules, error) {
+	return kv.DecidedRules{}, d.err()
+}
+
+func (d down) AlterBucket(context.Context, kv.BucketRules, uint64) (kv.DecidedRules, error) {
+	return kv.DecidedRules{}, d.err()
+}
+
+func (d down) BucketRules(context.Context) ([]kv.DecidedRules, error) { return nil, d.err() }
+
 var _ kv.Service = down{}

@@ -19,6 +19,7 @@ type Access struct {
 	Type      kv.Type   // 0: any
 	Verb      kv.Verb   // VerbRead: a read
 	Level     kv.Level
+	Rules     bool // it decides the bucket's rules, and writes no data
 }
 
 // Authorizer is the one authorization point that every call passes.

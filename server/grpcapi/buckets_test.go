@@ -1,6 +1,7 @@
 package grpcapi_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -68,4 +69,78 @@ func TestBucketsOnTheWire(t *testing.T) {
 		req.After = page.Next
 	}
 	require.Equal(t, names, got)
+}
+
+func TestRulesOfBucketsOnTheWire(t *testing.T) {
+	node := memkv.New().Node(1, "eu")
+	db := inMemory(t, grpcapi.Config{Service: node})
+	list, err := db.BucketRules(ctx)
+	require.NoError(t, err)
+	require.Empty(t, list)
+	rules := client.BucketRules{Name: "b", Levels: []client.Level{client.LevelStrong}}
+	created, err := db.CreateBucket(ctx, rules)
+	require.NoError(t, err)
+	require.Equal(t, rules, created.BucketRules)
+	_, err = db.CreateBucket(ctx, rules)
+	require.ErrorIs(t, err, client.ErrInvalid)
+	err = db.Bucket("b").Counter("n").Add(ctx, 1, client.Causal())
+	require.ErrorIs(t, err, client.ErrLevelRefused)
+	_, err = db.AlterBucket(ctx, client.BucketRules{Name: "b"}, created.Since+1)
+	require.ErrorIs(t, err, client.ErrAborted)
+	altered, err := db.AlterBucket(ctx, client.BucketRules{Name: "b"}, created.Since)
+	require.NoError(t, err)
+	require.NoError(t, db.Bucket("b").Counter("n").Add(ctx, 1, client.Causal()))
+	list, err = db.BucketRules(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []client.DecidedRules{altered}, list)
+}
+
+// lacking refuses to decide rules.
+type lacking struct{ kv.Service }
+
+func (lacking) CreateBucket(context.Context, kv.BucketRules) (kv.DecidedRules, error) {
+	return kv.DecidedRules{}, kv.Errorf(kv.KindDeadline, "not seen decided").WithOutcome(kv.OutcomeUnknown)
+}
+
+func (lacking) AlterBucket(context.Context, kv.BucketRules, uint64) (kv.DecidedRules, error) {
+	return kv.DecidedRules{}, kv.Errorf(kv.KindAborted, "altered meanwhile")
+}
+
+func (lacking) BucketRules(context.Context) ([]kv.DecidedRules, error) {
+	return nil, kv.Errorf(kv.KindLost, "a crash took it back")
+}
+
+// reader may read, and decide nothing.
+type reader struct{}
+
+func (reader) Authorize(_ context.Context, a grpcapi.Access) error {
+	if a.Rules {
+		return kv.Errorf(kv.KindDenied, "bucket %q is not yours to decide on", string(a.Bucket))
+	}
+	return nil
+}
+
+func TestRefusedDecisionsOnBucketsSayWhatBecameOfThem(t *testing.T) {
+	db := inMemory(t, grpcapi.Config{Service: lacking{memkv.New().Node(1, "eu")}})
+	rules := client.BucketRules{Name: "b"}
+	_, err := db.CreateBucket(ctx, rules)
+	require.ErrorIs(t, err, client.ErrDeadline)
+	require.Equal(t, client.OutcomeUnknown, client.OutcomeOf(err))
+	_, err = db.AlterBucket(ctx, rules, 0)
+	require.ErrorIs(t, err, client.ErrAborted)
+	require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
+	_, err = db.BucketRules(ctx)
+	require.ErrorIs(t, err, client.ErrLost)
+	_, err = db.CreateBucket(ctx, client.BucketRules{})
+	require.ErrorIs(t, err, client.ErrInvalid)
+	_, err = db.AlterBucket(ctx, client.BucketRules{}, 0)
+	require.ErrorIs(t, err, client.ErrInvalid)
+
+	db = inMemory(t, grpcapi.Config{Service: memkv.New().Node(1, "eu"), Authorizer: reader{}})
+	_, err = db.CreateBucket(ctx, rules)
+	require.ErrorIs(t, err, client.ErrDenied)
+	_, err = db.AlterBucket(ctx, rules, 0)
+	require.ErrorIs(t, err, client.ErrDenied)
+	_, err = db.BucketRules(ctx)
+	require.NoError(t, err)
 }

@@ -269,3 +269,52 @@ func (d *door) Buckets(ctx context.Context, m *pb.BucketsRequest) (*pb.BucketsRe
 	}
 	return convert.EncodeBucketsPage(page), nil
 }
+
+// decide admits a call that decides the rules of a bucket, and reads them.
+func (d *door) decide(ctx context.Context, m *pb.BucketRules) (kv.BucketRules, error) {
+	rules, err := convert.DecodeRules(m)
+	if err != nil {
+		return rules, err
+	}
+	access, err := d.authenticate(ctx, kv.LevelStrong)
+	if err != nil {
+		return rules, err
+	}
+	access.Rules = true
+	return rules, d.authorizeOne(ctx, access, rules.Name)
+}
+
+func (d *door) CreateBucket(ctx context.Context, m *pb.CreateBucketRequest) (*pb.CreateBucketResponse, error) {
+	rules, err := d.decide(ctx, m.GetRules())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	decided, err := d.cfg.Service.CreateBucket(ctx, rules)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return &pb.CreateBucketResponse{Decided: convert.EncodeDecided(decided)}, nil
+}
+
+func (d *door) AlterBucket(ctx context.Context, m *pb.AlterBucketRequest) (*pb.AlterBucketResponse, error) {
+	rules, err := d.decide(ctx, m.GetRules())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	decided, err := d.cfg.Service.AlterBucket(ctx, rules, m.GetSince())
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return &pb.AlterBucketResponse{Decided: convert.EncodeDecided(decided)}, nil
+}
+
+func (d *door) BucketRules(ctx context.Context, _ *pb.BucketRulesRequest) (*pb.BucketRulesResponse, error) {
+	if err := d.admit(ctx, 0, ""); err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	list, err := d.cfg.Service.BucketRules(ctx)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return convert.EncodeDecidedList(list), nil
+}

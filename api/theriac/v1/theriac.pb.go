@@ -3278,6 +3278,456 @@ func (x *BucketsResponse) GetNext() []byte {
 	return nil
 }
 
+// BucketRules is what is decided for a bucket. One without rules takes any type and any level.
+type BucketRules struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                         // UTF-8, 1 to 255 bytes
+	Types       []Type                 `protobuf:"varint,2,rep,packed,name=types,proto3,enum=theriac.v1.Type" json:"types,omitempty"`          // that objects may be written with, ascending, each once; default: any
+	Levels      []Level                `protobuf:"varint,3,rep,packed,name=levels,proto3,enum=theriac.v1.Level" json:"levels,omitempty"`       // that calls may have, ascending, each once; default: any
+	Level       Level                  `protobuf:"varint,4,opt,name=level,proto3,enum=theriac.v1.Level" json:"level,omitempty"`                // of calls that name none; default: LEVEL_CAUSAL, or where levels lacks it the weakest stronger one
+	BoundMicros uint64                 `protobuf:"varint,5,opt,name=bound_micros,json=boundMicros,proto3" json:"bound_micros,omitempty"`       // of LEVEL_BOUNDED: microseconds, at least 1
+	BoundFail   bool                   `protobuf:"varint,6,opt,name=bound_fail,json=boundFail,proto3" json:"bound_fail,omitempty"`             // of LEVEL_BOUNDED: fail at once when the bound can't be met. default: wait until the deadline
+	Durability  Durability             `protobuf:"varint,7,opt,name=durability,proto3,enum=theriac.v1.Durability" json:"durability,omitempty"` // of writes that name none; default: DURABILITY_LOCAL
+	Regions     uint32                 `protobuf:"varint,8,opt,name=regions,proto3" json:"regions,omitempty"`                                  // of DURABILITY_REGIONS: how many, at least 1, the own included
+	// Set in answers, ignored in requests.
+	Generation    uint32 `protobuf:"varint,9,opt,name=generation,proto3" json:"generation,omitempty"`                             // of the bucket's keys
+	CreatedMicros int64  `protobuf:"varint,10,opt,name=created_micros,json=createdMicros,proto3" json:"created_micros,omitempty"` // since the Unix epoch, by the clock of the node that was asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BucketRules) Reset() {
+	*x = BucketRules{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BucketRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BucketRules) ProtoMessage() {}
+
+func (x *BucketRules) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BucketRules.ProtoReflect.Descriptor instead.
+func (*BucketRules) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *BucketRules) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BucketRules) GetTypes() []Type {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *BucketRules) GetLevels() []Level {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *BucketRules) GetLevel() Level {
+	if x != nil {
+		return x.Level
+	}
+	return Level_LEVEL_DEFAULT
+}
+
+func (x *BucketRules) GetBoundMicros() uint64 {
+	if x != nil {
+		return x.BoundMicros
+	}
+	return 0
+}
+
+func (x *BucketRules) GetBoundFail() bool {
+	if x != nil {
+		return x.BoundFail
+	}
+	return false
+}
+
+func (x *BucketRules) GetDurability() Durability {
+	if x != nil {
+		return x.Durability
+	}
+	return Durability_DURABILITY_DEFAULT
+}
+
+func (x *BucketRules) GetRegions() uint32 {
+	if x != nil {
+		return x.Regions
+	}
+	return 0
+}
+
+func (x *BucketRules) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *BucketRules) GetCreatedMicros() int64 {
+	if x != nil {
+		return x.CreatedMicros
+	}
+	return 0
+}
+
+// DecidedRules are a bucket's rules as a node knows them.
+type DecidedRules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rules *BucketRules           `protobuf:"bytes,1,opt,name=rules,proto3" json:"rules,omitempty"`
+	Since uint64                 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"` // rises with every change of the metadata; AlterBucketRequest may name it
+	// Names of the regions that are not known to act by these rules yet: calls there may still be judged by those before.
+	Pending       []string `protobuf:"bytes,3,rep,name=pending,proto3" json:"pending,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecidedRules) Reset() {
+	*x = DecidedRules{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecidedRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecidedRules) ProtoMessage() {}
+
+func (x *DecidedRules) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecidedRules.ProtoReflect.Descriptor instead.
+func (*DecidedRules) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *DecidedRules) GetRules() *BucketRules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *DecidedRules) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *DecidedRules) GetPending() []string {
+	if x != nil {
+		return x.Pending
+	}
+	return nil
+}
+
+// CreateBucketRequest asks for rules of a bucket that has none.
+type CreateBucketRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         *BucketRules           `protobuf:"bytes,1,opt,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateBucketRequest) Reset() {
+	*x = CreateBucketRequest{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateBucketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateBucketRequest) ProtoMessage() {}
+
+func (x *CreateBucketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateBucketRequest.ProtoReflect.Descriptor instead.
+func (*CreateBucketRequest) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *CreateBucketRequest) GetRules() *BucketRules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// CreateBucketResponse says what was decided.
+type CreateBucketResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Decided       *DecidedRules          `protobuf:"bytes,1,opt,name=decided,proto3" json:"decided,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateBucketResponse) Reset() {
+	*x = CreateBucketResponse{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateBucketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateBucketResponse) ProtoMessage() {}
+
+func (x *CreateBucketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateBucketResponse.ProtoReflect.Descriptor instead.
+func (*CreateBucketResponse) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *CreateBucketResponse) GetDecided() *DecidedRules {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+// AlterBucketRequest asks for other rules of a bucket that has some.
+type AlterBucketRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         *BucketRules           `protobuf:"bytes,1,opt,name=rules,proto3" json:"rules,omitempty"`  // all of them
+	Since         uint64                 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"` // DecidedRules.since of the rules that these were made from. default 0: whatever they are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterBucketRequest) Reset() {
+	*x = AlterBucketRequest{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterBucketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterBucketRequest) ProtoMessage() {}
+
+func (x *AlterBucketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterBucketRequest.ProtoReflect.Descriptor instead.
+func (*AlterBucketRequest) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *AlterBucketRequest) GetRules() *BucketRules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *AlterBucketRequest) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+// AlterBucketResponse says what was decided.
+type AlterBucketResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Decided       *DecidedRules          `protobuf:"bytes,1,opt,name=decided,proto3" json:"decided,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlterBucketResponse) Reset() {
+	*x = AlterBucketResponse{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlterBucketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlterBucketResponse) ProtoMessage() {}
+
+func (x *AlterBucketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlterBucketResponse.ProtoReflect.Descriptor instead.
+func (*AlterBucketResponse) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *AlterBucketResponse) GetDecided() *DecidedRules {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+// BucketRulesRequest asks for the rules of all buckets.
+type BucketRulesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BucketRulesRequest) Reset() {
+	*x = BucketRulesRequest{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BucketRulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BucketRulesRequest) ProtoMessage() {}
+
+func (x *BucketRulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BucketRulesRequest.ProtoReflect.Descriptor instead.
+func (*BucketRulesRequest) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{48}
+}
+
+// BucketRulesResponse lists them, by name.
+type BucketRulesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Buckets       []*DecidedRules        `protobuf:"bytes,1,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BucketRulesResponse) Reset() {
+	*x = BucketRulesResponse{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BucketRulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BucketRulesResponse) ProtoMessage() {}
+
+func (x *BucketRulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BucketRulesResponse.ProtoReflect.Descriptor instead.
+func (*BucketRulesResponse) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *BucketRulesResponse) GetBuckets() []*DecidedRules {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
 // PipeRequest brings calls, and ends some.
 type PipeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3289,7 +3739,7 @@ type PipeRequest struct {
 
 func (x *PipeRequest) Reset() {
 	*x = PipeRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3301,7 +3751,7 @@ func (x *PipeRequest) String() string {
 func (*PipeRequest) ProtoMessage() {}
 
 func (x *PipeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[42]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3314,7 +3764,7 @@ func (x *PipeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeRequest.ProtoReflect.Descriptor instead.
 func (*PipeRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{42}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PipeRequest) GetCalls() []*PipeCall {
@@ -3344,7 +3794,7 @@ type PipeCall struct {
 
 func (x *PipeCall) Reset() {
 	*x = PipeCall{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3356,7 +3806,7 @@ func (x *PipeCall) String() string {
 func (*PipeCall) ProtoMessage() {}
 
 func (x *PipeCall) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[43]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3369,7 +3819,7 @@ func (x *PipeCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeCall.ProtoReflect.Descriptor instead.
 func (*PipeCall) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{43}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PipeCall) GetId() uint64 {
@@ -3412,7 +3862,7 @@ type PipeResponse struct {
 
 func (x *PipeResponse) Reset() {
 	*x = PipeResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[44]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3424,7 +3874,7 @@ func (x *PipeResponse) String() string {
 func (*PipeResponse) ProtoMessage() {}
 
 func (x *PipeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[44]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3437,7 +3887,7 @@ func (x *PipeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeResponse.ProtoReflect.Descriptor instead.
 func (*PipeResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{44}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PipeResponse) GetAnswers() []*PipeAnswer {
@@ -3467,7 +3917,7 @@ type PipeAnswer struct {
 
 func (x *PipeAnswer) Reset() {
 	*x = PipeAnswer{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[45]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3929,7 @@ func (x *PipeAnswer) String() string {
 func (*PipeAnswer) ProtoMessage() {}
 
 func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[45]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3942,7 @@ func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeAnswer.ProtoReflect.Descriptor instead.
 func (*PipeAnswer) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{45}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PipeAnswer) GetId() uint64 {
@@ -3545,7 +3995,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[46]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3557,7 +4007,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[46]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3570,7 +4020,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{46}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -3847,7 +4297,40 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"?\n" +
 	"\x0fBucketsResponse\x12\x18\n" +
 	"\abuckets\x18\x01 \x03(\tR\abuckets\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\fR\x04next\"W\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\"\xf8\x02\n" +
+	"\vBucketRules\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
+	"\x05types\x18\x02 \x03(\x0e2\x10.theriac.v1.TypeR\x05types\x12)\n" +
+	"\x06levels\x18\x03 \x03(\x0e2\x11.theriac.v1.LevelR\x06levels\x12'\n" +
+	"\x05level\x18\x04 \x01(\x0e2\x11.theriac.v1.LevelR\x05level\x12!\n" +
+	"\fbound_micros\x18\x05 \x01(\x04R\vboundMicros\x12\x1d\n" +
+	"\n" +
+	"bound_fail\x18\x06 \x01(\bR\tboundFail\x126\n" +
+	"\n" +
+	"durability\x18\a \x01(\x0e2\x16.theriac.v1.DurabilityR\n" +
+	"durability\x12\x18\n" +
+	"\aregions\x18\b \x01(\rR\aregions\x12\x1e\n" +
+	"\n" +
+	"generation\x18\t \x01(\rR\n" +
+	"generation\x12%\n" +
+	"\x0ecreated_micros\x18\n" +
+	" \x01(\x03R\rcreatedMicros\"m\n" +
+	"\fDecidedRules\x12-\n" +
+	"\x05rules\x18\x01 \x01(\v2\x17.theriac.v1.BucketRulesR\x05rules\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x04R\x05since\x12\x18\n" +
+	"\apending\x18\x03 \x03(\tR\apending\"D\n" +
+	"\x13CreateBucketRequest\x12-\n" +
+	"\x05rules\x18\x01 \x01(\v2\x17.theriac.v1.BucketRulesR\x05rules\"J\n" +
+	"\x14CreateBucketResponse\x122\n" +
+	"\adecided\x18\x01 \x01(\v2\x18.theriac.v1.DecidedRulesR\adecided\"Y\n" +
+	"\x12AlterBucketRequest\x12-\n" +
+	"\x05rules\x18\x01 \x01(\v2\x17.theriac.v1.BucketRulesR\x05rules\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x04R\x05since\"I\n" +
+	"\x13AlterBucketResponse\x122\n" +
+	"\adecided\x18\x01 \x01(\v2\x18.theriac.v1.DecidedRulesR\adecided\"\x14\n" +
+	"\x12BucketRulesRequest\"I\n" +
+	"\x13BucketRulesResponse\x122\n" +
+	"\abuckets\x18\x01 \x03(\v2\x18.theriac.v1.DecidedRulesR\abuckets\"W\n" +
 	"\vPipeRequest\x12*\n" +
 	"\x05calls\x18\x01 \x03(\v2\x14.theriac.v1.PipeCallR\x05calls\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x03(\x04R\tcancelled\"\x94\x01\n" +
@@ -3923,7 +4406,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\fWriteOutcome\x12\x1d\n" +
 	"\x19WRITE_OUTCOME_NOT_APPLIED\x10\x00\x12\x19\n" +
 	"\x15WRITE_OUTCOME_APPLIED\x10\x01\x12\x19\n" +
-	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\xc4\x05\n" +
+	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\xb7\a\n" +
 	"\bDatabase\x123\n" +
 	"\x02Do\x12\x15.theriac.v1.DoRequest\x1a\x16.theriac.v1.DoResponse\x12<\n" +
 	"\x05Begin\x12\x18.theriac.v1.BeginRequest\x1a\x19.theriac.v1.BeginResponse\x12B\n" +
@@ -3934,7 +4417,10 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\aOutcome\x12\x1a.theriac.v1.OutcomeRequest\x1a\x1b.theriac.v1.OutcomeResponse\x12?\n" +
 	"\x06Digest\x12\x19.theriac.v1.DigestRequest\x1a\x1a.theriac.v1.DigestResponse\x12?\n" +
 	"\x06Status\x12\x19.theriac.v1.StatusRequest\x1a\x1a.theriac.v1.StatusResponse\x12B\n" +
-	"\aBuckets\x12\x1a.theriac.v1.BucketsRequest\x1a\x1b.theriac.v1.BucketsResponse\x12=\n" +
+	"\aBuckets\x12\x1a.theriac.v1.BucketsRequest\x1a\x1b.theriac.v1.BucketsResponse\x12Q\n" +
+	"\fCreateBucket\x12\x1f.theriac.v1.CreateBucketRequest\x1a .theriac.v1.CreateBucketResponse\x12N\n" +
+	"\vAlterBucket\x12\x1e.theriac.v1.AlterBucketRequest\x1a\x1f.theriac.v1.AlterBucketResponse\x12N\n" +
+	"\vBucketRules\x12\x1e.theriac.v1.BucketRulesRequest\x1a\x1f.theriac.v1.BucketRulesResponse\x12=\n" +
 	"\x04Pipe\x12\x17.theriac.v1.PipeRequest\x1a\x18.theriac.v1.PipeResponse(\x010\x01B8Z6github.com/theriac-db/theriac/api/theriac/v1;theriacv1b\x06proto3"
 
 var (
@@ -3950,60 +4436,68 @@ func file_theriac_v1_theriac_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_v1_theriac_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_theriac_v1_theriac_proto_goTypes = []any{
-	(Type)(0),               // 0: theriac.v1.Type
-	(Level)(0),              // 1: theriac.v1.Level
-	(Durability)(0),         // 2: theriac.v1.Durability
-	(ErrorKind)(0),          // 3: theriac.v1.ErrorKind
-	(WriteOutcome)(0),       // 4: theriac.v1.WriteOutcome
-	(*Vector)(nil),          // 5: theriac.v1.Vector
-	(*Stamp)(nil),           // 6: theriac.v1.Stamp
-	(*Lane)(nil),            // 7: theriac.v1.Lane
-	(*Options)(nil),         // 8: theriac.v1.Options
-	(*Attempt)(nil),         // 9: theriac.v1.Attempt
-	(*Receipt)(nil),         // 10: theriac.v1.Receipt
-	(*RegionStaleness)(nil), // 11: theriac.v1.RegionStaleness
-	(*Phases)(nil),          // 12: theriac.v1.Phases
-	(*Step)(nil),            // 13: theriac.v1.Step
-	(*Operation)(nil),       // 14: theriac.v1.Operation
-	(*Enable)(nil),          // 15: theriac.v1.Enable
-	(*Disable)(nil),         // 16: theriac.v1.Disable
-	(*Reset)(nil),           // 17: theriac.v1.Reset
-	(*Expectation)(nil),     // 18: theriac.v1.Expectation
-	(*Query)(nil),           // 19: theriac.v1.Query
-	(*Page)(nil),            // 20: theriac.v1.Page
-	(*Value)(nil),           // 21: theriac.v1.Value
-	(*Field)(nil),           // 22: theriac.v1.Field
-	(*DoRequest)(nil),       // 23: theriac.v1.DoRequest
-	(*DoResponse)(nil),      // 24: theriac.v1.DoResponse
-	(*BeginRequest)(nil),    // 25: theriac.v1.BeginRequest
-	(*BeginResponse)(nil),   // 26: theriac.v1.BeginResponse
-	(*ExecuteRequest)(nil),  // 27: theriac.v1.ExecuteRequest
-	(*ExecuteResponse)(nil), // 28: theriac.v1.ExecuteResponse
-	(*CommitRequest)(nil),   // 29: theriac.v1.CommitRequest
-	(*CommitResponse)(nil),  // 30: theriac.v1.CommitResponse
-	(*AbortRequest)(nil),    // 31: theriac.v1.AbortRequest
-	(*AbortResponse)(nil),   // 32: theriac.v1.AbortResponse
-	(*KeysRequest)(nil),     // 33: theriac.v1.KeysRequest
-	(*ListedObject)(nil),    // 34: theriac.v1.ListedObject
-	(*KeysResponse)(nil),    // 35: theriac.v1.KeysResponse
-	(*OutcomeRequest)(nil),  // 36: theriac.v1.OutcomeRequest
-	(*OutcomeResponse)(nil), // 37: theriac.v1.OutcomeResponse
-	(*DigestRequest)(nil),   // 38: theriac.v1.DigestRequest
-	(*DigestResponse)(nil),  // 39: theriac.v1.DigestResponse
-	(*StatusRequest)(nil),   // 40: theriac.v1.StatusRequest
-	(*StatusResponse)(nil),  // 41: theriac.v1.StatusResponse
-	(*LevelStatus)(nil),     // 42: theriac.v1.LevelStatus
-	(*Addresses)(nil),       // 43: theriac.v1.Addresses
-	(*RegionStatus)(nil),    // 44: theriac.v1.RegionStatus
-	(*BucketsRequest)(nil),  // 45: theriac.v1.BucketsRequest
-	(*BucketsResponse)(nil), // 46: theriac.v1.BucketsResponse
-	(*PipeRequest)(nil),     // 47: theriac.v1.PipeRequest
-	(*PipeCall)(nil),        // 48: theriac.v1.PipeCall
-	(*PipeResponse)(nil),    // 49: theriac.v1.PipeResponse
-	(*PipeAnswer)(nil),      // 50: theriac.v1.PipeAnswer
-	(*ErrorDetail)(nil),     // 51: theriac.v1.ErrorDetail
+	(Type)(0),                    // 0: theriac.v1.Type
+	(Level)(0),                   // 1: theriac.v1.Level
+	(Durability)(0),              // 2: theriac.v1.Durability
+	(ErrorKind)(0),               // 3: theriac.v1.ErrorKind
+	(WriteOutcome)(0),            // 4: theriac.v1.WriteOutcome
+	(*Vector)(nil),               // 5: theriac.v1.Vector
+	(*Stamp)(nil),                // 6: theriac.v1.Stamp
+	(*Lane)(nil),                 // 7: theriac.v1.Lane
+	(*Options)(nil),              // 8: theriac.v1.Options
+	(*Attempt)(nil),              // 9: theriac.v1.Attempt
+	(*Receipt)(nil),              // 10: theriac.v1.Receipt
+	(*RegionStaleness)(nil),      // 11: theriac.v1.RegionStaleness
+	(*Phases)(nil),               // 12: theriac.v1.Phases
+	(*Step)(nil),                 // 13: theriac.v1.Step
+	(*Operation)(nil),            // 14: theriac.v1.Operation
+	(*Enable)(nil),               // 15: theriac.v1.Enable
+	(*Disable)(nil),              // 16: theriac.v1.Disable
+	(*Reset)(nil),                // 17: theriac.v1.Reset
+	(*Expectation)(nil),          // 18: theriac.v1.Expectation
+	(*Query)(nil),                // 19: theriac.v1.Query
+	(*Page)(nil),                 // 20: theriac.v1.Page
+	(*Value)(nil),                // 21: theriac.v1.Value
+	(*Field)(nil),                // 22: theriac.v1.Field
+	(*DoRequest)(nil),            // 23: theriac.v1.DoRequest
+	(*DoResponse)(nil),           // 24: theriac.v1.DoResponse
+	(*BeginRequest)(nil),         // 25: theriac.v1.BeginRequest
+	(*BeginResponse)(nil),        // 26: theriac.v1.BeginResponse
+	(*ExecuteRequest)(nil),       // 27: theriac.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),      // 28: theriac.v1.ExecuteResponse
+	(*CommitRequest)(nil),        // 29: theriac.v1.CommitRequest
+	(*CommitResponse)(nil),       // 30: theriac.v1.CommitResponse
+	(*AbortRequest)(nil),         // 31: theriac.v1.AbortRequest
+	(*AbortResponse)(nil),        // 32: theriac.v1.AbortResponse
+	(*KeysRequest)(nil),          // 33: theriac.v1.KeysRequest
+	(*ListedObject)(nil),         // 34: theriac.v1.ListedObject
+	(*KeysResponse)(nil),         // 35: theriac.v1.KeysResponse
+	(*OutcomeRequest)(nil),       // 36: theriac.v1.OutcomeRequest
+	(*OutcomeResponse)(nil),      // 37: theriac.v1.OutcomeResponse
+	(*DigestRequest)(nil),        // 38: theriac.v1.DigestRequest
+	(*DigestResponse)(nil),       // 39: theriac.v1.DigestResponse
+	(*StatusRequest)(nil),        // 40: theriac.v1.StatusRequest
+	(*StatusResponse)(nil),       // 41: theriac.v1.StatusResponse
+	(*LevelStatus)(nil),          // 42: theriac.v1.LevelStatus
+	(*Addresses)(nil),            // 43: theriac.v1.Addresses
+	(*RegionStatus)(nil),         // 44: theriac.v1.RegionStatus
+	(*BucketsRequest)(nil),       // 45: theriac.v1.BucketsRequest
+	(*BucketsResponse)(nil),      // 46: theriac.v1.BucketsResponse
+	(*BucketRules)(nil),          // 47: theriac.v1.BucketRules
+	(*DecidedRules)(nil),         // 48: theriac.v1.DecidedRules
+	(*CreateBucketRequest)(nil),  // 49: theriac.v1.CreateBucketRequest
+	(*CreateBucketResponse)(nil), // 50: theriac.v1.CreateBucketResponse
+	(*AlterBucketRequest)(nil),   // 51: theriac.v1.AlterBucketRequest
+	(*AlterBucketResponse)(nil),  // 52: theriac.v1.AlterBucketResponse
+	(*BucketRulesRequest)(nil),   // 53: theriac.v1.BucketRulesRequest
+	(*BucketRulesResponse)(nil),  // 54: theriac.v1.BucketRulesResponse
+	(*PipeRequest)(nil),          // 55: theriac.v1.PipeRequest
+	(*PipeCall)(nil),             // 56: theriac.v1.PipeCall
+	(*PipeResponse)(nil),         // 57: theriac.v1.PipeResponse
+	(*PipeAnswer)(nil),           // 58: theriac.v1.PipeAnswer
+	(*ErrorDetail)(nil),          // 59: theriac.v1.ErrorDetail
 }
 var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	1,  // 0: theriac.v1.Options.level:type_name -> theriac.v1.Level
@@ -4062,40 +4556,56 @@ var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	42, // 53: theriac.v1.StatusResponse.levels:type_name -> theriac.v1.LevelStatus
 	1,  // 54: theriac.v1.LevelStatus.level:type_name -> theriac.v1.Level
 	5,  // 55: theriac.v1.RegionStatus.reported:type_name -> theriac.v1.Vector
-	48, // 56: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
-	23, // 57: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
-	50, // 58: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
-	24, // 59: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
-	51, // 60: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
-	3,  // 61: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
-	4,  // 62: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
-	23, // 63: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
-	25, // 64: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
-	27, // 65: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
-	29, // 66: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
-	31, // 67: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
-	33, // 68: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
-	36, // 69: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
-	38, // 70: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
-	40, // 71: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
-	45, // 72: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
-	47, // 73: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
-	24, // 74: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
-	26, // 75: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
-	28, // 76: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
-	30, // 77: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
-	32, // 78: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
-	35, // 79: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
-	37, // 80: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
-	39, // 81: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
-	41, // 82: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
-	46, // 83: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
-	49, // 84: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
-	74, // [74:85] is the sub-list for method output_type
-	63, // [63:74] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	0,  // 56: theriac.v1.BucketRules.types:type_name -> theriac.v1.Type
+	1,  // 57: theriac.v1.BucketRules.levels:type_name -> theriac.v1.Level
+	1,  // 58: theriac.v1.BucketRules.level:type_name -> theriac.v1.Level
+	2,  // 59: theriac.v1.BucketRules.durability:type_name -> theriac.v1.Durability
+	47, // 60: theriac.v1.DecidedRules.rules:type_name -> theriac.v1.BucketRules
+	47, // 61: theriac.v1.CreateBucketRequest.rules:type_name -> theriac.v1.BucketRules
+	48, // 62: theriac.v1.CreateBucketResponse.decided:type_name -> theriac.v1.DecidedRules
+	47, // 63: theriac.v1.AlterBucketRequest.rules:type_name -> theriac.v1.BucketRules
+	48, // 64: theriac.v1.AlterBucketResponse.decided:type_name -> theriac.v1.DecidedRules
+	48, // 65: theriac.v1.BucketRulesResponse.buckets:type_name -> theriac.v1.DecidedRules
+	56, // 66: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
+	23, // 67: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
+	58, // 68: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
+	24, // 69: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
+	59, // 70: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
+	3,  // 71: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
+	4,  // 72: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
+	23, // 73: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
+	25, // 74: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
+	27, // 75: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
+	29, // 76: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
+	31, // 77: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
+	33, // 78: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
+	36, // 79: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
+	38, // 80: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
+	40, // 81: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
+	45, // 82: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
+	49, // 83: theriac.v1.Database.CreateBucket:input_type -> theriac.v1.CreateBucketRequest
+	51, // 84: theriac.v1.Database.AlterBucket:input_type -> theriac.v1.AlterBucketRequest
+	53, // 85: theriac.v1.Database.BucketRules:input_type -> theriac.v1.BucketRulesRequest
+	55, // 86: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
+	24, // 87: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
+	26, // 88: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
+	28, // 89: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
+	30, // 90: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
+	32, // 91: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
+	35, // 92: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
+	37, // 93: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
+	39, // 94: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
+	41, // 95: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
+	46, // 96: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
+	50, // 97: theriac.v1.Database.CreateBucket:output_type -> theriac.v1.CreateBucketResponse
+	52, // 98: theriac.v1.Database.AlterBucket:output_type -> theriac.v1.AlterBucketResponse
+	54, // 99: theriac.v1.Database.BucketRules:output_type -> theriac.v1.BucketRulesResponse
+	57, // 100: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
+	87, // [87:101] is the sub-list for method output_type
+	73, // [73:87] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_theriac_v1_theriac_proto_init() }
@@ -4123,7 +4633,7 @@ func file_theriac_v1_theriac_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_v1_theriac_proto_rawDesc), len(file_theriac_v1_theriac_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   47,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

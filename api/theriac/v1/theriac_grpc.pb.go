@@ -35,17 +35,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Database_Do_FullMethodName      = "/theriac.v1.Database/Do"
-	Database_Begin_FullMethodName   = "/theriac.v1.Database/Begin"
-	Database_Execute_FullMethodName = "/theriac.v1.Database/Execute"
-	Database_Commit_FullMethodName  = "/theriac.v1.Database/Commit"
-	Database_Abort_FullMethodName   = "/theriac.v1.Database/Abort"
-	Database_Keys_FullMethodName    = "/theriac.v1.Database/Keys"
-	Database_Outcome_FullMethodName = "/theriac.v1.Database/Outcome"
-	Database_Digest_FullMethodName  = "/theriac.v1.Database/Digest"
-	Database_Status_FullMethodName  = "/theriac.v1.Database/Status"
-	Database_Buckets_FullMethodName = "/theriac.v1.Database/Buckets"
-	Database_Pipe_FullMethodName    = "/theriac.v1.Database/Pipe"
+	Database_Do_FullMethodName           = "/theriac.v1.Database/Do"
+	Database_Begin_FullMethodName        = "/theriac.v1.Database/Begin"
+	Database_Execute_FullMethodName      = "/theriac.v1.Database/Execute"
+	Database_Commit_FullMethodName       = "/theriac.v1.Database/Commit"
+	Database_Abort_FullMethodName        = "/theriac.v1.Database/Abort"
+	Database_Keys_FullMethodName         = "/theriac.v1.Database/Keys"
+	Database_Outcome_FullMethodName      = "/theriac.v1.Database/Outcome"
+	Database_Digest_FullMethodName       = "/theriac.v1.Database/Digest"
+	Database_Status_FullMethodName       = "/theriac.v1.Database/Status"
+	Database_Buckets_FullMethodName      = "/theriac.v1.Database/Buckets"
+	Database_CreateBucket_FullMethodName = "/theriac.v1.Database/CreateBucket"
+	Database_AlterBucket_FullMethodName  = "/theriac.v1.Database/AlterBucket"
+	Database_BucketRules_FullMethodName  = "/theriac.v1.Database/BucketRules"
+	Database_Pipe_FullMethodName         = "/theriac.v1.Database/Pipe"
 )
 
 // DatabaseClient is the client API for Database service.
@@ -79,6 +82,13 @@ type DatabaseClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 	// Buckets lists the buckets that exist but for the reserved ones, a page at a time.
 	Buckets(ctx context.Context, in *BucketsRequest, opts ...grpc.CallOption) (*BucketsResponse, error)
+	// CreateBucket decides the rules of a bucket that has none; a majority of the regions must be reached. Calls of this
+	// node that begin once it has answered are judged by them.
+	CreateBucket(ctx context.Context, in *CreateBucketRequest, opts ...grpc.CallOption) (*CreateBucketResponse, error)
+	// AlterBucket replaces the rules of a bucket.
+	AlterBucket(ctx context.Context, in *AlterBucketRequest, opts ...grpc.CallOption) (*AlterBucketResponse, error)
+	// BucketRules lists the buckets that have rules, by name, as the node knows them.
+	BucketRules(ctx context.Context, in *BucketRulesRequest, opts ...grpc.CallOption) (*BucketRulesResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
 	// at the same time and are answered in any order. At most 1024 are under way on a stream; one
 	// more is answered with ERROR_KIND_OVERLOADED. A client that half-closes the stream still gets
@@ -194,6 +204,36 @@ func (c *databaseClient) Buckets(ctx context.Context, in *BucketsRequest, opts .
 	return out, nil
 }
 
+func (c *databaseClient) CreateBucket(ctx context.Context, in *CreateBucketRequest, opts ...grpc.CallOption) (*CreateBucketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateBucketResponse)
+	err := c.cc.Invoke(ctx, Database_CreateBucket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *databaseClient) AlterBucket(ctx context.Context, in *AlterBucketRequest, opts ...grpc.CallOption) (*AlterBucketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AlterBucketResponse)
+	err := c.cc.Invoke(ctx, Database_AlterBucket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *databaseClient) BucketRules(ctx context.Context, in *BucketRulesRequest, opts ...grpc.CallOption) (*BucketRulesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BucketRulesResponse)
+	err := c.cc.Invoke(ctx, Database_BucketRules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *databaseClient) Pipe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PipeRequest, PipeResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Database_ServiceDesc.Streams[0], Database_Pipe_FullMethodName, cOpts...)
@@ -238,6 +278,13 @@ type DatabaseServer interface {
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	// Buckets lists the buckets that exist but for the reserved ones, a page at a time.
 	Buckets(context.Context, *BucketsRequest) (*BucketsResponse, error)
+	// CreateBucket decides the rules of a bucket that has none; a majority of the regions must be reached. Calls of this
+	// node that begin once it has answered are judged by them.
+	CreateBucket(context.Context, *CreateBucketRequest) (*CreateBucketResponse, error)
+	// AlterBucket replaces the rules of a bucket.
+	AlterBucket(context.Context, *AlterBucketRequest) (*AlterBucketResponse, error)
+	// BucketRules lists the buckets that have rules, by name, as the node knows them.
+	BucketRules(context.Context, *BucketRulesRequest) (*BucketRulesResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
 	// at the same time and are answered in any order. At most 1024 are under way on a stream; one
 	// more is answered with ERROR_KIND_OVERLOADED. A client that half-closes the stream still gets
@@ -282,6 +329,15 @@ func (UnimplementedDatabaseServer) Status(context.Context, *StatusRequest) (*Sta
 }
 func (UnimplementedDatabaseServer) Buckets(context.Context, *BucketsRequest) (*BucketsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Buckets not implemented")
+}
+func (UnimplementedDatabaseServer) CreateBucket(context.Context, *CreateBucketRequest) (*CreateBucketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateBucket not implemented")
+}
+func (UnimplementedDatabaseServer) AlterBucket(context.Context, *AlterBucketRequest) (*AlterBucketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AlterBucket not implemented")
+}
+func (UnimplementedDatabaseServer) BucketRules(context.Context, *BucketRulesRequest) (*BucketRulesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BucketRules not implemented")
 }
 func (UnimplementedDatabaseServer) Pipe(grpc.BidiStreamingServer[PipeRequest, PipeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Pipe not implemented")
@@ -487,6 +543,60 @@ func _Database_Buckets_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Database_CreateBucket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateBucketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DatabaseServer).CreateBucket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Database_CreateBucket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DatabaseServer).CreateBucket(ctx, req.(*CreateBucketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Database_AlterBucket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AlterBucketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DatabaseServer).AlterBucket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Database_AlterBucket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DatabaseServer).AlterBucket(ctx, req.(*AlterBucketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Database_BucketRules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BucketRulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DatabaseServer).BucketRules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Database_BucketRules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DatabaseServer).BucketRules(ctx, req.(*BucketRulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Database_Pipe_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(DatabaseServer).Pipe(&grpc.GenericServerStream[PipeRequest, PipeResponse]{ServerStream: stream})
 }
@@ -540,6 +650,18 @@ var Database_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Buckets",
 			Handler:    _Database_Buckets_Handler,
+		},
+		{
+			MethodName: "CreateBucket",
+			Handler:    _Database_CreateBucket_Handler,
+		},
+		{
+			MethodName: "AlterBucket",
+			Handler:    _Database_AlterBucket_Handler,
+		},
+		{
+			MethodName: "BucketRules",
+			Handler:    _Database_BucketRules_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

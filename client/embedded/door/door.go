@@ -135,3 +135,18 @@ func (d *Door) Status(ctx context.Context) (kv.Status, error) {
 func (d *Door) Buckets(ctx context.Context, req kv.BucketsRequest) (kv.BucketsPage, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) (kv.BucketsPage, error) { return s.Buckets(ctx, req) })
 }
+
+// CreateBucket implements kv.Service.
+func (d *Door) CreateBucket(ctx context.Context, rules kv.BucketRules) (kv.DecidedRules, error) {
+	return through(d, kv.OutcomeUnknown, func(s kv.Service) (kv.DecidedRules, error) { return s.CreateBucket(ctx, rules) })
+}
+
+// AlterBucket implements kv.Service.
+func (d *Door) AlterBucket(ctx context.Context, rules kv.BucketRules, since uint64) (kv.DecidedRules, error) {
+	return through(d, kv.OutcomeUnknown, func(s kv.Service) (kv.DecidedRules, error) { return s.AlterBucket(ctx, rules, since) })
+}
+
+// BucketRules implements kv.Service.
+func (d *Door) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
+	return through(d, kv.NotApplied, func(s kv.Service) ([]kv.DecidedRules, error) { return s.BucketRules(ctx) })
+}

@@ -144,7 +144,7 @@ func (m *model) first(p *certify.Proposal) certify.Decision {
 		}
 		return certify.Decision{Verdict: certify.Done, Answer: answer}
 	}
-	if p.Snapshot.At(0) > m.last() || p.After > m.last() {
+	if p.Snapshot.At(0) > m.last() || p.After > max(m.last(), 1) {
 		return certify.Decision{Verdict: certify.Invalid}
 	}
 	if d, found := m.ids[p.ID]; found {

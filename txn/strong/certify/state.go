@@ -149,13 +149,16 @@ func (k *decided) repeat(d *Decision) {
 	}
 }
 
+// earliest is the After of clients that know of no commit, as 0 says that they name none.
+const earliest = 1
+
 // first decides what was not decided under its number.
 func (s *State) first(p *Proposal, d *Decision) {
 	if p.Kind == KindCommand {
 		s.command(p, d)
 		return
 	}
-	if p.After > s.last || p.Snapshot.At(0) > s.last || p.Snapshot.Max() > highest {
+	if p.After > max(s.last, earliest) || p.Snapshot.At(0) > s.last || p.Snapshot.Max() > highest {
 		d.Verdict = Invalid
 		return
 	}

@@ -154,10 +154,10 @@ func TestCheckJudgesReads(t *testing.T) {
 func TestSnapshotsOfTheFutureAreRefused(t *testing.T) {
 	f := newFeed(t)
 	f.verdict(certify.Invalid, certify.Proposal{Snapshot: at(1)})
-	f.verdict(certify.Invalid, certify.Proposal{ID: kv.OpID{1}, After: 1})
-	f.verdict(certify.Invalid, certify.Proposal{Kind: certify.KindDenial, ID: kv.OpID{1}, After: 1})
+	f.verdict(certify.Invalid, certify.Proposal{ID: kv.OpID{1}, After: 2})
+	f.verdict(certify.Invalid, certify.Proposal{Kind: certify.KindDenial, ID: kv.OpID{1}, After: 2})
 	f.verdict(certify.Invalid, certify.Proposal{Snapshot: clock.VectorOf(clock.Entry{Region: 1, Time: clock.MaxTimestamp})})
-	f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{1}})
+	f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{1}, After: 1}) // from a client that knew of none
 }
 
 func TestALifeEndsThoseBefore(t *testing.T) {

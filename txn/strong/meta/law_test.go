@@ -250,16 +250,16 @@ func decide(c meta.Command, rules map[kv.Bucket]kv.BucketRules, since map[kv.Buc
 	}
 }
 
-// acknowledge notes what a region is known to act by: what it said, and what it began to serve with.
+// acknowledge notes what a region is known to act by: what it said, unless its store was lost since.
 func acknowledge(c meta.Command, known map[clock.Region]uint64, before *meta.State, r *meta.Result) {
 	switch c := c.(type) {
 	case *meta.Found:
 		if before.Version() == 0 {
 			known[1] = r.Version
 		}
-	case *meta.Serve:
-		if was, _ := before.Region(c.Region); r.Err == nil && was.Phase == meta.Joining {
-			known[c.Region] = r.Version
+	case *meta.Replace:
+		if was, _ := before.Region(c.Region); r.Err == nil && was.Store != c.Store {
+			known[c.Region] = 0
 		}
 	case *meta.Acknowledge:
 		if r.Err == nil {

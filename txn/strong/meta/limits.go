@@ -11,8 +11,8 @@ const (
 	// MaxName bounds a region's name, in bytes.
 	MaxName = 64
 	// MaxBuckets bounds the buckets that have rules or were dropped. Names of dropped ones count: their
-	// generation is kept for good.
-	MaxBuckets = 1 << 14
+	// generation is kept for good. All of them fit the message in which a region that joins gets them.
+	MaxBuckets = 1 << 13
 	// MaxMessage bounds the text of a refusal that is kept as the answer to a command; it is cut there.
 	MaxMessage = 512
 )

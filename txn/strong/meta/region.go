@@ -95,7 +95,7 @@ func (c *Serve) apply(s *State, _ clock.Timestamp) (Result, error) {
 	}
 	if r.Phase == Joining {
 		s.version++
-		r.Phase, r.Acknowledged = Serving, s.version // it begins to serve when it knows of this
+		r.Phase = Serving // by what it has acknowledged so far: it may have copied its data from who knows no more
 	}
 	return Result{}, nil
 }
@@ -121,7 +121,7 @@ func (c *Replace) apply(s *State, _ clock.Timestamp) (Result, error) {
 		return Result{}, kv.Errorf(kv.KindAborted, "region %q has another store than %x by now", r.Name, c.Was)
 	}
 	s.version++
-	r.Store = c.Store
+	r.Store, r.Acknowledged = c.Store, 0 // what it knew is lost with its store
 	s.ask()
 	return Result{}, nil
 }

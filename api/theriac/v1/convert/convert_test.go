@@ -557,6 +557,8 @@ func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
 		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 19, "Addresses": 4, "RegionStatus": 10, "LevelStatus": 3,
 		"BucketsRequest": 2, "BucketsResponse": 2, "ErrorDetail": 7, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
+		"BucketRules": 10, "DecidedRules": 3, "CreateBucketRequest": 1, "CreateBucketResponse": 1, "AlterBucketRequest": 2,
+		"AlterBucketResponse": 1, "BucketRulesResponse": 1,
 	}
 	messages := pb.File_theriac_v1_theriac_proto.Messages()
 	for i := range messages.Len() {
@@ -588,6 +590,8 @@ func FuzzDecode(f *testing.F) {
 		decodeAs(t, raw, &pb.OutcomeResponse{}, func(m *pb.OutcomeResponse) error { _, err := DecodeOutcome(m); return err })
 		decodeAs(t, raw, &pb.DigestResponse{}, func(m *pb.DigestResponse) error { _, err := DecodeDigest(m); return err })
 		decodeAs(t, raw, &pb.StatusResponse{}, func(m *pb.StatusResponse) error { _, err := DecodeStatus(m); return err })
+		decodeAs(t, raw, &pb.BucketRules{}, func(m *pb.BucketRules) error { _, err := DecodeRules(m); return err })
+		decodeAs(t, raw, &pb.BucketRulesResponse{}, func(m *pb.BucketRulesResponse) error { _, err := DecodeDecidedList(m); return err })
 		var detail pb.ErrorDetail
 		if proto.Unmarshal(raw, &detail) == nil {
 			DecodeFailure("m", &detail)

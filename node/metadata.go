@@ -1,0 +1,138 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
+	"github.com/theriac-db/theriac/storage"
+	"github.com/theriac-db/theriac/txn/strong/certify"
+	"github.com/theriac-db/theriac/txn/strong/meta"
+)
+
+// metadataKey is where the store keeps the metadata by which this node acts: a start, and a region that copies
+// its data from here, begin with it.
+const metadataKey = "strong/metadata"
+
+// metadata is what is decided of regions and buckets, as this node's machine knows it, and the table of it by
+// which calls are judged. The table is on disk here before anybody is judged by it, and never goes back: a
+// machine that starts may know less for a while.
+type metadata struct {
+	news  chan struct{} // has a value when the machine may know more than the table
+	table atomic.Pointer[table]
+
+	mu    sync.Mutex
+	state *meta.State
+}
+
+// table is one version of the metadata.
+type table struct {
+	version uint64
+	rules   *kv.Rules
+	passed  chan struct{} // closed once another one counts
+}
+
+func newTable(s *meta.State) *table {
+	t := &table{version: s.Version(), rules: s.Rules(), passed: make(chan struct{})}
+	if t.rules.Empty() {
+		t.rules = nil // so that calls ask nothing of it
+	}
+	return t
+}
+
+// openMetadata begins with what the store keeps.
+func openMetadata(s *storage.Store) (*metadata, error) {
+	kept, err := s.Meta(metadataKey)
+	if err != nil {
+		return nil, err
+	}
+	m := &metadata{news: make(chan struct{}, 1), state: meta.New()}
+	if len(kept) > 0 {
+		if err := m.state.Restore(kept); err != nil {
+			return nil, err
+		}
+	}
+	m.table.Store(newTable(m.state))
+	return m, nil
+}
+
+// Check implements certify.Metadata. It asks nothing of the state.
+func (m *metadata) Check(command []byte) error {
+	_, err := meta.Decode(command)
+	return err
+}
+
+// Decide implements certify.Metadata.
+func (m *metadata) Decide(command []byte, last clock.Timestamp) (answer []byte, ends []clock.Region) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer poke(m.news)
+	return m.state.Decide(command, last)
+}
+
+// Exists implements certify.Metadata.
+func (m *metadata) Exists(a certify.Access) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.Exists(a)
+}
+
+// AppendSnapshot implements certify.Metadata.
+func (m *metadata) AppendSnapshot(dst []byte) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.AppendSnapshot(dst)
+}
+
+// Restore implements certify.Metadata.
+func (m *metadata) Restore(snapshot []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer poke(m.news)
+	return m.state.Restore(snapshot)
+}
+
+// look shows the state, which must not be kept.
+func look[T any](m *metadata, at func(*meta.State) T) T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return at(m.state)
+}
+
+// rules are what calls are judged by; nil: no bucket has any.
+func (m *metadata) rules() *kv.Rules { return m.table.Load().rules }
+
+// enforce has calls judged by all that the machine knows. One caller at a time.
+func (m *metadata) enforce(ctx context.Context, s *storage.Store) error {
+	now := m.table.Load()
+	m.mu.Lock()
+	if m.state.Version() <= now.version {
+		m.mu.Unlock()
+		return nil
+	}
+	next, snapshot := newTable(m.state), m.state.AppendSnapshot(nil)
+	m.mu.Unlock()
+	if err := (peerStore{Store: s}).SetMeta(ctx, metadataKey, snapshot); err != nil {
+		return err
+	}
+	m.table.Store(next)
+	close(now.passed)
+	return nil
+}
+
+// await returns once calls are judged by a version, or a later one.
+func (m *metadata) await(ctx context.Context, version uint64) error {
+	for {
+		t := m.table.Load()
+		if t.version >= version {
+			return nil
+		}
+		select {
+		case <-t.passed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
