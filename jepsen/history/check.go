@@ -84,6 +84,9 @@ func (h *History) checkCall(t *Txn) error {
 
 // checkReport looks at what the database is said to have reported.
 func (h *History) checkReport(t *Txn) error {
+	if t.Disks < 0 {
+		return fmt.Errorf("on disk in %d regions", t.Disks)
+	}
 	for _, v := range []Vector{t.Snapshot, t.TokenBefore, t.TokenAfter} {
 		for region := range v {
 			if region < StrongOrder || region > MaxRegion {

@@ -61,6 +61,8 @@ type Txn struct {
 	TokenAfter  Vector `json:"token_after,omitzero"`  // of the answer
 	Commit      *Stamp `json:"commit,omitempty"`      // nil also when it wrote nothing
 	OpID        string `json:"op_id,omitempty"`       // operation id of its commit
+	Served      string `json:"served,omitempty"`      // level at which it was served
+	Disks       int    `json:"disks,omitempty"`       // in how many regions what it wrote was on disk by the answer
 }
 
 // Writes reports whether the transaction writes.

@@ -56,6 +56,7 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		"level":             {header + read(1, `"causal" -> ""`), "line 2: transaction 1: no level"},
 		"bound":             {header + read(1, `"level":"causal" -> "level":"causal","bound":5`), "line 2: transaction 1: a bound of 5 at level causal"},
 		"no bound":          {header + read(1, `"causal" -> "bounded"`), "line 2: transaction 1: a bound of 0 at level bounded"},
+		"disks":             {header + read(1, `"ops" -> "disks":-1,"ops"`), "transaction 1: on disk in -1 regions"},
 		"process":           {header + read(1, `"process":1 -> "process":0`), "transaction 1: process 0"},
 		"start":             {header + read(1, `"start":10 -> "start":-4`), "transaction 1: from -4"},
 		"end":               {header + read(1, `"end":20 -> "end":9`), "transaction 1: it ends at 9, before its start at 10"},

@@ -141,11 +141,11 @@ func (c *call) strong() bool { return c.plan.at().Level == client.LevelStrong }
 func (c *call) report() {
 	t, r := &c.t, &c.receipt
 	c.w.run.learnLane(t.Region, r)
-	t.Snapshot, t.TokenAfter = vector(r.Snapshot), tokenVector(c.s.Token())
+	t.Snapshot, t.TokenAfter, t.Served = vector(r.Snapshot), tokenVector(c.s.Token()), r.Level.String()
 	if !t.Writes() || r.Commit.Time == 0 {
 		return
 	}
-	t.Commit = &history.Stamp{Region: int(r.Commit.Region), Time: uint64(r.Commit.Time)}
+	t.Commit, t.Disks = &history.Stamp{Region: int(r.Commit.Region), Time: uint64(r.Commit.Time)}, r.Regions
 	if r.Snapshot.At(r.Commit.Region) == r.Commit.Time {
 		t.Snapshot = nil // a retry found what an earlier try had written, whose snapshot nobody knows any more
 	}

@@ -3,6 +3,7 @@ package workload
 import (
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/checker/causal"
+	"github.com/theriac-db/theriac/jepsen/checker/fresh"
 	"github.com/theriac-db/theriac/jepsen/checker/semantics"
 	"github.com/theriac-db/theriac/jepsen/checker/whole"
 	"github.com/theriac-db/theriac/jepsen/history"
@@ -50,7 +51,7 @@ func Checkers(h *history.Header) ([]checker.Checker, error) {
 	}
 	all := []checker.Checker{
 		causal.Checker{}, semantics.Checker{Excused: Excused()}, whole.LostWrites(Excused()), whole.HalfTransactions(), whole.Session(),
-		whole.LongFork(strongLevel), whole.Convergence(), whole.Swaps(Excused()),
+		whole.LongFork(strongLevel), whole.Convergence(), whole.Swaps(Excused()), fresh.Receipts(),
 	}
 	all = append(all, w.own...)
 	all = append(all, whole.Exercised(nil))

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/theriac-db/theriac/jepsen/checker"
+	"github.com/theriac-db/theriac/jepsen/checker/semantics"
 	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/jepsen/nemesis"
 )
@@ -130,4 +131,16 @@ func TestWhatExcusesALoss(t *testing.T) {
 			require.Equal(t, want, lost.Excuses(&at), "%s: %+v", kind, at)
 		}
 	}
+}
+
+// TestNothingNeedBeCertainWhereADiskWasDestroyed: what was written there before the loss may be gone as well.
+func TestNothingNeedBeCertainWhereADiskWasDestroyed(t *testing.T) {
+	w, err := Find("bank")
+	require.NoError(t, err)
+	h := &history.History{Header: history.Header{Regions: []string{"eu"}, Notes: map[string]string{NoteAsked: "1000"}}}
+	h.Txns = []history.Txn{{Start: 0}, {Start: 1000}}
+	require.Positive(t, w.minimum(h)[semanticsName][semantics.CountInFull])
+	h.Faults = []history.Fault{{Kind: "destroy-region", Targets: []string{"eu"}, Start: 900, End: 950}}
+	require.Zero(t, w.minimum(h)[semanticsName][semantics.CountInFull])
+	require.Positive(t, w.minimum(h)[semanticsName][semantics.CountJudged])
 }

@@ -79,6 +79,7 @@ var lies = map[string][]lie{
 		{"two find room without each other", "linearizable", missEachOther},
 	},
 	"quorum": {
+		{"a level is weakened in silence", "receipts", weaken},
 		{"what a majority had is missing", "quorum", missAnElement("quorum", func(r, w *history.Txn) bool { return w.Durability == "majority" && w.End < r.Start })},
 	},
 	"strong-register": {

@@ -81,7 +81,7 @@ const (
 
 // inFullShare is of the values that must be judged by the time of the first fault that is not gentle, or of the first
 // call of unknown outcome: so many must be judged in full, which is where no such call can matter. Until then all are. After
-// it there may be none: a crash takes back what had durability applied, and one lost answer leaves the bank's accounts open to the end.
+// it there may be none, and where a disk was destroyed there may be none at all: a crash takes back what had durability applied, and one lost answer leaves the bank's accounts open to the end.
 // Then a value must be one of those that are possible; where that says no more than its bounds, it does not count as judged.
 // A fifth, since that time may be a few seconds in which few things were read: nothing is asked for then.
 const inFullShare = 0.2
@@ -148,7 +148,10 @@ func (w *Workload) inFull(h *history.History, least map[string]int) {
 		}
 	}
 	for _, f := range h.Faults {
-		if !gentle(f.Kind) {
+		switch {
+		case slices.Contains(Excused().Destroying, f.Kind):
+			first = from // what was written before it may be gone as well
+		case !gentle(f.Kind):
 			first = min(first, f.Start)
 		}
 	}

@@ -233,3 +233,13 @@ func skewTwo(h *history.History) bool {
 }
 
 func same(a, b *history.Value) bool { return a.Absent == b.Absent && a.Text == b.Text }
+
+// weaken has somebody who asked for more be served at level causal.
+func weaken(h *history.History) bool {
+	at := slices.IndexFunc(h.Txns, func(t history.Txn) bool { return t.Served == "quorum" })
+	if at < 0 {
+		return false
+	}
+	h.Txns[at].Served = "causal"
+	return true
+}

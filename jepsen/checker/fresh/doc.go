@@ -28,7 +28,13 @@
 // acknowledged in how many regions, what of it came shortly before the loss of its own region's disk, and what was
 // acknowledged in one region only and is gone.
 //
-// All three are sound, and complete for the elements that they look at. The cost is that of the reads times the
+// # Receipts
+//
+// What an answer says of itself agrees with what was asked for: the level, and at least as many disks ([checker.Copies]).
+// It takes the database at its word, so it finds what was weakened in silence, not what was promised falsely. Anomalies:
+// another level, too few disks.
+//
+// The other three are sound, and complete for the elements that they look at. The cost is that of the reads times the
 // elements of the sets that they read.
 //
 // # Invariants

@@ -153,6 +153,32 @@ func TestWritesThatALossTook(t *testing.T) {
 	require.Equal(t, map[string]int{CountBefore: 1, CountSingle: 1, CountGone: 1, CountOwed: 1}, r.Counts)
 }
 
+func TestWhatWasWeakenedInSilence(t *testing.T) {
+	as := func(served string, disks int, of history.Txn) history.Txn {
+		of.Served, of.Disks = served, disks
+		if of.Writes() {
+			of.Commit = &history.Stamp{Region: 1, Time: 1}
+		}
+		return of
+	}
+	judge1 := func(anomaly string, txn history.Txn) {
+		r := Receipts().Check(of(t, txn), checker.Options{})
+		if anomaly == "" {
+			require.Equal(t, checker.Valid, r.Verdict, "%v", r.Anomalies)
+			return
+		}
+		require.Equal(t, anomaly, r.Anomalies[0].Name)
+	}
+	judge1("", as("quorum", 0, read("quorum", 0, 1)))
+	judge1("another level", as("causal", 0, read("quorum", 0, 1)))
+	judge1("", as("causal", 2, put("a", "causal", "2", 1)))
+	judge1("too few disks", as("causal", 1, put("a", "causal", "2", 1)))
+	judge1("too few disks", as("strong", 1, put("a", "strong", "local", 1)))
+	judge1("too few disks", as("causal", 0, put("a", "causal", "local", 1)))
+	judge1("", as("causal", 0, put("a", "causal", "applied", 1)))
+	require.Equal(t, checker.NothingJudged, Receipts().Check(of(t, put("a", "causal", "2", 1)), checker.Options{}).Note)
+}
+
 // TestAnomaliesAreBounded: one for each read, and no more than are asked for.
 func TestAnomaliesAreBounded(t *testing.T) {
 	r := Quorum(excused).Check(of(t, put("a", "causal", "majority", 1), put("b", "causal", "majority", 1), read("quorum", 0, 3), read("quorum", 0, 3)),

@@ -35,7 +35,7 @@ func Linearizable(of string) checker.Checker { return linearizable{of} }
 func (linearizable) Name() string { return "linearizable" }
 
 func (linearizable) Proves() string {
-	return "Valid: every register, counter, set and flag, by itself, can be explained by an order of its calls that " +
+	return "Every register, counter, set and flag, by itself, can be explained by an order of its calls that " +
 		"respects real time. It says nothing of several places together, nor of places written at other levels."
 }
 

@@ -40,8 +40,8 @@ func Transactions(level Level, of string) checker.Checker { return transactions{
 func (c transactions) Name() string { return c.level.String() }
 
 func (c transactions) Proves() string {
-	return "Invalid: the history is not " + c.level.String() + ". Valid: the order of writes that the history shows, of registers " +
-		"whose values are unique, contradicts it nowhere; writes whose order shows nowhere may have been in any."
+	return "The dependencies of transactions, by the order of writes that the history shows of registers whose values are unique, contradict " +
+		c.level.String() + " isolation nowhere. Writes whose order shows nowhere may have been in any."
 }
 
 // Check implements checker.Checker.

@@ -50,6 +50,14 @@ func (s swapped) String() string {
 	return wrote(s.at, s.item)
 }
 
+// where is among whom it is atomic.
+func (s swapped) where() string {
+	if s.region == "" {
+		return "at level strong"
+	}
+	return "in " + s.region
+}
+
 func (c swaps) Check(h *history.History, o checker.Options) checker.Result {
 	x, lost := newIndex(h), c.excused.In(h)
 	r := newReport(h, "swaps")
@@ -66,7 +74,7 @@ func (c swaps) Check(h *history.History, o checker.Options) checker.Result {
 			}
 			r.counts["swaps"]++
 			if before := first[at]; before != nil && before != t {
-				r.anomaly("lost update", fmt.Sprintf("%s and %s both replaced %s in %s, where a compare-and-set is atomic", tn(before), tn(t), at, t.Region), before, t)
+				r.anomaly("lost update", fmt.Sprintf("%s and %s both replaced %s %s, where a compare-and-set is atomic", tn(before), tn(t), at, at.where()), before, t)
 				continue
 			}
 			first[at] = t
