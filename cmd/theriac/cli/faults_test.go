@@ -329,7 +329,7 @@ func TestStatusOfARegionNeverHeard(t *testing.T) {
 	r := &run{app: &App{}, out: bufio.NewWriter(&out)}
 	r.printStatus(kv.Status{Regions: []kv.RegionStatus{{Region: 2, Name: "us", Lag: time.Hour}}})
 	require.NoError(t, r.out.Flush())
-	require.Regexp(t, `2 +us +false +- +- +- +\{\}`, out.String())
+	require.Regexp(t, `2 +us +false +- +\? +\? +- +- +\{\}`, out.String())
 	doc := statusDocument(kv.Status{Regions: []kv.RegionStatus{{Region: 2, Exposed: 1<<53 + 1}}})
 	require.Equal(t, "9007199254740993", doc.Regions[0].Exposed)
 }
