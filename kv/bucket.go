@@ -31,7 +31,7 @@ type DecidedRules struct {
 	// the higher one.
 	Since uint64
 	// Pending are the names of the serving regions that are not known to act by them yet: calls there may
-	// still be judged by the rules before, and so may transactions anywhere that began before.
+	// still be judged by the rules before.
 	Pending []string
 }
 

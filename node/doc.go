@@ -17,4 +17,6 @@
 //     once its lane is complete: a store that is new for its region, or short, recovers first.
 //  3. No call is under way while the store's data is replaced: see Node.gate, and renew.
 //  4. After a failure of the disk no write is answered as done.
+//  5. Calls are judged by rules of buckets that are on disk here, and never by older ones than before, in this
+//     process or another of the same store.
 package node

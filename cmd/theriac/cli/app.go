@@ -149,7 +149,7 @@ func (r *run) addCommands(root *cobra.Command) {
 		}
 	}
 	in(groupData, r.getCommand(), r.delCommand(), r.keysCommand(), r.txnCommand())
-	in(groupWhole, r.importCommand(), r.exportCommand(), r.digestCommand(), r.outcomeCommand())
+	in(groupWhole, r.bucketCommand(), r.importCommand(), r.exportCommand(), r.digestCommand(), r.outcomeCommand())
 	in(groupNode, r.statusCommand(), r.clusterCommand(), r.benchCommand())
 	if r.app.Serve != nil {
 		in(groupNode, r.serveCommand())

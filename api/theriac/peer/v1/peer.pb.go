@@ -2027,7 +2027,7 @@ type Cut struct {
 	// Relative to 0.
 	At    []byte          `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
 	Lanes []*LanePosition `protobuf:"bytes,2,rep,name=lanes,proto3" json:"lanes,omitempty"`
-	// Opaque to replication: what the store keeps beside leaves (void intervals).
+	// Opaque to replication: what the store keeps beside leaves (void intervals, the metadata that it acts by).
 	State         []byte `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
