@@ -31,14 +31,16 @@ type consensus struct {
 	group     *strong.Group
 	metadata  *metadata
 	news      chan struct{}
-	behind    chan struct{} // has a value when the metadata may lack what this node has to put there
+	behind    chan struct{}          // has a value when the metadata may lack what this node has to put there
+	refound   chan strong.Refounding // this node is to found the group anew; of 1
+	ended     chan struct{}          // another one has; of 1
 
 	replicator atomic.Pointer[replication.Replicator] // nil: nothing can be sent yet
 }
 
 // joinConsensus takes part in the raft group.
 func (n *run) joinConsensus(ctx context.Context) (err error) {
-	c := &consensus{n: n, news: make(chan struct{}, 1), behind: make(chan struct{}, 1)}
+	c := &consensus{n: n, news: make(chan struct{}, 1), behind: make(chan struct{}, 1), refound: make(chan strong.Refounding, 1), ended: make(chan struct{}, 1)}
 	if c.metadata, err = openMetadata(n.store); err != nil {
 		return fmt.Errorf("reading the metadata: %w", err)
 	}
@@ -49,16 +51,19 @@ func (n *run) joinConsensus(ctx context.Context) (err error) {
 		Elsewhere: func() bool { return len(n.exposure.Members()) > 2 }, // the certifier's lane is one
 		News:      func() { poke(c.news) },
 		Begun:     n.exposure.Decided,
+		Refounded: func() { poke(c.ended) },
 		Metadata:  c.metadata,
 		Last:      n.store.Applied(clock.Lane{}),
 	})
-	id := strong.VoterID(n.lane.Region, n.store.Start().Incarnation)
+	id := n.voter()
 	if err := n.forgetOtherVoter(ctx, id); err != nil {
 		return err
 	}
 	c.group, err = strong.New(ctx, strong.Config{
 		ID: id, Found: n.identity.Alone, Store: n.store, Machine: c.certifier, Pack: strong.Pack, Check: c.certifier.CheckEntry,
-		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Logf: n.config.logf, Fatal: c.failed,
+		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Places: c.places, Held: c.held,
+		Refound: func(r strong.Refounding) { c.refound <- r }, // once in a group's life
+		Logf:    n.config.logf, Fatal: c.failed,
 	})
 	if err != nil {
 		return fmt.Errorf("taking part in consensus: %w", err)
@@ -90,6 +95,29 @@ func (c *consensus) wanted(v strong.View) []strong.Change {
 		seats = append(seats, strong.Seat{Region: s.Region, Store: s.Incarnation})
 	}
 	return strong.NextChanges(v, seats)
+}
+
+// voter is this node's id in the raft group.
+func (n *run) voter() uint64 { return strong.VoterID(n.lane.Region, n.store.Start().Incarnation) }
+
+// places says where to ask how the group stands while it has no leader.
+func (c *consensus) places() (out []strong.Place) {
+	if r := c.replicator.Load(); r != nil {
+		for _, s := range r.RegionStores() {
+			out = append(out, strong.Place{Seat: strong.Seat{Region: s.Region, Store: s.Incarnation}, Recovering: s.Recovering})
+		}
+	}
+	return out
+}
+
+// held is the last record of the certifier's lane that came here.
+func (c *consensus) held() clock.Timestamp {
+	r := c.replicator.Load()
+	if r == nil {
+		return 0
+	}
+	last, _ := r.Feed() // it refuses records only, and there are none
+	return last
 }
 
 // forgetOtherVoter drops what the store holds of the raft group where that was another voter's: a store that

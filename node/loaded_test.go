@@ -123,7 +123,7 @@ func TestACrashBetweenTheDataAndItsNoteLosesNothing(t *testing.T) {
 		}
 		has(t, eu, us, increment(t, eu))
 		ap.stopRunning()
-		require.NoError(t, ap.current.Load().retire(t.Context(), nil)) // a renewal begins
+		require.NoError(t, ap.current.Load().retire(t.Context(), behindOthers(replication.Behind{}))) // a renewal begins
 		net.HealBoth("ap", "eu")
 		net.HealBoth("ap", "us")
 		c.FS = dieLoaded(t, c, early)

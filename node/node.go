@@ -15,8 +15,9 @@ type Node struct {
 	current atomic.Pointer[run]
 	// gate is entered by every call, and shut while the run is replaced: no call ever meets a store that
 	// is being emptied.
-	gate  *gate
-	began chan error // buffered; what came of the first attempt to take writes
+	gate     *gate
+	renewing atomic.Pointer[renewal] // why it is shut, or was last
+	began    chan error              // buffered; what came of the first attempt to take writes
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup

@@ -287,20 +287,24 @@ func receiveConsensus(conn Conn) ([][]byte, error) {
 type RegionStore struct {
 	Region      clock.Region
 	Incarnation uint64 // 0: there is no stream to the node
+	// Recovering: the node does not have all of its region's own writes back yet. Another store of the region may
+	// yet be heard in its place; from the end of the recovery on every other one is refused.
+	Recovering bool
 }
 
 // RegionStores lists the stores of all regions that serve.
 func (r *Replicator) RegionStores() (out []RegionStore) {
 	_, list := r.registry.snapshot()
+	own := r.standing()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.c.Time.Monotonic()
 	for _, m := range list {
 		s := RegionStore{Region: m.Region}
 		if m.Region == r.self.Region {
-			s.Incarnation = r.c.Incarnation
+			s.Incarnation, s.Recovering = r.c.Incarnation, own < servesFromStart
 		} else if peer := r.streams[m.Region]; peer != nil && peer.live(now) {
-			s.Incarnation = peer.store.incarnation
+			s.Incarnation, s.Recovering = peer.store.incarnation, peer.store.standing < servesFromStart
 		}
 		if m.Serving {
 			out = append(out, s)

@@ -46,7 +46,7 @@ func (r *Replicator) heedPosition(s *stream, h *peerv1.Heartbeat) {
 // gatherPosition is the newest statement that those who were heard allow; without stores: none. The caller
 // holds mu.
 func (r *Replicator) gatherPosition() position {
-	p := position{index: r.c.Strong.Position(), at: r.c.Time.Monotonic(), stores: []RegionStore{{r.self.Region, r.c.Incarnation}}}
+	p := position{index: r.c.Strong.Position(), at: r.c.Time.Monotonic(), stores: []RegionStore{{Region: r.self.Region, Incarnation: r.c.Incarnation}}}
 	heard := make([]*stream, 0, len(r.streams))
 	for _, s := range r.streams {
 		if s.held.at != 0 && s.parting == nil {
@@ -59,7 +59,7 @@ func (r *Replicator) gatherPosition() position {
 			return p
 		}
 		p.index, p.at = max(p.index, s.held.position), min(p.at, s.held.at)
-		p.stores = append(p.stores, RegionStore{s.peer, s.store.incarnation})
+		p.stores = append(p.stores, RegionStore{Region: s.peer, Incarnation: s.store.incarnation})
 	}
 	if !r.c.Strong.Majority(p.stores) {
 		return position{}

@@ -137,7 +137,7 @@ func (q *round) count(a *answer) {
 	q.have++
 	q.seen = q.seen.Join(a.report.Durable)
 	q.index = max(q.index, a.index)
-	q.stores = append(q.stores, RegionStore{a.report.Region, a.report.Incarnation})
+	q.stores = append(q.stores, RegionStore{Region: a.report.Region, Incarnation: a.report.Incarnation})
 }
 
 // roundTold takes one region's answer; nil: none will come. The caller holds mu.

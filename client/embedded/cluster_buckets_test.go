@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -79,6 +80,7 @@ func TestARegionThatIsCutOffActsByTheRulesThatItKnew(t *testing.T) {
 	_, err := c.DB("eu").CreateBucket(ctx, client.BucketRules{Name: "counts", Types: []client.Type{client.TypeCounter}})
 	require.NoError(t, err)
 	pending(t, c, "ap", "counts")
+	require.Eventually(t, func() bool { return status(t, c, "ap").Strong == "follower" }, patience, time.Millisecond)
 	c.Isolate("ap")
 	_, err = c.DB("eu").CreateBucket(ctx, client.BucketRules{Name: "accounts", Levels: []client.Level{client.LevelStrong}})
 	require.NoError(t, err)
@@ -88,6 +90,11 @@ func TestARegionThatIsCutOffActsByTheRulesThatItKnew(t *testing.T) {
 	_, err = c.DB("ap").CreateBucket(soon(t, 200*time.Millisecond), client.BucketRules{Name: "alone"})
 	require.Error(t, err, "it reaches no majority")
 	require.NotEqual(t, client.OutcomeApplied, client.OutcomeOf(err))
+	require.Eventually(t, func() bool {
+		_, err := c.DB("ap").CreateBucket(soon(t, 200*time.Millisecond), client.BucketRules{Name: "never"})
+		require.Error(t, err)
+		return errors.Is(err, client.ErrUnavailable) && client.OutcomeOf(err) == client.OutcomeNotApplied
+	}, patience, time.Millisecond, "once it knows of no leader")
 
 	c.Crash("ap")
 	restart(t, c, "ap")

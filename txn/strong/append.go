@@ -56,6 +56,7 @@ func (g *Group) noteRole(rd *raft.Ready) {
 	if g.role.lead != was.lead || g.role.term != was.term {
 		clear(g.assemblies)
 		if g.role.lead != raft.None {
+			g.role.heard, g.role.leaderless = g.ticks, 0
 			g.c.Logf("strong: voter %x is led by %x in term %d", g.c.ID, g.role.lead, g.role.term)
 			g.proposeAgain(func(*proposal) bool { return true })
 			g.reads.resend = true

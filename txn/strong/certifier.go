@@ -49,6 +49,10 @@ type CertifierConfig struct {
 	// Begun tells, once, that this life has begun. What earlier processes of the region had proposed is
 	// decided by then, and what of it was committed is at or below upTo.
 	Begun func(upTo clock.Timestamp)
+	// Refounded tells that the group was founded anew, which ended this life after it had begun: what it has
+	// proposed may never be seen decided, and nothing more is. Another life has to begin. It may be called more
+	// than once, under the Certifier's lock, and must not block.
+	Refounded func()
 	// Metadata decides the commands of the log.
 	Metadata certify.Metadata
 	// Last is the last record of the certifier's lane that the store has: where this Certifier is the Machine
@@ -160,11 +164,11 @@ func (c *Certifier) Last() clock.Timestamp {
 	return c.state.Last()
 }
 
-// Idle reports whether all that was proposed is decided.
+// Idle reports whether all that this process or earlier ones of the region proposed is decided.
 func (c *Certifier) Idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.tickets) == 0
+	return len(c.tickets) == 0 && c.HasBegun()
 }
 
 // beginLife proposes that this life follows the current one, until it does.
@@ -434,10 +438,7 @@ func (c *Certifier) decided(d *certify.Decision) (number uint64, own bool) {
 }
 
 func (c *Certifier) noteBegun(is bool) {
-	if !is {
-		return
-	}
-	if !c.HasBegun() {
+	if is && !c.HasBegun() {
 		close(c.begun)
 		c.c.Begun(c.state.Last())
 	}
@@ -501,6 +502,9 @@ func (c *Certifier) Restore(index uint64, snapshot []byte) error {
 	c.state, c.applied = state, index
 	c.keepRestored(records)
 	c.noteBegun(state.Current(c.c.Self.Region) == c.c.Self.Incarnation)
+	if c.HasBegun() && state.MayBegin(c.c.Self.Region) {
+		c.c.Refounded()
+	}
 	c.c.News()
 	return nil
 }

@@ -85,7 +85,7 @@ func (noneToObey) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Region
 type seat struct {
 	*Certifier
 	durable, begunUpTo clock.Timestamp
-	begins             int
+	begins, refounded  int
 	alone              bool
 }
 
@@ -94,8 +94,9 @@ func (l *line) seat(t *testing.T, region clock.Region, incarnation uint64) *seat
 	s.Certifier = NewCertifier(CertifierConfig{
 		Self: certify.Proposer{Region: region, Incarnation: incarnation}, Time: clockwork{},
 		Durable: func() clock.Timestamp { return s.durable }, Elsewhere: func() bool { return !s.alone }, News: func() {},
-		Begun:    func(upTo clock.Timestamp) { s.begins++; s.begunUpTo = upTo },
-		Metadata: noneToObey{},
+		Begun:     func(upTo clock.Timestamp) { s.begins++; s.begunUpTo = upTo },
+		Refounded: func() { s.refounded++ },
+		Metadata:  noneToObey{},
 	})
 	l.mu.Lock()
 	for i, entry := range l.log {

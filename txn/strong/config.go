@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
 )
@@ -23,6 +24,11 @@ const (
 	HeartbeatTicks = 2
 	// LeaderWait is how long calls wait for a leader to be known before they are refused.
 	LeaderWait = 5 * time.Second
+	// RefoundAfter is for how long no node may have known a leader before the group can be found dead.
+	RefoundAfter = 10 * time.Second
+	// RefoundGap is how far the log and the term of a group that is founded anew begin above those of the dead
+	// one, so that whoever has more of that than is known takes the snapshot nevertheless.
+	RefoundGap = 1 << 20
 
 	// MaxProposal bounds the bytes of a proposal; it holds the largest transaction with what it read.
 	MaxProposal = 40 << 20
@@ -80,6 +86,8 @@ const (
 	resendTicks   = 10
 	// savingJobs is how many pieces of a snapshot may wait for the store's writer, which commits share.
 	savingJobs = 4
+	// standingTicks is how often nodes are asked how they stand while there is no leader; an answer counts for two.
+	standingTicks = 10
 	// changeTicks is how long a proposed change of members may take before it is proposed again.
 	changeTicks = 20
 )
@@ -152,6 +160,15 @@ type Config struct {
 	// Wanted says which changes of members are to be made, all in one step; nil: none. A leader asks it at
 	// every tick while no change is under way, on the group's goroutine. Default: none ever.
 	Wanted func(View) []Change
+	// Places lists the regions that serve, with the stores that their nodes have; nil: none. The group asks the
+	// nodes there how they stand while it has no leader for RefoundAfter. It is called on the group's goroutine.
+	// Default: none ever, so that no group is founded anew.
+	Places func() []Place
+	// Held is the last record of the certifier's lane that came here. Default: none ever.
+	Held func() clock.Timestamp
+	// Refound is told, once, that the group is dead and that this node is who founds it anew: by Refound, once
+	// the group has stopped. It is called on the group's goroutine and must not call Stop. Default: nothing is called.
+	Refound func(Refounding)
 	// Logf takes one line of text for the operator. Default: dropped.
 	Logf func(format string, args ...any)
 	// Fatal is told, once, why the group has ended by itself. It is called on the group's goroutine and
@@ -175,6 +192,15 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Wanted == nil {
 		c.Wanted = func(View) []Change { return nil }
+	}
+	if c.Places == nil {
+		c.Places = func() []Place { return nil }
+	}
+	if c.Held == nil {
+		c.Held = func() clock.Timestamp { return 0 }
+	}
+	if c.Refound == nil {
+		c.Refound = func(Refounding) {}
 	}
 	if c.Logf == nil {
 		c.Logf = func(string, ...any) {}

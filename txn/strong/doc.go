@@ -33,12 +33,17 @@
 //  6. A proposal that was never handed to raft is reported as not applied; one that was, and was not
 //     seen decided, as unknown.
 //  7. A voter's id is used with one store only; a store that belongs to another is refused.
+//  8. A group is founded anew only if no election in it can be won any more, whoever is connected, and by one
+//     node only (judge says why that is so). The new one begins behind all that any node that is left has applied.
 //
 // # What members send each other
 //
 //	message:  kind 0 | raftpb.Message
 //	part:     kind 1 | transfer 8 | part 4 | parts 4 | bytes      (big endian)
 //	received: kind 2 | transfer 8 | parts 4
+//	ask:      kind 3
+//	standing: kind 4 | flags 1 | term 8 | commit 8 | last 8 | last term 8 | held 8 |
+//	          voters 2 | id 8 each | outgoing voters 2 | id 8 each
 //
 // A raft message with a snapshot goes in parts, of which a bounded number is on its way; received says
 // how many came, in order. Other messages go whole. What an entry holds is Config.Pack's and the

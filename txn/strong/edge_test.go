@@ -230,7 +230,7 @@ func TestMessagesThatNoMemberSendsAreRefused(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, c *cluster) {
 		m := c.add(1, true)
 		for name, msg := range map[string]*raftpb.Message{
-			"for another":       {Type: raftpb.MsgApp.Enum(), To: new(uint64(9))},
+			"for another":       {Type: raftpb.MsgApp.Enum(), To: new(VoterID(9, 1))},
 			"from another":      {Type: raftpb.MsgApp.Enum(), From: new(uint64(9))},
 			"from the disk":     {Type: raftpb.MsgReadIndex.Enum(), From: new(raft.LocalAppendThread), Entries: []*raftpb.Entry{entry(0, 0, 0, "12345678")}},
 			"no term":           {Type: raftpb.MsgApp.Enum(), Term: new(uint64(0))},
@@ -267,6 +267,16 @@ func TestMessagesThatNoMemberSendsAreRefused(t *testing.T) {
 		} {
 			require.ErrorIs(t, m.group.Step(7, [][]byte{b}), kv.ErrCorrupt, name)
 		}
+		for name, s := range map[string]*Standing{"cut off": {Voters: []uint64{1}}, "longer": {}} {
+			b := s.append(nil)
+			if b = append(b, 0); s.Voters != nil {
+				b = b[:len(b)-2]
+			}
+			require.ErrorIs(t, m.group.Step(7, [][]byte{b}), kv.ErrCorrupt, name)
+		}
+		former := &raftpb.Message{Type: raftpb.MsgApp.Enum(), To: new(uint64(9)), From: new(uint64(7)), Term: new(uint64(99))}
+		require.NoError(t, m.group.Step(7, [][]byte{encode(t, former)}), "what is for the store before this one is passed over")
+		require.Less(t, m.group.Status().Term, uint64(99))
 		c.mustPropose(m) // none of it did harm
 	})
 }

@@ -51,6 +51,9 @@ type Group struct {
 	changing    bool                 // a change of members is being applied
 	transfers   map[uint64]*transfer // snapshots on their way, by member
 	assemblies  map[uint64]*assembly // what came of one, by its sender
+	standings   map[uint64]heard     // how nodes said that they stand, by voter
+	refounding  string               // what was last told of a group without a leader
+	refounded   bool                 // Config.Refound was called
 	changedAt   uint64               // the tick of the last proposed change of members; 0: none is under way
 }
 
@@ -60,6 +63,7 @@ type role struct {
 	lead         uint64
 	leading      bool
 	from         uint64 // leading: the first entry of the own term
+	heard        uint64 // the tick when the leader was heard last
 	leaderless   uint64 // ticks without a leader
 }
 
@@ -98,6 +102,7 @@ func newGroup(c Config) *Group {
 		c: c, stopping: make(chan struct{}), done: make(chan struct{}),
 		inbox: inbox{wake: make(chan struct{}, 1)},
 		out:   make(map[uint64][][]byte), transfers: make(map[uint64]*transfer), assemblies: make(map[uint64]*assembly),
+		standings: make(map[uint64]heard),
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.proposals.table = make(map[uint64]*proposal)
@@ -113,49 +118,65 @@ func claim(ctx context.Context, c *Config) error {
 	if was.Voter == c.ID && !(c.Found && fresh) {
 		return nil
 	}
-	j := &claimJob{c: c, durable: make(chan error, 1)}
-	if c.Found && fresh {
-		j.founded = c.Machine.Snapshot()
+	if !(c.Found && fresh) {
+		return durably(ctx, c.Store, func(b *storage.Batch) error { return b.StartRaft(c.ID) })
 	}
-	if err := c.Store.Submit(ctx, j); err != nil {
+	return found(ctx, c.Store, c.ID, c.Machine.Snapshot(), Refounding{Index: firstIndex, Term: firstTerm})
+}
+
+// firstIndex and firstTerm are those of the snapshot that a group is founded with.
+const firstIndex, firstTerm = 1, 1
+
+// found takes a state into use as the first snapshot of a group whose only member is a voter.
+func found(ctx context.Context, s *storage.Store, voter uint64, state []byte, r Refounding) error {
+	if len(state) > MaxSnapshot {
+		return kv.Errorf(kv.KindTooLarge, "strong: the snapshot to found the group with has %d bytes; %d are allowed", len(state), MaxSnapshot)
+	}
+	head, err := snapshotHead(r.Index, r.Term, &raftpb.ConfState{Voters: []uint64{voter}}, state)
+	if err != nil {
+		return err
+	}
+	if err := durably(ctx, s, func(b *storage.Batch) error { return b.StartRaft(voter) }); err != nil {
+		return err
+	}
+	for n, piece := range parts(state) {
+		if err := durably(ctx, s, func(b *storage.Batch) error { b.AddRaftPart(r.Index, n, piece); return nil }); err != nil {
+			return err
+		}
+	}
+	return durably(ctx, s, func(b *storage.Batch) error {
+		b.SetHardState(r.Term, 0, r.Index)
+		return b.RestoreRaft(head)
+	})
+}
+
+// durably runs a function as one batch, and waits until it is on disk.
+func durably(ctx context.Context, s *storage.Store, build func(b *storage.Batch) error) error {
+	j := &syncJob{build: build, durable: make(chan error, 1)}
+	if err := s.Submit(ctx, j); err != nil {
 		return err
 	}
 	select {
 	case err := <-j.durable:
 		return err
 	case <-ctx.Done():
-		return kv.Errorf(kv.KindDeadline, "strong: start voter %x: %w", c.ID, ctx.Err())
+		return kv.Errorf(kv.KindDeadline, "strong: write to raft's log: %w", ctx.Err())
 	}
 }
 
-// claimJob takes the raft space.
-type claimJob struct {
-	c       *Config
-	founded []byte // the first snapshot; nil: the group is not founded here
+// syncJob is one batch that somebody waits for.
+type syncJob struct {
+	build   func(b *storage.Batch) error
 	durable chan error
 }
 
-// firstIndex and firstTerm are those of the snapshot that a group is founded with.
-const firstIndex, firstTerm = 1, 1
-
-func (j *claimJob) Build(b *storage.Batch) error {
+func (j *syncJob) Build(b *storage.Batch) error {
 	b.Sync()
-	if err := b.StartRaft(j.c.ID); err != nil || j.founded == nil {
-		return err
-	}
-	head, err := snapshotHead(firstIndex, firstTerm, &raftpb.ConfState{Voters: []uint64{j.c.ID}}, j.founded)
-	if err != nil {
-		return err
-	}
-	for part, data := range parts(j.founded) {
-		b.AddRaftPart(firstIndex, part, data)
-	}
-	b.SetHardState(firstTerm, 0, firstIndex)
-	return b.RestoreRaft(head)
+	return j.build(b)
 }
 
-func (j *claimJob) Applied()          {}
-func (j *claimJob) Durable(err error) { j.durable <- err }
+func (j *syncJob) Applied()          {}
+func (j *syncJob) Durable(err error) { j.durable <- err }
 
 // open loads what is held, and applies what is known to be committed.
 func (g *Group) open() error {
@@ -300,7 +321,7 @@ func (g *Group) turn() error {
 func (g *Group) tick() {
 	g.ticks++
 	g.node.Tick()
-	if g.role.lead != raft.None {
+	if g.role.leading || g.role.lead != raft.None && g.ticks-g.role.heard < 2*ElectionTicks { // a learner never lets go of one by itself
 		g.role.leaderless = 0
 	} else {
 		g.role.leaderless++
@@ -312,6 +333,7 @@ func (g *Group) tick() {
 	g.reads.resend = g.reads.resend || g.ticks%rereadTicks == 0
 	g.watchTransfers()
 	g.reconcile()
+	g.watchDeath()
 	g.writeHardState()
 	g.publish()
 }

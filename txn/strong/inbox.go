@@ -113,10 +113,17 @@ func (g *Group) takeInbox() error {
 	}
 	for _, m := range messages {
 		switch {
+		case m.ask:
+			g.out[m.from] = append(g.out[m.from], g.standing().append(nil))
+		case m.says != nil:
+			g.standings[m.from] = heard{*m.says, g.ticks}
 		case m.part != nil:
 			g.assemble(m.from, m.part)
 		case m.raft.GetType() == raftpb.MsgReadIndex && !g.mayAnswerReads(): // who asked asks again
 		default:
+			if m.from == g.role.lead {
+				g.role.heard, g.role.leaderless = g.ticks, 0
+			}
 			g.step(m.raft)
 		}
 	}

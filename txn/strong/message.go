@@ -16,14 +16,17 @@ func unmarshal(b []byte, m proto.Message) error { return proto.Unmarshal(b, m) }
 // message is one from another member.
 type message struct {
 	from uint64
-	raft *raftpb.Message // nil: it is a part
+	raft *raftpb.Message // nil: it is one of the others
 	part *part
+	ask  bool // how this node stands
+	says *Standing
 }
 
-// decodeMessages decodes what a member has sent.
+// decodeMessages decodes what a member has sent. What is for the store that this node's region had before is
+// passed over: the sender has not heard of this one, and what comes with it may be for it.
 func (g *Group) decodeMessages(from uint64, encoded [][]byte) (out []message, bytes int, err error) {
-	out = make([]message, len(encoded))
-	for i, b := range encoded {
+	out = make([]message, 0, len(encoded))
+	for _, b := range encoded {
 		m := message{from: from}
 		switch {
 		case len(b) == 0:
@@ -32,13 +35,19 @@ func (g *Group) decodeMessages(from uint64, encoded [][]byte) (out []message, by
 			if m.raft, err = decodeRaft(from, g.c.ID, b[1:]); err == nil {
 				err = g.checkEntries(m.raft)
 			}
+		case b[0] == kindAsk && len(b) == 1:
+			m.ask = true
+		case b[0] == kindStanding:
+			m.says, err = decodeStanding(from, b)
 		default:
 			m.part, err = decodePart(b)
 		}
 		if err != nil {
 			return nil, 0, err
 		}
-		out[i], bytes = m, bytes+len(b)
+		if m.raft == nil || m.raft.GetTo() == g.c.ID {
+			out, bytes = append(out, m), bytes+len(b)
+		}
 	}
 	return out, bytes, nil
 }
@@ -71,7 +80,7 @@ func (g *Group) checkEntries(m *raftpb.Message) error {
 func checkMessage(m *raftpb.Message, from, to uint64) string {
 	passedOn := m.GetType() == raftpb.MsgProp || m.GetType() == raftpb.MsgReadIndex
 	switch {
-	case m.GetTo() != to:
+	case m.GetTo() != to && RegionOf(m.GetTo()) != RegionOf(to):
 		return "it is for another"
 	case raft.IsLocalMsgTarget(m.GetFrom()) || m.GetFrom() == raft.None || (m.GetFrom() != from && !passedOn):
 		return "it is from another"

@@ -13,6 +13,8 @@ const (
 	kindRaft     byte = 0
 	kindPart     byte = 1
 	kindReceived byte = 2
+	kindAsk      byte = 3
+	kindStanding byte = 4
 )
 
 const (
@@ -162,5 +164,7 @@ func (g *Group) assembled(from uint64, a *assembly) {
 		g.c.Logf("%v", err)
 		return
 	}
-	g.step(m)
+	if m.GetTo() == g.c.ID { // not the store that the region had before
+		g.step(m)
+	}
 }

@@ -46,7 +46,7 @@ func (t *ids) note(id kv.OpID, k known, limit int) {
 	t.order = append(t.order, noted{id, k})
 	for len(t.at) > limit {
 		oldest := &t.order[t.first]
-		t.low = oldest.time
+		t.low = max(t.low, oldest.time) // Refound has raised it above what is known
 		delete(t.at, oldest.id)
 		t.first++
 	}

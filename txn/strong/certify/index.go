@@ -46,12 +46,13 @@ func (x *index) write(a Access, time clock.Timestamp, l *limits) {
 func (x *index) dropOldest() {
 	p, q := &x.points, &x.prefixes
 	if q.oldest == none || p.oldest != none && p.slots[p.oldest].time <= q.slots[q.oldest].time {
-		_, x.low = p.dropOldest()
+		_, time := p.dropOldest()
+		x.low = max(x.low, time) // State.Refound has raised it above what is known
 		return
 	}
 	key, time := q.dropOldest()
 	x.count(len(key), -1)
-	x.low = time
+	x.low = max(x.low, time)
 }
 
 // count adds to the number of prefixes of a length.

@@ -66,7 +66,7 @@ func (t *ids) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(t.low))
 	order := t.order[t.first:]
 	dst = binary.AppendUvarint(dst, uint64(len(order)))
-	ref := t.low
+	var ref clock.Timestamp // not low, which may be above what is known
 	for i := range order {
 		k := &order[i]
 		dst = append(dst, k.id[:]...)
@@ -197,12 +197,13 @@ func (r *restorer) ids(to *ids) {
 		r.Fail()
 		return
 	}
-	time := to.low
+	var time clock.Timestamp
 	to.at, to.order = make(map[kv.OpID]known, n), make([]noted, 0, n)
 	for range n {
 		id, denied := r.id(), r.Bool()
+		before := time
 		time += clock.Timestamp(r.Uvarint())
-		if _, twice := to.at[id]; twice || id.IsZero() || time > r.last+1 || time < to.low {
+		if _, twice := to.at[id]; twice || id.IsZero() || time > r.last+1 || time < before {
 			r.Fail()
 			return
 		}

@@ -53,6 +53,24 @@ func Resume(metadata Metadata, last clock.Timestamp) *State {
 	return s
 }
 
+// Refound has the state go on in a new log, where the end of the one before may be lost, and what that decided.
+// Somewhere there is a record of its at last. As of there it is as Resume: what reads below is too old, since
+// nobody knows what was committed behind the state's own end. All lives are over, as nobody knows either which
+// of their proposals were decided: who goes on begins a new one.
+func (s *State) Refound(last clock.Timestamp) {
+	if last > s.last {
+		s.last, s.index.low, s.ids.low = last, last, last
+	}
+	clear(s.regions.of)
+}
+
+// MayBegin reports whether a region has no life and may begin one, as it is before its first and once the log was
+// founded anew.
+func (s *State) MayBegin(region clock.Region) bool {
+	_, gone := slices.BinarySearch(s.regions.ended, region)
+	return !gone && s.regions.of[region] == nil
+}
+
 // Position is the log index of the last entry that was applied.
 func (s *State) Position() uint64 { return s.position }
 
