@@ -14,10 +14,12 @@
 // A plan names operations as histories do. How it is made is drawn for each: in one round trip or step
 // by step, within the worker's session or apart, here or in another region, with a token that another
 // worker handed over, at level causal or eventual, with durability local or, in runs with an even seed,
-// applied. Names of objects rotate, so that what a checker has to look at for one object stays bounded.
+// applied. Workloads of other levels and durabilities say so ([Workload.Takes], [Workload.Coordinates]); a run waits until
+// a region serves them. Names of objects rotate, so that what a checker has to look at for one object stays bounded.
 //
-// There is no workload that appends to lists: no type is one, and a register that is replaced if it holds
-// what was read is one within a region only.
+// No type is a list, so lists are registers, to which strong transactions assign what they read with one more element. Nor
+// is a range of keys: sets whose names begin with "listed/" are registers under one prefix, and reading them
+// lists it.
 //
 // # Invariants
 //
