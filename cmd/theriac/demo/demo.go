@@ -87,7 +87,7 @@ func (t *tour) walk(ctx context.Context) error {
 		t.say(fmt.Sprintf("  %s serves clients at %s", r, t.address(r)))
 	}
 	for _, step := range []func(context.Context) error{
-		t.mergeConcurrentWrites, t.keepOrder, t.stayTogether, t.checkPrecondition, t.surviveCut, t.surviveCrash,
+		t.mergeConcurrentWrites, t.keepOrder, t.stayTogether, t.checkPrecondition, t.oneSeatAnywhere, t.surviveCut, t.askEveryLevel, t.surviveCrash,
 	} {
 		if err := step(ctx); err != nil {
 			return failed(ctx, err)
