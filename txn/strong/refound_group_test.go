@@ -232,12 +232,12 @@ func (s *sites) expose(x *site, encoded []byte) {
 	x.lane = append(x.lane, encoded)
 }
 
-// allVote waits until every site has its vote and takes proposals.
+// allVote waits until every site has its vote, is led, and takes proposals.
 func (s *sites) allVote() {
 	s.Helper()
 	require.True(s, s.within(3*time.Minute, func() bool {
 		for _, x := range s.all {
-			if st := x.group.Status(); !st.Voter || len(st.Voters) != len(s.all) || !x.certifier.HasBegun() {
+			if st := x.group.Status(); !st.Voter || st.Leader == 0 || st.LeaderlessFor > 0 || len(st.Voters) != len(s.all) || !x.certifier.HasBegun() {
 				return false
 			}
 		}

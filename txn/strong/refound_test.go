@@ -58,7 +58,7 @@ func TestWhoFoundsTheGroupAnew(t *testing.T) {
 		"one of a joint majority":                {[]Standing{joint, blank(2)}, a, 5},
 		"all of a joint one":                     {[]Standing{joint, stands(2, 5, 5, 2, a, b)}, 0, 0},
 		"a store that nobody hears may still be": {[]Standing{stands(1, 5, 5, 2, a, b0, c), blank(2)}, 0, 0},
-		"nobody": {},
+		"nobody":                                 {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			places, said := placesOf(x.all...)
