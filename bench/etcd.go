@@ -117,6 +117,13 @@ func (c *etcds) quit() error {
 	return errors.Join(errs...)
 }
 
+func (c *etcds) pids() (out []int) {
+	for _, s := range c.servers {
+		out = append(out, s.Process.Pid)
+	}
+	return out
+}
+
 // puts is the rate of puts of random ones of the keys.
 func (c *etcds) puts(e *Env, callers int, keys []string, value []byte) side {
 	return func(ctx context.Context) (float64, error) {

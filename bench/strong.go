@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/theriac-db/theriac/client"
 	"github.com/theriac-db/theriac/kv"
@@ -63,10 +64,11 @@ func strongRates(ctx context.Context, e *Env) (figures []Figure, err error) {
 	}
 	defer func() { err = errors.Join(err, w.quit()) }()
 	a := newAssigner(e, w)
+	ours, theirs := metered{pids: w.pids()}, metered{pids: limit.pids()}
 	for _, callers := range []int{1, 8, strongCallers, 256} {
 		a.calls.Store(0)
 		a.conflicts.Store(0)
-		f, err := compare(ctx, e.Rounds, a.rate(e, callers), limit.puts(e, callers, a.keys, a.value))
+		f, err := compare(ctx, e.Rounds, ours.rate(e, a.rate(e, callers)), theirs.rate(e, limit.puts(e, callers, a.keys, a.value)))
 		if err != nil {
 			return figures, err
 		}
@@ -74,12 +76,51 @@ func strongRates(ctx context.Context, e *Env) (figures []Figure, err error) {
 		f.Note = fmt.Sprintf("etcd's linearizable puts of the same keys and %d-byte values, 3 servers on the same disk; callers at the leader, over one connection", strongValue)
 		if callers == strongCallers {
 			f.Goal = atLeast(2)
-			figures = append(figures, f, a.conflictShare())
+			figures = append(figures, f, a.conflictShare(), costs(&ours, &theirs, e.Rounds))
 			continue
 		}
 		figures = append(figures, f)
 	}
 	return figures, nil
+}
+
+// metered keeps what some processes computed for calls.
+type metered struct {
+	pids  []int
+	costs []float64 // µs a call, of each round
+}
+
+// rate measures a rate, and what it cost.
+func (m *metered) rate(e *Env, s side) side {
+	return func(ctx context.Context) (float64, error) {
+		before, err := processorTime(m.pids...)
+		if err != nil {
+			return 0, err
+		}
+		begun := time.Now()
+		rate, err := s(ctx)
+		took := time.Since(begun)
+		if err != nil {
+			return 0, err
+		}
+		after, err := processorTime(m.pids...)
+		m.costs = append(m.costs, float64((after-before).Microseconds())/max(rate*took.Seconds(), 1))
+		return rate, err
+	}
+}
+
+// costs compares what the calls of the last comparison cost.
+func costs(ours, theirs *metered, rounds int) Figure {
+	var ratios []float64
+	ours.costs, theirs.costs = ours.costs[len(ours.costs)-rounds:], theirs.costs[len(theirs.costs)-rounds:]
+	for i := range ours.costs {
+		ratios = append(ratios, ours.costs[i]/theirs.costs[i])
+	}
+	f := Figure{Ours: median(ours.costs), Limit: median(theirs.costs), Ratio: median(ratios), Rounds: rounds, Unit: "µs"}
+	f.Low, f.High = ratios[0], ratios[len(ratios)-1] // median has sorted them
+	f.What = fmt.Sprintf("of these, processor time a call of the three servers, %d callers", strongCallers)
+	f.Note = "the same of etcd's three; the caller's process is not counted"
+	return f
 }
 
 func (a *assigner) conflictShare() Figure {

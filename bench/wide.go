@@ -115,6 +115,13 @@ func (w *wide) awaitVotes(ctx context.Context) error {
 	return nil
 }
 
+func (w *wide) pids() (out []int) {
+	for _, p := range w.regions {
+		out = append(out, p.cmd.Process.Pid)
+	}
+	return out
+}
+
 // pairs are the two regions of each of trips.
 var pairs = [...][2]int{{0, 1}, {0, 2}, {1, 2}}
 

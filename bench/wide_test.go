@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -37,4 +38,14 @@ func TestARegionThatNeverVotesIsAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorContains(t, w.awaitVotes(ctx), "does not vote")
+}
+
+func TestProcessorTimeIsThatOfTheProcesses(t *testing.T) {
+	one, err := processorTime(os.Getpid())
+	require.NoError(t, err)
+	two, err := processorTime(os.Getpid(), os.Getpid())
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, two, one)
+	_, err = processorTime(-1)
+	require.ErrorContains(t, err, "processor time")
 }

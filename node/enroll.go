@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication"
 	"github.com/theriac-db/theriac/txn/strong/meta"
 )
@@ -46,10 +47,11 @@ func (c *consensus) settle(ctx context.Context) {
 	}
 }
 
-// decide has one command of this node's own decided. What is refused is looked at again later.
+// decide has one command of this node's own decided. What is refused is looked at again later, and so is what no
+// majority could be reached for, which status tells of.
 func (c *consensus) decide(ctx context.Context, command meta.Command) error {
 	_, err := c.command(ctx, command)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && kv.KindOf(err) != kv.KindUnavailable {
 		c.n.config.logf("metadata: %v", err)
 	}
 	return err

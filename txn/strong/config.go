@@ -78,8 +78,6 @@ const (
 	// for a read index; both are above two round trips of the widest area.
 	reproposeTicks = 20
 	rereadTicks    = 10
-	// busyAppends is how many appends of the own store may be under way while another entry is proposed.
-	busyAppends = 2
 	// snapshotTicks is how long a snapshot on its way may make no progress before it is given up and another is
 	// sent; after resendTicks what is not answered is sent again.
 	snapshotTicks = 100

@@ -201,10 +201,10 @@ func (g *Group) proposeAgain(due func(*proposal) bool) {
 	}
 }
 
-// propose hands raft one entry of what is queued, unless the disk is busy: then more comes together.
-// It tells whether it did.
+// propose hands raft one entry of what is queued, unless an append waits for the disk: then more comes
+// together, and each costs less. It tells whether it did.
 func (g *Group) propose() bool {
-	if g.role.lead == raft.None || g.syncing >= busyAppends {
+	if g.role.lead == raft.None || g.syncing > 0 {
 		return false
 	}
 	taken, bodies := g.proposals.take(g.ticks)

@@ -377,3 +377,52 @@ func TestALogThatFollowsALostOneForgetsNothingItCanNot(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, s.Last(), again.Last())
 }
+
+// TestALogThatIsFoundedAnew: what the state knows it goes on knowing, what may have been lost is too old, and no
+// life outlives the log in which it may have decided something that nobody knows.
+func TestALogThatIsFoundedAnew(t *testing.T) {
+	for _, last := range []clock.Timestamp{0, 500} {
+		f := newFeed(t)
+		before := f.one(certify.Proposal{ID: kv.OpID{1}, After: 1, Snapshot: at(0), Writes: puts("a")})
+		require.Equal(t, certify.Committed, before.Verdict)
+		f.verdict(certify.Denied, certify.Proposal{Kind: certify.KindDenial, ID: kv.OpID{2}, After: 1})
+		f.Refound(last)
+		end := max(last, before.Time)
+		require.Equal(t, end, f.Last())
+		restored, err := certify.Restore(f.AppendSnapshot(nil), &metadata{})
+		require.NoError(t, err)
+		require.Equal(t, f.AppendSnapshot(nil), restored.AppendSnapshot(nil))
+		require.True(t, f.MayBegin(life.Region))
+		f.verdict(certify.Ended, certify.Proposal{Snapshot: at(end), Writes: puts("b")})
+		begin(t, f.State, life)
+		require.False(t, f.MayBegin(life.Region))
+		f.number = 0
+		again := f.one(certify.Proposal{ID: kv.OpID{1}, After: 1, Snapshot: at(end), Writes: puts("a")})
+		require.True(t, again.Repeated)
+		require.Equal(t, before.Time, again.Time)
+		f.verdict(certify.Denied, certify.Proposal{ID: kv.OpID{2}, After: 1, Snapshot: at(end), Writes: puts("a")})
+		if last == 0 {
+			f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{3}, After: 1, Reads: reads("c"), Snapshot: at(before.Time), Writes: puts("b")})
+			continue
+		}
+		f.verdict(certify.TooOld, certify.Proposal{Reads: reads("c"), Snapshot: at(last - 1), Writes: adds("b")})
+		f.verdict(certify.Forgotten, certify.Proposal{ID: kv.OpID{3}, After: 1, Snapshot: at(last), Writes: puts("b")})
+		d := f.verdict(certify.Committed, certify.Proposal{Reads: reads("c"), Snapshot: at(last), Writes: puts("b")})
+		require.Equal(t, last, d.Prev)
+	}
+}
+
+// TestMarksNeverFall: what a state forgets that was raised is older than its marks.
+func TestMarksNeverFall(t *testing.T) {
+	f := newFeed(t)
+	f.Limit(2, 2, 16, 16, 16)
+	for i := range 2 {
+		f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{byte(i + 1)}, Snapshot: at(0), Writes: puts(string(rune('a' + i)))})
+	}
+	f.Refound(500)
+	begin(t, f.State, life)
+	f.number = 0
+	f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{9}, After: 500, Snapshot: at(500), Writes: puts("z")})
+	require.EqualValues(t, 500, f.Low())
+	f.verdict(certify.Forgotten, certify.Proposal{ID: kv.OpID{8}, After: 499, Snapshot: at(500), Writes: puts("z")})
+}
