@@ -59,7 +59,7 @@ fuzz: ## fuzz every decoder for FUZZTIME each (default 30s)
 
 jepsen: build ## workloads on real nodes that are disturbed, for JEPSEN (default 1m), each run from a seed of its own
 	rm -rf bin/jepsen && bin/theriac jepsen all --time-limit $(JEPSEN) --each 8s --seed $$(date +%s) --out bin/jepsen \
-		--workloads bank,causal,counter,mixed,session,bounded,durability --nemeses partition-halves+kill-one,partition-oneway+pause,slow+kill-all
+		--workloads bank,causal,counter,mixed,session,bounded,durability,strong-register --nemeses partition-halves+kill-one,partition-oneway+pause,slow+kill-all
 
 sim: ## simulate clusters under faults: SEEDS=n new seeds, or SEED=x again, WORKLOAD=name, RESULT=file for a summary
 	@mkdir -p $(dir $(or $(RESULT),bin/))
