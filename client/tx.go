@@ -260,7 +260,8 @@ func (tx *Tx) begin(ctx context.Context) error {
 	return tx.broken
 }
 
-// commit writes: in one round trip when nothing was read.
+// commit writes: in one round trip when nothing was read. What a strong transaction that might have written has
+// read is judged by its commit, too.
 func (tx *Tx) commit(ctx context.Context) error {
 	switch {
 	case tx.broken != nil:
@@ -269,7 +270,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 		return nil
 	case !tx.begun:
 		return tx.commitOneShot(ctx)
-	case tx.count == 0:
+	case tx.count == 0 && (tx.readOnly || tx.receipt.Level != LevelStrong):
 		return tx.home.succeeded(&tx.call, tx.receipt)
 	}
 	if len(tx.ops) > 0 {

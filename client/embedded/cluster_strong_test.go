@@ -160,3 +160,25 @@ func TestStrongCommitsAreInCausalOrder(t *testing.T) {
 		}
 	})
 }
+
+// What a strong transaction that may write has read is judged at its end, also if it wrote nothing.
+func TestAStrongTransactionThatOnlyReadIsJudged(t *testing.T) {
+	onPaper(t, func(t *testing.T, c *Cluster) {
+		ctx := soon(t, time.Minute)
+		require.NoError(t, c.DB("eu").Register("k").SetString(ctx, "old", client.Strong()))
+		settle(t, time.Second)
+		runs, got := 0, ""
+		require.NoError(t, c.DB("ap").Update(ctx, func(tx *client.Tx) (err error) {
+			if got, err = tx.Register("k").GetString(ctx); err != nil {
+				return err
+			}
+			if runs++; runs == 1 {
+				require.Equal(t, "old", got)
+				return c.DB("us").Register("k").SetString(ctx, "new", client.Strong())
+			}
+			return nil
+		}, client.Strong()))
+		require.Equal(t, 2, runs)
+		require.Equal(t, "new", got)
+	})
+}
