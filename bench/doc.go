@@ -1,6 +1,7 @@
 // Package bench measures the database against limits: what bare Pebble does with the same bytes, or
-// bare gRPC with messages of the same size, in the same run on the same machine. A figure is the
-// quotient of both, which says more than either: machines differ, and so do a machine's moods.
+// bare gRPC with messages of the same size, round trips of the same links, or etcd, in the same run on the
+// same machine. A figure is the quotient of both, which says more than either: machines differ, and so do
+// a machine's moods.
 //
 // Both sides of a figure run in turn, several times, each time in the other order, and the median of
 // the rounds' quotients counts. The package owns the figures, their goals and the table in
