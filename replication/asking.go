@@ -73,6 +73,7 @@ func (r *Replicator) answered(s *stream, m *peerv1.Answer) error {
 	if !m.GetRecovering() && m.GetMembers() <= r.counted {
 		r.c.Exposure.HeardAt(clock.Lane{Region: s.peer}, report.Safe, q.asked)
 	}
+	r.heedPosition(s, held{m.GetRaftIndex(), q.asked})
 	q.told(&answer{report, m.GetRaftIndex(), m.GetRecovering()})
 	return nil
 }

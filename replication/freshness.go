@@ -153,8 +153,8 @@ func (r *Replicator) refresh(old []causal.Reading) {
 			s.wantNews()
 		}
 	}
-	if old[0].Region == strongLane.Region {
-		r.readIndex()
+	if old[0].Region == strongLane.Region && len(r.gatherPosition().stores) == 0 {
+		r.readIndex() // those who are heard are no majority of the voters
 	}
 }
 

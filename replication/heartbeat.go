@@ -141,7 +141,7 @@ func (r *Replicator) heartbeat(s *stream, h *peerv1.Heartbeat) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.setBeatSkew(s.peer, ahead)
-	r.heedPosition(s, h)
+	r.heedPosition(s, held{h.GetPosition(), time.Duration(h.GetEcho())})
 	s.ahead, s.members, s.offset = h.GetAhead(), h.GetMembers(), offset
 	s.echo, s.echoed = h.GetSent(), r.c.Time.Monotonic()
 	s.takeHears(h)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/clock"
 )
 
@@ -29,13 +28,13 @@ type position struct {
 	stores []RegionStore // none: there is no statement
 }
 
-// heedPosition takes what a heartbeat says of the sender's voter, as it answers a reading of this node's clock. The
-// caller holds mu.
-func (r *Replicator) heedPosition(s *stream, h *peerv1.Heartbeat) {
-	if r.c.Strong == nil || h.GetEcho() == 0 || s.parting != nil {
+// heedPosition takes what a heartbeat or an answer says that the sender's voter holds, which replies to a
+// reading of this node's clock. The caller holds mu.
+func (r *Replicator) heedPosition(s *stream, h held) {
+	if r.c.Strong == nil || s.parting != nil || h.at <= s.held.at {
 		return
 	}
-	s.held = held{h.GetPosition(), time.Duration(h.GetEcho())}
+	s.held = h
 	r.concludePosition()
 	if len(r.position.stores) == 0 {
 		r.position = r.gatherPosition()
