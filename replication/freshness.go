@@ -153,7 +153,7 @@ func (r *Replicator) refresh(old []causal.Reading) {
 			s.wantNews()
 		}
 	}
-	if old[0].Region == strongLane.Region && len(r.gatherPosition().stores) == 0 {
+	if old[0].Region == strongLane.Region && !r.takePosition() {
 		r.readIndex() // those who are heard are no majority of the voters
 	}
 }

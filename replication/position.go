@@ -35,11 +35,19 @@ func (r *Replicator) heedPosition(s *stream, h held) {
 		return
 	}
 	s.held = h
+	r.takePosition()
+}
+
+// takePosition makes what is known by now count, and tells whether those who were heard are a majority of the
+// voters. The caller holds mu.
+func (r *Replicator) takePosition() (majority bool) {
 	r.concludePosition()
+	p := r.gatherPosition()
 	if len(r.position.stores) == 0 {
-		r.position = r.gatherPosition()
+		r.position = p
 		r.concludePosition()
 	}
+	return len(p.stores) > 0
 }
 
 // gatherPosition is the newest statement that those who were heard allow; without stores: none. The caller
