@@ -439,8 +439,8 @@ func (c *Certifier) decided(d *certify.Decision) (number uint64, own bool) {
 
 func (c *Certifier) noteBegun(is bool) {
 	if is && !c.HasBegun() {
-		close(c.begun)
 		c.c.Begun(c.state.Last())
+		close(c.begun) // who waits for it finds all of that done
 	}
 }
 
