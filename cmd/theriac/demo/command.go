@@ -25,8 +25,8 @@ func command(o Options) *cobra.Command {
 		Long: `Starts three regions in this process, with round trips of 40, 80 and 120 ms between them and data in memory, and
 goes through what the database promises: concurrent writes merge, order is kept, transactions are seen whole or not at
 all, one of many callers anywhere gets a seat, a region that is cut off goes on serving and says at which levels it can't,
-and a crash loses nothing that was acknowledged. Each claim is checked through the client; the exit code is 1 when one does not hold. The commands that it shows can be typed while the regions
-are up: with --serve they stay.`,
+and a crash loses nothing that was acknowledged. Each claim is checked through the client; the exit code is 1 when one does
+not hold. The commands that it shows can be typed while the regions are up: with --serve they stay.`,
 		Example: "  theriac demo\n  theriac demo --serve",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return Run(cmd.Context(), o)
