@@ -213,7 +213,7 @@ func (c *consensus) Deliver(from clock.Region, store uint64, messages [][]byte) 
 // Unreachable implements replication.Consensus.
 func (c *consensus) Unreachable(region clock.Region) {
 	s := c.group.Status()
-	for _, id := range append(s.Voters, s.Learners...) {
+	for _, id := range slices.Concat(s.Voters, s.Learners) {
 		if strong.RegionOf(id) == region {
 			c.group.ReportUnreachable(id)
 		}
