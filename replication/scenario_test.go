@@ -25,7 +25,21 @@ func three(t *testing.T, adjust ...option) (c *cluster, eu, us, ap *node) {
 	us.writable()
 	ap = c.start("ap", newFakeStore(3), []string{"us"}, adjust...)
 	ap.writable()
+	meshed(t, eu, us, ap)
 	return c, eu, us, ap
+}
+
+// meshed waits until every region hears every other one itself. A region may be writable, and see what another
+// one wrote, by way of a third: what is written behind a cut of their link would reach it on that way at once.
+func meshed(t *testing.T, nodes ...*node) {
+	t.Helper()
+	for _, n := range nodes {
+		for _, to := range nodes {
+			if n != to {
+				eventually(t, n.name+" hears "+to.name, func() bool { return n.connected(to) })
+			}
+		}
+	}
 }
 
 func stopAll(nodes ...*node) {

@@ -64,8 +64,9 @@ func (p *pipe) send(m *peerv1.Message) error {
 
 func (p *pipe) recv() (*peerv1.Message, error) {
 	for {
-		cut, _, changed := p.network.state(p.link)
 		p.mu.Lock()
+		// Within mu, so that what is in the queue was sent before: what was sent behind a cut finds the cut here.
+		cut, _, changed := p.network.state(p.link)
 		moved := p.moved
 		switch {
 		case p.gone, p.closed && len(p.queue) == 0 && !cut:
