@@ -67,6 +67,9 @@ type Config struct {
 	CacheBytes, LeafCacheBytes, MemTableBytes int64
 	// RemovalLeaves is how many leaves one step of a removal looks at. Default: storage.RemovalLeaves.
 	RemovalLeaves int
+	// RaftSnapshotEntries is after how many entries of raft's log a snapshot is written. Default:
+	// strong.DefaultSnapshotEntries.
+	RaftSnapshotEntries int
 	// Core is given what decides what this node shows, each time that its store has been opened, and returns
 	// what is asked in its place: a simulation sees each call by it. Default: the machine itself.
 	Core func(start causal.Start, m *causal.Machine) replication.Core

@@ -63,7 +63,7 @@ func (n *run) joinConsensus(ctx context.Context) (err error) {
 		ID: id, Found: n.identity.Alone, Store: n.store, Machine: c.certifier, Pack: strong.Pack, Check: c.certifier.CheckEntry,
 		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Places: c.places, Held: c.held,
 		Refound: func(r strong.Refounding) { c.refound <- r }, // once in a group's life
-		Logf:    n.config.logf, Fatal: c.failed,
+		Logf:    n.config.logf, Fatal: c.failed, SnapshotEntries: n.config.RaftSnapshotEntries,
 	})
 	if err != nil {
 		return fmt.Errorf("taking part in consensus: %w", err)

@@ -21,7 +21,8 @@ type callers struct {
 	late   *sync.WaitGroup // requests that are held up
 	ctx    context.Context // of the run
 	// answered is told of each write that the region acknowledged, whether or not that reaches its caller.
-	answered func(kv.Durability, kv.Receipt)
+	answered func(o *kv.Options, serving int, r kv.Receipt)
+	serving  func() int // regions that serve
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -68,9 +69,10 @@ func (c *callers) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 	}
 	c.retried(req.Options)
 	write := func(ctx context.Context) (kv.Response, error) {
+		serving := c.serving()
 		resp, err := call(ctx)
 		if err == nil {
-			c.answered(req.Options.Durability, resp.Receipt)
+			c.answered(&req.Options, serving, resp.Receipt)
 		}
 		return resp, err
 	}
@@ -82,9 +84,10 @@ func (c *callers) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 func (c *callers) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
 	c.retried(o)
 	return through(ctx, c, func(ctx context.Context) (kv.Receipt, error) {
+		serving := c.serving()
 		r, err := c.Service.Commit(ctx, id, o)
 		if err == nil {
-			c.answered(o.Durability, r)
+			c.answered(&o, serving, r)
 		}
 		return r, err
 	})

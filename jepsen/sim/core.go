@@ -30,6 +30,7 @@ type core struct {
 	exposed    clock.Vector
 	settled    clock.Vector
 	strong     clock.Vector // the strong cut
+	serving    int          // regions
 	recovering bool
 }
 
@@ -68,6 +69,11 @@ func (c *core) Offer(h kv.Header, now clock.Wall) causal.Verdict {
 	if !c.ended.Load() && h.Lane.Region != 0 { // the certifier's records are on no region's disk first
 		if wrong := sentEarly(h, c.watch.onItsDisk(h.Lane)); wrong != "" {
 			c.fail("early", wrong)
+		}
+	}
+	if !c.ended.Load() && h.Lane.Region == 0 {
+		if wrong := c.watch.derived(h); wrong != "" {
+			c.fail("decided", wrong)
 		}
 	}
 	c.record.begin(callOffer, h, now)

@@ -9,6 +9,9 @@ import (
 
 // Serving implements replication.Core.
 func (c *core) Serving(regions []clock.Region) {
+	c.mu.Lock()
+	c.serving = len(regions)
+	c.mu.Unlock()
 	c.record.begin(callServing, regions)
 	c.Core.Serving(regions)
 	c.after(c.strongCut())
@@ -50,6 +53,11 @@ func (c *core) strongCut() clock.Vector {
 	}
 	if wrong := uniformly(cut, cut, nil, c.Core.Exposed()); wrong != "" {
 		c.fail("strong", wrong)
+	}
+	if !cut.Equal(c.strong) && !c.ended.Load() {
+		if wrong := c.watch.uniform(cut); wrong != "" {
+			c.fail("uniform", wrong)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,7 +16,7 @@
 //     that drift with it.
 //   - The network (network.go): delay and jitter, cuts both ways or one, stalls, connections that break
 //     and lose the tail of what was sent, dials that nobody answers. In some seeds also what TCP would
-//     not let happen: messages of a running stream that come twice, or in another order.
+//     not let happen: messages of a running stream that come twice, or in another order, and raft's get lost.
 //   - Disks (disk.go): a crash takes back what was not synced, and some of it not; syncs take time, or
 //     fail; a disk may be gone.
 //   - The way of callers (caller.go): requests and answers get lost, and requests arrive after their
@@ -33,7 +33,18 @@
 //   - they never fall while a node runs, and what was on a disk is there when the node starts again;
 //   - settled <= horizon <= exposed, and the horizon is below every snapshot that is open;
 //   - what is settled in one region is exposed in all others;
-//   - what a region showed and a crash took back, the next record of its lane voids.
+//   - what a region showed and a crash took back, the next record of its lane voids;
+//   - what is acknowledged as on the disks of several regions is on them.
+//
+// And of strong transactions (certified.go):
+//
+//   - all nodes derive the same record of the certifier's lane at each of its times;
+//   - what was derived by one, or acknowledged, all have in the end, and nothing beside it;
+//   - each term of raft's has one leader;
+//   - strong snapshots show what a majority of the regions has on its disk.
+//
+// The raft group may lose what it has decided with the disks of a majority of its voters. Where callers make strong
+// transactions no such majority is taken away.
 //
 // Beside that all logs are read (Node.Records): a dot names one record everywhere, an operation id is
 // written once, each record of a lane names the one before it, and depends on all that its
@@ -48,7 +59,7 @@
 //
 // # What replays
 //
-// The plan of a seed is always the same. What then happens is nearly so: one processor runs one
+// The plan of a seed is always the same. What then happens is nearly so: raft draws from the seed as well, and one processor runs one
 // goroutine at a time, but which one is the choice of Go's scheduler, as is the order of maps and of the
 // cases of a select. So a seed that fails fails again often, not always. What decides in the nodes
 // replays exactly: all calls of each node's machine are recorded, and a fresh machine answers them

@@ -13,13 +13,14 @@ import (
 
 // A world is a target of package nemesis.
 var (
-	_ nemesis.Cutter      = (*world)(nil)
-	_ nemesis.Slower      = (*world)(nil)
-	_ nemesis.Staller     = (*world)(nil)
-	_ nemesis.Resetter    = (*world)(nil)
-	_ nemesis.Killer      = (*world)(nil)
-	_ nemesis.ClockSetter = (*world)(nil)
-	_ nemesis.Grower      = (*world)(nil)
+	_ nemesis.Cutter       = (*world)(nil)
+	_ nemesis.Slower       = (*world)(nil)
+	_ nemesis.Staller      = (*world)(nil)
+	_ nemesis.Resetter     = (*world)(nil)
+	_ nemesis.Killer       = (*world)(nil)
+	_ nemesis.ClockSetter  = (*world)(nil)
+	_ nemesis.Grower       = (*world)(nil)
+	_ nemesis.LeaderFinder = (*world)(nil)
 )
 
 // Cut implements nemesis.Cutter. Sometimes the connections break at once, sometimes they hang.
@@ -104,6 +105,9 @@ func (w *world) Add(_ context.Context, region string) error {
 // Await implements nemesis.Grower. It does not wait: the end of the run does.
 func (w *world) Await(context.Context, string) error { return nil }
 
+// Leader implements nemesis.LeaderFinder.
+func (w *world) Leader(context.Context) string { return w.certified.leading() }
+
 // trouble plays all faults, and has undone them when it returns: when the last is over or ctx ends.
 func (w *world) trouble(ctx context.Context) {
 	var all sync.WaitGroup
@@ -125,8 +129,12 @@ func (w *world) trouble(ctx context.Context) {
 // more plays a fault that only a simulation can do.
 func (w *world) more(ctx context.Context, f fault) {
 	m := w.byName[f.Region]
-	if f.Kind == diskLost || f.Kind == diskError {
+	switch f.Kind {
+	case diskLost, diskError:
 		w.disk(ctx, f, m)
+		return
+	case killLeader:
+		w.killLeader(ctx, f)
 		return
 	}
 	defer w.fault(history.Fault{Kind: f.Kind, Targets: []string{f.Region}})()
@@ -143,7 +151,33 @@ func (w *world) more(ctx context.Context, f fault) {
 		m.clock.setDrift(f.Amount)
 		sleep(ctx, f.For)
 		m.clock.synchronise()
+	case restart:
+		w.restart(ctx, m)
 	}
+}
+
+// killLeader crashes the region whose voter leads, and brings it back after a while.
+func (w *world) killLeader(ctx context.Context, f fault) {
+	m := w.byName[w.Leader(ctx)]
+	if m == nil {
+		return // there is none yet
+	}
+	defer w.fault(history.Fault{Kind: string(nemesis.KillOne), Targets: []string{m.name}})()
+	if m.crash() {
+		w.reach.count("leader crashed")
+	}
+	sleep(ctx, f.For)
+	m.on()
+}
+
+// restart ends a process in order, and starts another one.
+func (w *world) restart(ctx context.Context, m *machine) {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := m.stop(limited); err != nil {
+		w.logf("%s did not stop in order: %v", m.name, err)
+	}
+	m.on()
 }
 
 // disk takes a disk away, or has it fail, and brings the region back after a while.
@@ -184,11 +218,23 @@ func (w *world) spares(m *machine) bool {
 	defer w.disks.Unlock()
 	for _, other := range w.machines {
 		if other != m && !w.doomed[other] && other.watch.holdsData() {
-			w.doomed[m] = true
-			return true
+			return w.sparesVotes(m)
 		}
 	}
 	return false
+}
+
+// sparesVotes dooms a disk, unless the raft group would lose strong commits with it. The caller holds disks.
+func (w *world) sparesVotes(m *machine) bool {
+	m.watch.mu.Lock()
+	region := m.watch.own.Region
+	m.watch.mu.Unlock()
+	if w.strong && !w.certified.spares(region) {
+		return false
+	}
+	w.certified.lose(region)
+	w.doomed[m] = true
+	return true
 }
 
 // lost is called when a disk that spares let go is empty.

@@ -25,6 +25,12 @@ func (p *pipe) inspect(m *peerv1.Message) {
 				break
 			}
 		}
+	case *peerv1.Message_Consensus:
+		for _, raft := range b.Consensus.GetMessages() {
+			if len(raft) > 0 && raft[0] == partOfSnapshot {
+				reach.count("part of raft's snapshot sent")
+			}
+		}
 	case *peerv1.Message_LaneError:
 		reach.count("lane refused")
 	case *peerv1.Message_Refused:
@@ -52,3 +58,6 @@ func (p *pipe) relays(id uint32) bool {
 	defer p.relayMu.Unlock()
 	return p.relayed[id]
 }
+
+// partOfSnapshot begins the messages of raft's that carry a snapshot (package strong).
+const partOfSnapshot = 1

@@ -264,8 +264,23 @@ func TestEachStepIsChecked(t *testing.T) {
 			require.NoError(t, err)
 		}, []string{"invariant:snapshots"}},
 		"an answer before the disk": {func(c *core, l *lying) {
-			c.watch.answered(kv.DurabilityLocal, kv.Receipt{Lane: c.own, Commit: clock.Stamp{Region: 1, Time: 64}})
+			c.watch.answered(&kv.Options{Durability: kv.DurabilityLocal}, 2, kv.Receipt{Lane: c.own, Commit: clock.Stamp{Region: 1, Time: 64}})
 		}, []string{"invariant:answered"}},
+		"an answer before the disks of several regions": {func(c *core, l *lying) {
+			c.watch.onDisk(c.own, 64)
+			c.Serving([]clock.Region{1, 2})
+			c.watch.answered(&kv.Options{Durability: kv.DurabilityAll}, 2, kv.Receipt{Lane: c.own, Commit: clock.Stamp{Region: 1, Time: 64}})
+		}, []string{"invariant:answered"}},
+		"a strong commit that is derived in two ways": {func(c *core, l *lying) {
+			c.Offer(kv.Header{Time: 64, Deps: at(64)}, 0)
+			c.Offer(kv.Header{Time: 64, Deps: at(32)}, 0)
+		}, []string{"invariant:decided"}},
+		"a strong cut that only one disk has": {func(c *core, l *lying) {
+			c.watch.machine.world.booted.Store(true)
+			l.show(c, at(0, 64))
+			l.strong = at(0, 64)
+			c.Age()
+		}, []string{"invariant:uniform"}},
 		"the strong cut falls": {func(c *core, l *lying) {
 			l.show(c, at(0, 64))
 			l.strong = at(0, 64)

@@ -58,7 +58,7 @@ func (w *world) newMachine(name string, p machinePlan) *machine {
 	m.random = locked(rand.New(rand.NewPCG(p.Seed, 2)).Uint64)
 	m.calls = &callers{
 		Service: m.door, region: name, reach: w.reach, late: &w.late, ctx: w.ctx, random: rand.New(rand.NewPCG(p.Seed, 3)),
-		bad: w.plan.BadCalls, answered: m.watch.answered,
+		bad: w.plan.BadCalls, answered: m.watch.answered, serving: m.watch.serving,
 	}
 	m.db = client.New(m.calls)
 	m.disk = newDisk(p.Sync, rand.New(rand.NewPCG(p.Seed, 4)), w.reach)
@@ -139,8 +139,8 @@ func (m *machine) config(l *life, founds bool) node.Config {
 		Region: m.name, Dir: "data", FS: l.disk, Time: m.clock, Random: m.random, Transport: l.endpoint,
 		Addresses: node.Addresses{Peer: m.name},
 		LogAge:    p.LogAge, LogBytes: p.LogBytes, LogLimit: p.LogLimit,
-		CacheBytes: 1 << 20, LeafCacheBytes: p.LeafCache, MemTableBytes: p.MemTable, RemovalLeaves: p.RemovalLeaves,
-		Log:   logWriter{m, l.disk},
+		CacheBytes: 1 << 20, LeafCacheBytes: p.LeafCache, MemTableBytes: p.MemTable, RemovalLeaves: p.RemovalLeaves, RaftSnapshotEntries: p.RaftEntries,
+		Log:   logWriter{m, l},
 		Fatal: func(err error) { m.gaveUp(l, err) },
 		Core: func(start causal.Start, c *causal.Machine) replication.Core {
 			return m.watch.begin(l, start, c)
@@ -269,7 +269,7 @@ func (m *machine) status(ctx context.Context) (kv.Status, bool) {
 // logWriter takes a node's log lines.
 type logWriter struct {
 	m    *machine
-	disk *disk // the node's
+	life *life // the node's
 }
 
 // What a region does that fell behind; its store closes, and others open, though syncs take long.
@@ -277,6 +277,9 @@ const (
 	takenAnew       = "data taken anew after falling behind"
 	takenAnewSlowly = takenAnew + ", on a slow disk"
 )
+
+// groupDead is what a node says that founds the raft group anew.
+const groupDead = "the raft group is dead"
 
 // signs are what log lines say of paths that were taken.
 var signs = []struct{ text, means string }{
@@ -294,6 +297,8 @@ var signs = []struct{ text, means string }{
 	{"connected", "stream began"},
 	{"what the store refuse", "record refused by the store"},
 	{"truncating the log", "log truncation failed"},
+	{groupDead, "raft group founded anew"},
+	{"is led by", "raft group led"},
 }
 
 // Write implements io.Writer: one line of the node's log a call.
@@ -302,10 +307,18 @@ func (w logWriter) Write(b []byte) (int, error) {
 	for _, s := range signs {
 		if strings.Contains(line, s.text) {
 			w.m.world.reach.count(s.means)
-			if s.means == takenAnew && w.disk.isSlow() {
+			if s.means == takenAnew && w.life.disk.isSlow() {
 				w.m.world.reach.count(takenAnewSlowly)
 			}
 			break
+		}
+	}
+	if !w.life.ended.Load() {
+		if wrong := w.m.world.certified.heed(w.m.name, line); wrong != "" {
+			w.m.watch.fail("leaders", wrong)
+		}
+		if strings.Contains(line, groupDead) {
+			w.m.world.refounded()
 		}
 	}
 	w.m.world.log.add(line)

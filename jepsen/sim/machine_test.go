@@ -181,8 +181,11 @@ func TestCallsGetLostAndArriveLate(t *testing.T) {
 		var late sync.WaitGroup
 		a := &answering{}
 		acknowledged := 0
-		told := func(kv.Durability, kv.Receipt) { acknowledged++ }
-		c := &callers{Service: a, answered: told, region: "eu", reach: newReached(), late: &late, ctx: t.Context(), random: rand.New(rand.NewPCG(1, 1))}
+		told := func(_ *kv.Options, serving int, _ kv.Receipt) { acknowledged += serving }
+		c := &callers{
+			Service: a, answered: told, serving: func() int { return 1 }, region: "eu", reach: newReached(), late: &late, ctx: t.Context(),
+			random: rand.New(rand.NewPCG(1, 1)),
+		}
 		write := kv.Request{Ops: make([]kv.Op, 1)}
 		write.Options.Attempt.Retry = true
 		_, err := c.Do(t.Context(), write)

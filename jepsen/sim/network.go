@@ -38,8 +38,9 @@ type linkState struct {
 
 // unruly says how often something befalls a message that TCP would not let happen, from 0 to 1. The
 // messages by which nodes greet and copy all data are spared: those have no answer to it but to
-// end the connection, which is a fault of its own.
-type unruly struct{ duplicate, reorder float64 }
+// end the connection, which is a fault of its own. Only messages of raft's get lost, as some do that wait for a
+// full connection.
+type unruly struct{ duplicate, reorder, lose float64 }
 
 // network connects the simulated machines. Everything that it decides by chance it decides by one
 // generator, in the order in which it is asked.

@@ -116,7 +116,8 @@ func (p *pipe) send(m *peerv1.Message) error {
 			p.mu.Unlock()
 			return nil
 		case len(p.queue) < window:
-			if p.push(m, due); len(p.queue) <= 2 { // else the reader is about to look anyway
+			p.push(m, due)
+			if n := len(p.queue); n > 0 && n <= 2 { // else the reader is about to look anyway
 				p.arrives.Reset(time.Until(p.queue[0].due))
 			}
 			p.mu.Unlock()
@@ -140,11 +141,16 @@ func (p *pipe) push(m *peerv1.Message, due time.Time) {
 	}
 	p.last = due
 	p.inspect(m)
+	u := p.network.unruly
+	if _, raft := m.GetBody().(*peerv1.Message_Consensus); raft && p.network.chance(u.lose) {
+		p.network.reach.count("message of raft's lost")
+		return
+	}
 	p.queue = append(p.queue, flight{m, due})
 	if !ordinary(m) {
 		return
 	}
-	u, n := p.network.unruly, len(p.queue)
+	n := len(p.queue)
 	if p.network.chance(u.duplicate) {
 		p.queue = append(p.queue, flight{m, due})
 		p.network.reach.count("message duplicated")
@@ -235,7 +241,7 @@ func (p *pipe) end() {
 // ordinary reports whether a message is part of a running stream.
 func ordinary(m *peerv1.Message) bool {
 	switch m.GetBody().(type) {
-	case *peerv1.Message_Heartbeat, *peerv1.Message_Records:
+	case *peerv1.Message_Heartbeat, *peerv1.Message_Records, *peerv1.Message_Consensus, *peerv1.Message_Ask, *peerv1.Message_Answer:
 		return true
 	}
 	return false

@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ type plan struct {
 	LeafCache          int64
 	MemTable           int64
 	RemovalLeaves      int // that one step of a removal looks at; 0: many
+	RaftEntries        int // between two snapshots of raft's log
 
 	Faults []nemesis.Fault // of the kinds that package nemesis knows
 	More   []fault         // of the kinds that only a simulation can do
@@ -61,7 +61,9 @@ const (
 	diskCopied = workload.DiskCopied
 	slowDisk   = "slow-disk"
 	diskError  = workload.DiskError
-	badCalls   = "bad-calls" // requests and answers get lost, or are held up
+	killLeader = "kill-leader" // whoever leads the raft group crashes
+	restart    = "restart"     // a process ends in order, and another begins
+	badCalls   = "bad-calls"   // requests and answers get lost, or are held up
 	drift      = "clock-drift"
 )
 
@@ -122,7 +124,7 @@ func (p *plan) drawLoad(d drawing, o Options) {
 	if d.chance(0.5) {
 		p.Beat = d.between(time.Millisecond, 3*time.Second)
 	}
-	all := slices.DeleteFunc(workload.All(), func(w workload.Workload) bool { return w.Coordinates() })
+	all := workload.All()
 	other := all[d.IntN(len(all))].Name
 	if p.Workload = o.Workload; p.Workload == "" {
 		p.Workload = defaultWorkload
@@ -147,7 +149,7 @@ func (p *plan) drawNetwork(d drawing) {
 		}
 	}
 	if d.chance(0.3) {
-		p.Unruly = unruly{duplicate: d.Float64() * 0.01, reorder: d.Float64() * 0.01}
+		p.Unruly = unruly{duplicate: d.Float64() * 0.01, reorder: d.Float64() * 0.01, lose: d.Float64() * 0.02}
 	}
 }
 
@@ -166,6 +168,7 @@ func (p *plan) drawStores(d drawing) {
 	if d.chance(0.5) {
 		p.RemovalLeaves = 1 + d.IntN(8)
 	}
+	p.RaftEntries = 10 << d.IntN(8)
 }
 
 // drawSyncs draws how fast disks are.
@@ -180,7 +183,7 @@ func (p *plan) drawSyncs(d drawing) {
 // The kinds of package nemesis that a simulation can do: all but to stop the goroutines of one node.
 var nemeses = map[string][]nemesis.Kind{
 	"network": {nemesis.PartitionHalves, nemesis.PartitionIsolate, nemesis.PartitionBridge, nemesis.PartitionOneway,
-		nemesis.PartitionFlapping, nemesis.Slow, nemesis.Stall, nemesis.Reset},
+		nemesis.PartitionFlapping, nemesis.Slow, nemesis.Stall, nemesis.Reset, nemesis.IsolateLeader},
 	"process": {nemesis.KillOne, nemesis.KillSeveral, nemesis.KillAll, nemesis.RestartLoop},
 	"clock":   {nemesis.Clock},
 }
@@ -246,7 +249,7 @@ func (p *plan) drawMore(d drawing) {
 		kind   string
 		chance float64
 		most   int
-	}{{diskLost, 0.3, 2}, {slowDisk, 0.4, 4}, {diskError, 0.15, 1}, {badCalls, 0.5, 4}, {drift, 0.3, 3}} {
+	}{{diskLost, 0.3, 2}, {slowDisk, 0.4, 4}, {diskError, 0.15, 1}, {badCalls, 0.5, 4}, {drift, 0.3, 3}, {killLeader, 0.4, 3}, {restart, 0.3, 3}} {
 		if !d.chance(k.chance) {
 			continue
 		}
@@ -279,8 +282,10 @@ func (p *plan) String() string {
 			fmt.Fprintf(&b, "%s-%s: %v + up to %v\n", b2, a, l[0], l[1])
 		}
 	}
-	fmt.Fprintf(&b, "messages duplicated %.2f%%, reordered %.2f%%; bad calls %.1f%%\n", p.Unruly.duplicate*100, p.Unruly.reorder*100, p.BadCalls*100)
-	fmt.Fprintf(&b, "log age %v, bytes %d, limit %d; leaf cache %d, memtable %d, removal step %d\n", p.LogAge, p.LogBytes, p.LogLimit, p.LeafCache, p.MemTable, p.RemovalLeaves)
+	fmt.Fprintf(&b, "messages duplicated %.2f%%, reordered %.2f%%, of raft's lost %.2f%%; bad calls %.1f%%\n",
+		p.Unruly.duplicate*100, p.Unruly.reorder*100, p.Unruly.lose*100, p.BadCalls*100)
+	fmt.Fprintf(&b, "log age %v, bytes %d, limit %d; leaf cache %d, memtable %d, removal step %d; a snapshot of raft's log after %d entries\n",
+		p.LogAge, p.LogBytes, p.LogLimit, p.LeafCache, p.MemTable, p.RemovalLeaves, p.RaftEntries)
 	for _, f := range p.Faults {
 		fmt.Fprintln(&b, f)
 	}

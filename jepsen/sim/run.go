@@ -3,8 +3,10 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/cryptotest"
 	"testing/synctest"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/theriac-db/theriac/jepsen/checker"
 	"github.com/theriac-db/theriac/jepsen/history"
 	"github.com/theriac-db/theriac/jepsen/workload"
+	"github.com/theriac-db/theriac/kv"
 )
 
 // What a seed is at least, and by default.
@@ -38,6 +41,7 @@ func Run(t *testing.T, o Options) *Report {
 	if o.Txns == 0 {
 		o.Txns = defaultTxns
 	}
+	cryptotest.SetGlobalRandom(t, o.Seed) // raft draws when to ask for an election
 	begun := cpuTime()
 	out := &Report{Seed: o.Seed, Asked: o.Workload}
 	p, err := newPlan(o)
@@ -85,6 +89,7 @@ func (w *world) run(out *Report) {
 	}
 	kind, err := workload.Find(w.plan.Workload)
 	if err == nil {
+		w.strong = slices.Contains(kind.Takes(), client.LevelStrong)
 		w.load, err = workload.Start(kind, w.workload())
 	}
 	if err != nil {
@@ -114,6 +119,21 @@ func (w *world) run(out *Report) {
 	}
 	if wrong := w.registry.depend(out.History); wrong != "" {
 		w.fail("invariant:depends", wrong)
+	}
+	if wrong := w.certified.acknowledged(out.History); wrong != "" {
+		w.fail("invariant:decided", wrong)
+	}
+	w.lasting()
+}
+
+// lasting holds what every region exposes of the certifier's lane in the end against what was decided.
+func (w *world) lasting() {
+	for _, m := range w.machines {
+		if exposed, _, _, ok := m.watch.shown(); ok {
+			if wrong := w.certified.lasting(exposed.At(0)); wrong != "" {
+				m.watch.fail("decided", wrong)
+			}
+		}
 	}
 }
 
@@ -149,6 +169,20 @@ func (w *world) heal() {
 			w.reach.count("region served in the end")
 		}
 	}
+	for _, m := range w.machines {
+		w.await("strong transactions in "+m.name, patience, func() string { return w.strongly(m) })
+	}
+}
+
+// strongly says why a region does not answer at level strong; "": it does.
+func (w *world) strongly(m *machine) string {
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	key := client.Object{Bucket: kv.DefaultBucket, Key: "nobody's", Type: client.TypeRegisterLWW}
+	if _, err := m.db.Session().Do(ctx, nil, []client.Query{{Object: key}}, client.Strong()); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // converge waits until all regions show the same, and all of it has settled.

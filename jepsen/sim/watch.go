@@ -148,12 +148,35 @@ func (w *watch) onDisk(lane clock.Lane, t clock.Timestamp) {
 	w.ever[lane] = max(w.ever[lane], t)
 }
 
-// answered checks a write that the region has acknowledged.
-func (w *watch) answered(durability kv.Durability, r kv.Receipt) {
-	onDisk, _ := w.had(r.Lane)
-	if wrong := answeredEarly(r, durability, onDisk); wrong != "" {
+// answered checks a write that the region has acknowledged. So many regions served when the call began.
+func (w *watch) answered(o *kv.Options, serving int, r kv.Receipt) {
+	if r.Commit.Region != 0 {
+		onDisk, _ := w.had(r.Lane)
+		if wrong := answeredEarly(r, o.Durability, onDisk); wrong != "" {
+			w.fail("answered", wrong)
+		}
+	}
+	now := w.serving()
+	need, err := o.Reach().Copies(min(serving, now))
+	if err != nil {
+		return
+	}
+	if wrong := spreadEarly(r, need, max(serving, now), w.machine.world.had(clock.Lane{Region: r.Commit.Region})); wrong != "" {
 		w.fail("answered", wrong)
 	}
+}
+
+// serving is how many regions the node knows to serve.
+func (w *watch) serving() int {
+	w.mu.Lock()
+	c := w.current
+	w.mu.Unlock()
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.serving
 }
 
 // onItsDisk is what a disk of a lane's region has ever had of it.
@@ -352,4 +375,20 @@ func (w *watch) closed(v clock.Vector) {
 	default:
 		w.machine.world.reach.count("closure checked")
 	}
+}
+
+// derived checks a record of the certifier's lane that came to this node.
+func (w *watch) derived(h kv.Header) string {
+	if w == nil { // a replay
+		return ""
+	}
+	return w.machine.world.certified.derive(h)
+}
+
+// uniform checks where this node opens strong snapshots.
+func (w *watch) uniform(cut clock.Vector) string {
+	if w == nil {
+		return ""
+	}
+	return onMajority(cut, w.machine.world.majority(), w.machine.world.had)
 }

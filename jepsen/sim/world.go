@@ -19,18 +19,21 @@ import (
 
 // world is one run: machines, the network between them, and what is noted of them.
 type world struct {
-	plan     *plan
-	ctx      context.Context // ends with the run
-	start    time.Time
-	reach    *reached
-	network  *network
-	registry *registry
-	log      *logBook
-	machines []*machine
-	byName   map[string]*machine
-	late     sync.WaitGroup // requests that are held up
-	load     *workload.Run  // nil before there is one
-	made     atomic.Int64   // transactions that have ended
+	plan      *plan
+	ctx       context.Context // ends with the run
+	start     time.Time
+	reach     *reached
+	network   *network
+	registry  *registry
+	certified *certified
+	strong    bool // callers make strong transactions
+	log       *logBook
+	machines  []*machine
+	byName    map[string]*machine
+	late      sync.WaitGroup // requests that are held up
+	load      *workload.Run  // nil before there is one
+	made      atomic.Int64   // transactions that have ended
+	booted    atomic.Bool    // the first regions serve
 
 	disks  sync.Mutex
 	doomed map[*machine]bool // whose disks are about to be lost
@@ -44,7 +47,7 @@ type world struct {
 func newWorld(ctx context.Context, p *plan) *world {
 	reach := newReached()
 	w := &world{
-		plan: p, ctx: ctx, start: time.Now(), reach: reach, registry: newRegistry(), log: &logBook{},
+		plan: p, ctx: ctx, start: time.Now(), reach: reach, registry: newRegistry(), certified: newCertified(), log: &logBook{},
 		byName: map[string]*machine{}, numbers: map[clock.Region]string{}, present: map[string]bool{},
 		doomed: map[*machine]bool{},
 	}
@@ -167,7 +170,16 @@ func (w *world) boot() bool {
 			return false
 		}
 	}
+	w.booted.Store(true)
 	return true
+}
+
+// majority is how many regions are one at least; 0 while the first ones are joining.
+func (w *world) majority() int {
+	if !w.booted.Load() {
+		return 0
+	}
+	return len(w.plan.Regions)/2 + 1
 }
 
 // lookEvery is how often the nodes are looked at, beside what is checked at every step of theirs.
@@ -251,4 +263,14 @@ func (l *logBook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Join(l.lines, "")
+}
+
+// refounded is called when a node founds the raft group anew, behind all that any disk has of the certifier's lane.
+func (w *world) refounded() {
+	upTo := clock.Timestamp(0)
+	for _, m := range w.machines {
+		upTo = max(upTo, m.watch.has(clock.Lane{}))
+	}
+	w.certified.refounded(upTo)
+	w.registry.forget(clock.Lane{}, upTo)
 }
