@@ -55,8 +55,8 @@ var lies = map[string][]lie{
 		{"two lists are in different orders", "lists", reorder},
 	},
 	"bounded": {
-		{"an answer is older than its bound", "bounded", missAnElement("bounded", func(r, w *history.Txn) bool { return w.End < r.Start-r.Bound })},
-		{"an element is missing", "semantics", missAnElement("bounded", func(r, w *history.Txn) bool { return w.End < r.Start-r.Bound })},
+		{"an answer is older than its bound", "bounded", missAnElement("bounded", old)},
+		{"an element is missing", "semantics", missAnElement("bounded", old)},
 	},
 	"durability": {
 		{"a write in a majority is gone", "durable", loseElements("majority")},
@@ -237,20 +237,22 @@ func forgetWhatWasSeen(h *history.History) bool {
 	return false
 }
 
-// takeOutAWrite makes a transaction whose value was read one that certainly failed.
+// takeOutAWrite makes a transaction whose value others have read one that certainly failed.
 func takeOutAWrite(h *history.History) bool {
-	read := map[string]bool{}
+	readers := map[string][]int{}
 	for i := range h.Txns {
-		for _, o := range h.Txns[i].Ops {
-			if o.Do == history.Get && o.Got != nil && o.Leaf() == "register-lww" {
-				read[o.Got.Text] = true
+		t := &h.Txns[i]
+		for _, o := range t.Ops {
+			if o.Do == history.Get && o.Got != nil && o.Leaf() == "register-lww" && t.Outcome == history.OK {
+				readers[o.Got.Text] = append(readers[o.Got.Text], t.ID)
 			}
 		}
 	}
 	for i := range h.Txns {
 		t := &h.Txns[i]
+		others := func(id int) bool { return id != t.ID }
 		for _, o := range t.Ops {
-			if o.Do == history.Assign && o.Type == "register-lww" && t.Outcome == history.OK && read[o.Arg.Text] {
+			if o.Do == history.Assign && o.Type == "register-lww" && t.Outcome == history.OK && slices.ContainsFunc(readers[o.Arg.Text], others) {
 				t.Outcome, t.Commit = history.Fail, nil
 				return true
 			}

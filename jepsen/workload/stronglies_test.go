@@ -89,6 +89,9 @@ func missAnElement(level string, owes func(r, w *history.Txn) bool) func(h *hist
 	}
 }
 
+// old: a write was on a disk for longer than a read's bound when that began.
+func old(r, w *history.Txn) bool { return w.Durability != "applied" && w.End < r.Start-r.Bound }
+
 // writersOf are the transactions that acknowledged elements.
 func writersOf(h *history.History) map[string]*history.Txn {
 	out := map[string]*history.Txn{}
