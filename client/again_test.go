@@ -191,7 +191,7 @@ func TestClosuresThatMetAnotherRunAgain(t *testing.T) {
 type ruled struct {
 	*faulty
 	rules *kv.Rules
-	begun map[kv.TxnID]kv.Options
+	begun map[kv.TxnID]kv.Begin
 }
 
 func (r *ruled) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
@@ -206,7 +206,7 @@ func (r *ruled) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 
 func (r *ruled) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
 	id, receipt, err := r.faulty.Begin(ctx, b)
-	r.begun[id] = b.Options
+	r.begun[id] = b
 	return id, receipt, err
 }
 
@@ -220,7 +220,7 @@ func (r *ruled) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries [
 
 func newRuled(list ...kv.BucketRules) (*DB, *ruled) {
 	cfg := newConfig(nil)
-	r := &ruled{newFaulty(memkv.New().Node(1, "eu")), kv.NewRules(list), map[kv.TxnID]kv.Options{}}
+	r := &ruled{newFaulty(memkv.New().Node(1, "eu")), kv.NewRules(list), map[kv.TxnID]kv.Begin{}}
 	db := newDB(newRouter([]*endpoint{{svc: r}}, cfg.policy), cfg)
 	db.routed = true
 	return db, r
@@ -290,6 +290,86 @@ func TestClosuresRunAtTheLevelThatTheirBucketsNeed(t *testing.T) {
 		}
 		require.Zero(t, r.OpenTxns())
 	})
+}
+
+// The default of the bucket that is read first is not chosen for those that come later.
+func TestClosuresRunAtTheStrongestDefaultOfTheirBuckets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bounded := func(d time.Duration) Consistency { return Consistency{Level: LevelBounded, Bound: d} }
+		db, r := newRuled(kv.BucketRules{Name: "hour", Consistency: bounded(time.Hour)}, kv.BucketRules{Name: "second", Consistency: bounded(time.Second)},
+			kv.BucketRules{Name: "quorum", Consistency: at0(LevelQuorum)}, kv.BucketRules{Name: "strong", Consistency: at0(LevelStrong)})
+		order := []string{"plain", "hour", "second", "quorum", "strong"}
+		var got Receipt
+		read := func(tx *Tx, list []string) error {
+			for _, b := range list {
+				if _, err := tx.Bucket(b).Counter("n").Get(ctx); err != nil {
+					return fmt.Errorf("reading %s: %w", b, err)
+				}
+			}
+			return nil
+		}
+		for n := range order {
+			list := order[:n+1]
+			for range 2 {
+				runs := 0
+				require.NoError(t, db.Update(ctx, func(tx *Tx) error {
+					runs++
+					if err := read(tx, list); err != nil {
+						return err
+					}
+					return tx.Bucket(list[0]).Counter("n").Add(ctx, 1)
+				}, WithReceipt(&got)))
+				require.LessOrEqual(t, runs, n+1)
+				want := r.rules.Of(kv.Bucket(order[n])).Default()
+				require.Equal(t, want, Consistency{Level: got.Level, Bound: got.Bound})
+				require.NoError(t, db.View(ctx, func(tx *Tx) error { return read(tx, list) }, WithReceipt(&got)))
+				require.Equal(t, want, Consistency{Level: got.Level, Bound: got.Bound})
+				list = slices.Clone(list)
+				slices.Reverse(list)
+			}
+		}
+		require.NoError(t, db.View(ctx, func(tx *Tx) error { return read(tx, order) }, Causal(), WithReceipt(&got)))
+		require.Equal(t, LevelCausal, got.Level, "what the caller names is kept")
+		require.Zero(t, r.OpenTxns())
+	})
+}
+
+// What reads in pages names no level either.
+func TestListingsRunAtTheDefaultOfTheirBucket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, r := newRuled(kv.BucketRules{Name: "strong", Levels: []kv.Level{kv.LevelStrong}}, kv.BucketRules{Name: "quorum", Consistency: at0(LevelQuorum)})
+		for bucket, want := range map[string]Level{"plain": LevelCausal, "quorum": LevelQuorum, "strong": LevelStrong} {
+			var got Receipt
+			b := db.Bucket(bucket)
+			require.NoError(t, b.Set("s").Add(ctx, "e"))
+			count := 0
+			for e, err := range b.Set("s").Elements(ctx, WithReceipt(&got)) {
+				require.NoError(t, err)
+				require.Equal(t, "e", e)
+				count++
+			}
+			require.Equal(t, want, got.Level)
+			for o, err := range b.Keys(ctx, "", WithReceipt(&got)) {
+				require.NoError(t, err)
+				require.Equal(t, kv.Key("s"), o.Key)
+				count++
+			}
+			require.Equal(t, want, got.Level)
+			require.Equal(t, 2, count)
+			for _, err := range b.Keys(ctx, "", Causal()) {
+				require.Equal(t, bucket == "strong", err != nil, "what the caller names is kept")
+			}
+		}
+		require.Zero(t, r.OpenTxns())
+	})
+}
+
+func (r *ruled) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) {
+	begun := r.begun[req.Txn]
+	if err := r.rules.ListingWithin(&begun, req.Bucket); err != nil {
+		return kv.KeysPage{}, err
+	}
+	return r.faulty.Keys(ctx, req)
 }
 
 func (r *ruled) OpenTxns() int { return r.Service.(*memkv.Node).OpenTxns() }

@@ -257,7 +257,7 @@ func small(queries []kv.Query) bool {
 
 func (r *remote) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
 	c := rpc{remote: r, name: "Begin"}
-	m := &pb.BeginRequest{Options: convert.EncodeOptions(b.Options), ReadOnly: b.ReadOnly}
+	m := &pb.BeginRequest{Options: convert.EncodeOptions(b.Options), ReadOnly: b.ReadOnly, ByDefault: b.ByDefault}
 	answer, err := r.api.Begin(ctx, m)
 	if err != nil {
 		return 0, kv.Receipt{}, c.failed(ctx, err, true)

@@ -27,10 +27,13 @@ type Tx struct {
 	home     *home
 	call     call
 	readOnly bool
+	// byDefault tells that the level is that of buckets' defaults, as the run before was told, and not the caller's.
+	byDefault bool
 
 	id      kv.TxnID
 	begun   bool
 	receipt Receipt // of the beginning
+	told    bool    // a query or a listing was answered
 	ops     []kv.Op // not yet handed to the node
 	count   int     // of all operations so far
 	bytes   int     // in ops
@@ -44,7 +47,8 @@ type Tx struct {
 // fn may run again, when it is certain that the run before wrote nothing: at most 8 times in all when a
 // comparison of CompareAndSet no longer held at the commit, or the node failed before; at most 16 times
 // when a transaction at level strong met another one (then with what that wrote in its snapshot); and once
-// more when it names no level and touches a bucket whose default is stronger than causal, at that level.
+// more, at that level, whenever it names no level and touches a bucket whose default is stronger than causal
+// and than those of the buckets before.
 // So fn should do nothing but its transaction's calls and setting variables anew.
 func (h *home) Update(ctx context.Context, fn func(tx *Tx) error, opts ...CallOption) error {
 	return h.transact(ctx, fn, opts, false)
@@ -77,13 +81,15 @@ type runs struct {
 	conflicts int
 	failures  int
 	seen      Token       // of what the runs met
-	level     Consistency // that the runs turned out to need; zero: the call's
+	level     Consistency // of the buckets' defaults, that the runs turned out to need; zero: the call's
+	raised    int         // how often it turned out so
 }
 
 // prepare makes a run see what those before it met.
 func (r *runs) prepare(tx *Tx) (err error) {
 	if r.level != (Consistency{}) {
 		tx.call.SetConsistency(r.level)
+		tx.byDefault = true
 	}
 	tx.call.Token, err = tx.call.Token.Join(r.seen)
 	return err
@@ -92,9 +98,8 @@ func (r *runs) prepare(tx *Tx) (err error) {
 // may reports whether fn may run once more after err, and waits for its time.
 func (r *runs) may(ctx context.Context, tx *Tx, err error) bool {
 	met := tx.failure(err)
-	switch needs := kv.NeedsOf(met); {
-	case tx.call.Level == LevelDefault && needs != (Consistency{}):
-		r.level = needs
+	switch {
+	case r.raise(tx, met):
 		return true
 	case tx.begun && conflicted(&tx.call, met):
 		r.conflicts++
@@ -108,6 +113,17 @@ func (r *runs) may(ctx context.Context, tx *Tx, err error) bool {
 	return false
 }
 
+// raise takes the level that a run turned out to need whose level nobody has named.
+func (r *runs) raise(tx *Tx, err error) bool {
+	needs := kv.NeedsOf(err)
+	if needs == (Consistency{}) || tx.call.Level != LevelDefault && !tx.byDefault {
+		return false
+	}
+	r.level = needs
+	r.raised++
+	return r.raised < maxRuns
+}
+
 // failure is what went wrong in a run that ended with err: fn may have wrapped or replaced it.
 func (tx *Tx) failure(err error) error {
 	if tx.broken != nil {
@@ -116,13 +132,22 @@ func (tx *Tx) failure(err error) error {
 	return err
 }
 
-// snapshot runs fn once: an iterator can't take back what it has yielded.
+// snapshot runs fn once, or once more at the level that its bucket needs where nothing was answered before: an
+// iterator can't take back what it has yielded.
 func (h *home) snapshot(ctx context.Context, opts []CallOption, fn func(tx *Tx) error) error {
-	tx, err := h.newTx(ctx, opts, true)
-	if err != nil {
-		return err
+	var again runs
+	for {
+		tx, err := h.newTx(ctx, opts, true)
+		if err == nil {
+			err = again.prepare(tx)
+		}
+		if err != nil {
+			return err
+		}
+		if err = tx.run(ctx, fn); err == nil || tx.told || !again.raise(tx, err) {
+			return err
+		}
 	}
-	return tx.run(ctx, fn)
 }
 
 func (h *home) newTx(ctx context.Context, opts []CallOption, readOnly bool) (*Tx, error) {
@@ -227,7 +252,7 @@ func (tx *Tx) execute(ctx context.Context, queries []kv.Query) ([]kv.Value, erro
 		}
 		return nil, tx.home.failed(err)
 	}
-	tx.ops, tx.bytes = nil, 0
+	tx.ops, tx.bytes, tx.told = nil, 0, true
 	return values, nil
 }
 
@@ -247,7 +272,7 @@ func (tx *Tx) begin(ctx context.Context) error {
 	if tx.begun {
 		return nil
 	}
-	id, receipt, err := tx.home.svc.Begin(ctx, kv.Begin{Options: tx.call.Options, ReadOnly: tx.readOnly})
+	id, receipt, err := tx.home.svc.Begin(ctx, kv.Begin{Options: tx.call.Options, ReadOnly: tx.readOnly, ByDefault: tx.byDefault})
 	if err != nil {
 		tx.broken = err
 		return tx.home.failed(err)
@@ -288,6 +313,9 @@ func (tx *Tx) commit(ctx context.Context) error {
 }
 
 func (tx *Tx) commitOneShot(ctx context.Context) error {
+	if tx.byDefault {
+		tx.call.SetConsistency(Consistency{}) // its buckets are known to the node all at once
+	}
 	resp, err := tx.home.send(ctx, &tx.call, &kv.Request{Ops: tx.ops})
 	if err != nil {
 		return tx.home.failed(err)
@@ -331,6 +359,7 @@ func (tx *Tx) keys(ctx context.Context, bucket kv.Bucket, prefix kv.Key, fn func
 			}
 			return tx.home.failed(err)
 		}
+		tx.told = true
 		for _, o := range page.Objects {
 			if !fn(o) {
 				return nil

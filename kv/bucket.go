@@ -225,10 +225,10 @@ func (r *Rules) Listing(o *Options, b Bucket) error {
 	return rules.admit(o.Level)
 }
 
-// Within refuses what an interactive transaction must not touch. begun are its options as Begin had them:
-// where they name no level it is served at causal, so a bucket whose default is stronger is refused, since
-// its readers count on that.
-func (r *Rules) Within(begun *Options, ops []Op, queries []Query) error {
+// Within refuses what an interactive transaction must not touch. begun is how it was begun: where nobody
+// named its level it is served at causal, or at the default of other buckets, so a bucket whose default is
+// stronger is refused, since its readers count on that.
+func (r *Rules) Within(begun *Begin, ops []Op, queries []Query) error {
 	if r.Empty() {
 		return nil
 	}
@@ -237,8 +237,8 @@ func (r *Rules) Within(begun *Options, ops []Op, queries []Query) error {
 			return err
 		}
 	}
-	if begun.Level != LevelDefault {
-		return r.admit(begun.Level, ops, queries)
+	if begun.named() {
+		return r.admit(begun.Options.Level, ops, queries)
 	}
 	for b := range buckets(ops, queries) {
 		if err := r.ListingWithin(begun, b); err != nil {
@@ -249,19 +249,26 @@ func (r *Rules) Within(begun *Options, ops []Op, queries []Query) error {
 }
 
 // ListingWithin is Within for a listing of one bucket.
-func (r *Rules) ListingWithin(begun *Options, b Bucket) error {
+func (r *Rules) ListingWithin(begun *Begin, b Bucket) error {
 	rules := r.Of(b)
-	if begun.Level != LevelDefault {
-		return rules.admit(begun.Level)
+	if begun.named() {
+		return rules.admit(begun.Options.Level)
 	}
-	if d := rules.Default(); d.Level > LevelCausal {
-		e := Errorf(KindLevelRefused, "bucket %q in a transaction that began without a level, and so at causal: the bucket's default is %s; "+
-			"begin the transaction at that level, or name causal if the bucket allows it", string(b), d)
-		e.Needs = d
+	at := begun.Options.Consistency()
+	if at.Level == LevelDefault {
+		at.Level = LevelCausal
+	}
+	if d := rules.Default(); d.Level > LevelCausal && at.Stricter(d) != at {
+		e := Errorf(KindLevelRefused, "bucket %q in a transaction that began without a level, and so at %s: the bucket's default is %s; "+
+			"begin the transaction at that level, or name %s if the bucket allows it", string(b), at, d, at)
+		e.Needs = at.Stricter(d)
 		return e
 	}
-	return rules.admit(LevelCausal)
+	return rules.admit(at.Level)
 }
+
+// named tells whether a caller chose the level, for all buckets.
+func (b *Begin) named() bool { return b.Options.Level != LevelDefault && !b.ByDefault }
 
 // Commit settles the durability of an interactive transaction that wrote to these buckets.
 func (r *Rules) Commit(o *Options, written iter.Seq[Bucket], regions int) {

@@ -93,8 +93,8 @@ func TestWithoutRulesTheDefaultsAreCausalAndLocal(t *testing.T) {
 		var o kv.Options
 		require.NoError(t, none.Listing(&o, "a"))
 		require.Equal(t, kv.LevelCausal, o.Level)
-		require.NoError(t, none.Within(&kv.Options{}, ops("a"), nil))
-		require.NoError(t, none.ListingWithin(&kv.Options{}, "a"))
+		require.NoError(t, none.Within(&kv.Begin{}, ops("a"), nil))
+		require.NoError(t, none.ListingWithin(&kv.Begin{}, "a"))
 		o = kv.Options{}
 		none.Commit(&o, slices.Values([]kv.Bucket{"a"}), 3)
 		require.Equal(t, kv.Options{Durability: kv.DurabilityLocal}, o)
@@ -120,30 +120,62 @@ func TestALevelThatABucketForbidsIsRefused(t *testing.T) {
 			refused(t, buckets.Request(&req, 3), kv.ErrLevelRefused, `"strong only"`, l.String(), "it allows strong")
 		}
 		refused(t, buckets.Listing(&kv.Options{Level: l}, "strong only"), kv.ErrLevelRefused, "it allows strong")
-		refused(t, buckets.Within(&kv.Options{Level: l}, ops("strong only"), nil), kv.ErrLevelRefused, "it allows strong")
-		refused(t, buckets.ListingWithin(&kv.Options{Level: l}, "strong only"), kv.ErrLevelRefused, "it allows strong")
+		refused(t, buckets.Within(&kv.Begin{Options: kv.Options{Level: l}}, ops("strong only"), nil), kv.ErrLevelRefused, "it allows strong")
+		refused(t, buckets.ListingWithin(&kv.Begin{Options: kv.Options{Level: l}}, "strong only"), kv.ErrLevelRefused, "it allows strong")
 	}
 	both := kv.Request{Ops: ops("strong only"), Queries: queries("local")}
 	refused(t, buckets.Request(&both, 3), kv.ErrLevelRefused, `"local"`, "it allows eventual, causal")
 
 	strong := kv.Options{Level: kv.LevelStrong}
 	require.NoError(t, buckets.Request(&kv.Request{Options: strong, Ops: ops("strong only")}, 3))
-	require.NoError(t, buckets.Within(&strong, ops("strong only"), queries("unknown")))
-	require.NoError(t, buckets.ListingWithin(&strong, "strong only"))
+	require.NoError(t, buckets.Within(&kv.Begin{Options: strong}, ops("strong only"), queries("unknown")))
+	require.NoError(t, buckets.ListingWithin(&kv.Begin{Options: strong}, "strong only"))
 	require.NoError(t, buckets.Listing(&kv.Options{}, "strong only"))
 }
 
 func TestATransactionThatNamesNoLevelIsKeptFromStrongerBuckets(t *testing.T) {
-	var unnamed kv.Options
+	var unnamed kv.Begin
 	for _, b := range []kv.Bucket{"fresh", "fresher", "strong only"} {
 		refused(t, buckets.Within(&unnamed, ops("unknown", b), nil), kv.ErrLevelRefused, string(b), "at causal")
 		refused(t, buckets.Within(&unnamed, ops("unknown"), queries("unknown", b)), kv.ErrLevelRefused, string(b))
 		refused(t, buckets.ListingWithin(&unnamed, b), kv.ErrLevelRefused, string(b))
 	}
 	require.NoError(t, buckets.Within(&unnamed, ops("unknown", "loose", "local"), queries("counts")))
-	require.NoError(t, buckets.Within(&kv.Options{Level: kv.LevelCausal}, ops("fresh"), nil), "the caller chose")
+	require.NoError(t, buckets.Within(&kv.Begin{Options: kv.Options{Level: kv.LevelCausal}}, ops("fresh"), nil), "the caller chose")
 	eventual := kv.NewRules([]kv.BucketRules{{Name: "e", Levels: []kv.Level{kv.LevelEventual}}})
 	refused(t, eventual.Within(&unnamed, ops("e"), nil), kv.ErrLevelRefused, "it allows eventual")
+}
+
+// The default of one bucket is not what the caller has chosen for the others.
+func TestATransactionAtTheDefaultOfABucketIsKeptFromStrongerOnes(t *testing.T) {
+	rules := kv.NewRules([]kv.BucketRules{
+		{Name: "hour", Consistency: bounded(time.Hour)},
+		{Name: "second", Consistency: bounded(time.Second)},
+		{Name: "fails", Consistency: kv.Consistency{Level: kv.LevelBounded, Bound: time.Second, BoundFail: true}},
+		{Name: "quorum", Consistency: at(kv.LevelQuorum)},
+		{Name: "strong", Consistency: at(kv.LevelStrong)},
+		{Name: "bounded only", Levels: []kv.Level{kv.LevelBounded}, Consistency: bounded(time.Second)},
+	})
+	order := []kv.Bucket{"unknown", "hour", "second", "fails", "quorum", "strong"}
+	for i, first := range order {
+		begun := kv.Begin{ByDefault: true}
+		begun.Options.SetConsistency(rules.Of(first).Default())
+		for j, b := range order {
+			err := rules.Within(&begun, nil, queries(b))
+			require.Equal(t, err, rules.ListingWithin(&begun, b))
+			if j <= i {
+				require.NoError(t, err, "%s at the default of %s", b, first)
+				continue
+			}
+			refused(t, err, kv.ErrLevelRefused, string(b), "at "+begun.Options.Consistency().String())
+			require.Equal(t, rules.Of(b).Default(), kv.NeedsOf(err))
+			begun.ByDefault = false
+			require.NoError(t, rules.Within(&begun, nil, queries(b)), "the caller chose")
+			begun.ByDefault = true
+		}
+	}
+	begun := kv.Begin{Options: kv.Options{Level: kv.LevelQuorum}, ByDefault: true}
+	refused(t, rules.Within(&begun, ops("bounded only"), nil), kv.ErrLevelRefused, "it allows bounded")
 }
 
 func TestACommitGetsTheStrongestDurabilityOfItsBuckets(t *testing.T) {
@@ -181,16 +213,16 @@ func TestAnOperationWithAnIDNamesTheStrongLevel(t *testing.T) {
 	req = kv.Request{Ops: ops("fresh")}
 	req.Options.Attempt.ID = kv.OpID{1}
 	require.NoError(t, buckets.Request(&req, 3))
-	require.Equal(t, bounded(2*time.Second), kv.NeedsOf(buckets.Within(&kv.Options{}, ops("fresh"), nil)))
+	require.Equal(t, bounded(2*time.Second), kv.NeedsOf(buckets.Within(&kv.Begin{}, ops("fresh"), nil)))
 }
 
 func TestABucketTakesOnlyItsTypes(t *testing.T) {
 	set := kv.Op{Object: kv.Object{Bucket: "counts", Key: "k", Type: setAW}, Verb: kv.VerbAdd}
 	says := `bucket "counts" takes no object of type set-aw: its types are counter`
 	refused(t, buckets.Request(&kv.Request{Ops: append(ops("counts"), set)}, 3), kv.ErrInvalid, says)
-	refused(t, buckets.Within(&kv.Options{}, []kv.Op{set}, nil), kv.ErrInvalid, says)
+	refused(t, buckets.Within(&kv.Begin{}, []kv.Op{set}, nil), kv.ErrInvalid, says)
 	require.NoError(t, buckets.Request(&kv.Request{Ops: ops("counts"), Queries: queries("counts")}, 3))
-	require.NoError(t, buckets.Within(&kv.Options{}, ops("counts"), queries("counts")))
+	require.NoError(t, buckets.Within(&kv.Begin{}, ops("counts"), queries("counts")))
 	set.Verb = kv.VerbReset
 	require.NoError(t, buckets.Request(&kv.Request{Ops: []kv.Op{set}}, 3), "what is left over can be removed")
 	set.Path = kv.Path{{Name: "f", Type: counter}}

@@ -14,6 +14,9 @@ type TxnID uint64
 type Begin struct {
 	Options  Options
 	ReadOnly bool // a write is refused; the snapshot holds nobody's stability back
+	// ByDefault tells that the level is that of buckets' defaults, as NeedsOf told it, and that no caller named
+	// it: buckets whose default is stronger are refused, as they are without a level.
+	ByDefault bool
 }
 
 // KeysRequest lists the objects of a bucket, in the order of (key, type).

@@ -353,7 +353,8 @@ func (c *Coordinator) receipt(o *kv.Options, at clock.Vector) kv.Receipt {
 
 // Begin implements kv.Service.
 func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
-	m, asked := c.meter(&b.Options), b.Options.Level
+	m, asked := c.meter(&b.Options), kv.Begin{ByDefault: b.ByDefault}
+	asked.Options.SetConsistency(b.Options.Consistency())
 	s, err := c.begin(ctx, &b, m)
 	if err != nil {
 		return 0, kv.Receipt{}, err

@@ -23,7 +23,7 @@ func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage
 			return kv.KeysPage{}, err
 		}
 		defer t.unlock()
-		if err := c.bucketRules().ListingWithin(&kv.Options{Level: t.asked}, req.Bucket); err != nil {
+		if err := c.bucketRules().ListingWithin(&t.asked, req.Bucket); err != nil {
 			return kv.KeysPage{}, err
 		}
 		if err := t.reads.keys(req.Bucket, req.Prefix); err != nil {

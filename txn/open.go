@@ -23,7 +23,7 @@ type openTxn struct {
 	busy     chan struct{} // room for one
 	snapshot Snapshot
 	options  kv.Options
-	asked    kv.Level // that Begin named
+	asked    kv.Begin // its level as it was asked for
 	readOnly bool
 	writes   writeSet
 	reads    *readSet // of a strong one that may write

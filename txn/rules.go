@@ -27,7 +27,7 @@ func (c *Coordinator) settle(req *kv.Request) error {
 // within refuses what an interactive transaction must not touch, at the level that Begin named.
 func (c *Coordinator) within(t *openTxn, ops []kv.Op, queries []kv.Query) error {
 	if r := c.bucketRules(); r != nil {
-		return r.Within(&kv.Options{Level: t.asked}, ops, queries)
+		return r.Within(&t.asked, ops, queries)
 	}
 	return nil
 }

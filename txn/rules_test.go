@@ -2,6 +2,7 @@ package txn
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -84,4 +85,30 @@ func TestInteractiveTransactionsKeepToTheRulesOfBuckets(t *testing.T) {
 		Options: kv.Options{Durability: kv.DurabilityLocal}})
 	require.NoError(t, err)
 	require.Zero(t, resp.Values[0].Int)
+}
+
+// A transaction at the default of one bucket is kept from those whose default is stronger; one at a level that the
+// caller named is not.
+func TestATransactionAtADefaultIsKeptFromStrongerBuckets(t *testing.T) {
+	r, _ := withNeighbours(t)
+	rules := kv.NewRules([]kv.BucketRules{
+		{Name: "hour", Consistency: kv.Consistency{Level: kv.LevelBounded, Bound: time.Hour}},
+		{Name: "second", Consistency: kv.Consistency{Level: kv.LevelBounded, Bound: time.Second}},
+	})
+	r.rules = func() *kv.Rules { return rules }
+	for byDefault, want := range map[bool]error{true: kv.ErrLevelRefused, false: nil} {
+		id, _, err := r.Begin(t.Context(), kv.Begin{Options: kv.Options{Level: kv.LevelBounded, Bound: time.Hour}, ByDefault: byDefault})
+		require.NoError(t, err)
+		_, err = r.Execute(t.Context(), id, []kv.Op{in("hour", increment("n", 1))}, nil)
+		require.NoError(t, err)
+		_, err = r.Execute(t.Context(), id, []kv.Op{in("second", increment("n", 1))}, nil)
+		require.ErrorIs(t, err, want)
+		_, listed := r.Keys(t.Context(), kv.KeysRequest{Txn: id, Bucket: "second", Limit: 1})
+		require.ErrorIs(t, listed, want)
+		if want != nil {
+			require.Equal(t, time.Second, kv.NeedsOf(err).Bound)
+			require.Equal(t, time.Second, kv.NeedsOf(listed).Bound)
+		}
+		require.NoError(t, r.Abort(t.Context(), id))
+	}
 }

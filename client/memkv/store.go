@@ -265,7 +265,7 @@ func (n *Node) Execute(_ context.Context, id kv.TxnID, ops []kv.Op, queries []kv
 	if t.begin.ReadOnly && len(ops) > 0 {
 		return nil, kv.Errorf(kv.KindInvalid, "a write in a read-only transaction")
 	}
-	if err := n.store.rules.Within(&t.begin.Options, ops, queries); err != nil {
+	if err := n.store.rules.Within(&t.begin, ops, queries); err != nil {
 		return nil, err
 	}
 	if err := checkOps(ops, len(t.ops)); err != nil {
@@ -339,7 +339,7 @@ func (n *Node) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error
 		if err != nil {
 			return kv.KeysPage{}, err
 		}
-		if err := n.store.rules.ListingWithin(&t.begin.Options, req.Bucket); err != nil {
+		if err := n.store.rules.ListingWithin(&t.begin, req.Bucket); err != nil {
 			return kv.KeysPage{}, err
 		}
 		at, receipt = t.content, t.receipt

@@ -95,6 +95,25 @@ func TestRulesOfBucketsOnTheWire(t *testing.T) {
 	require.Equal(t, []client.DecidedRules{altered}, list)
 }
 
+// The default of one bucket is not taken for the caller's choice on the wire either.
+func TestTransactionsAtTheDefaultsOfBucketsOnTheWire(t *testing.T) {
+	db := inMemory(t, grpcapi.Config{Service: memkv.New().Node(1, "eu")})
+	for name, level := range map[kv.Bucket]client.Level{"quorum": client.LevelQuorum, "strong": client.LevelStrong} {
+		_, err := db.CreateBucket(ctx, client.BucketRules{Name: name, Consistency: client.Consistency{Level: level}})
+		require.NoError(t, err)
+	}
+	var got client.Receipt
+	require.NoError(t, db.View(ctx, func(tx *client.Tx) error {
+		for _, b := range []string{"quorum", "strong"} {
+			if _, err := tx.Bucket(b).Counter("n").Get(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, client.WithReceipt(&got)))
+	require.Equal(t, client.LevelStrong, got.Level)
+}
+
 // lacking refuses to decide rules.
 type lacking struct{ kv.Service }
 

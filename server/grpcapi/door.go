@@ -86,7 +86,7 @@ func (d *door) Begin(ctx context.Context, m *pb.BeginRequest) (*pb.BeginResponse
 		return nil, convert.EncodeError(err)
 	}
 	leaveTime(ctx, &options)
-	id, receipt, err := d.cfg.Service.Begin(ctx, kv.Begin{Options: options, ReadOnly: m.GetReadOnly()})
+	id, receipt, err := d.cfg.Service.Begin(ctx, kv.Begin{Options: options, ReadOnly: m.GetReadOnly(), ByDefault: m.GetByDefault()})
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}

@@ -1889,9 +1889,12 @@ func (x *DoResponse) GetReceipt() *Receipt {
 
 // BeginRequest opens a transaction.
 type BeginRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Options       *Options               `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`                    // level and token; durability and attempt are Commit's
-	ReadOnly      bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"` // operations are refused, and an open snapshot costs less. default: false
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Options  *Options               `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`                    // level and token; durability and attempt are Commit's
+	ReadOnly bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"` // operations are refused, and an open snapshot costs less. default: false
+	// The level is that of a bucket's defaults (ErrorDetail.needs), and no caller's: a bucket whose default is stronger is
+	// refused, as it is without a level. default: the caller named it, for all buckets.
+	ByDefault     bool `protobuf:"varint,3,opt,name=by_default,json=byDefault,proto3" json:"by_default,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1936,6 +1939,13 @@ func (x *BeginRequest) GetOptions() *Options {
 func (x *BeginRequest) GetReadOnly() bool {
 	if x != nil {
 		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *BeginRequest) GetByDefault() bool {
+	if x != nil {
+		return x.ByDefault
 	}
 	return false
 }
@@ -4198,10 +4208,12 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\n" +
 	"DoResponse\x12)\n" +
 	"\x06values\x18\x01 \x03(\v2\x11.theriac.v1.ValueR\x06values\x12-\n" +
-	"\areceipt\x18\x02 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"Z\n" +
+	"\areceipt\x18\x02 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"y\n" +
 	"\fBeginRequest\x12-\n" +
 	"\aoptions\x18\x01 \x01(\v2\x13.theriac.v1.OptionsR\aoptions\x12\x1b\n" +
-	"\tread_only\x18\x02 \x01(\bR\breadOnly\"`\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12\x1d\n" +
+	"\n" +
+	"by_default\x18\x03 \x01(\bR\tbyDefault\"`\n" +
 	"\rBeginResponse\x12 \n" +
 	"\vtransaction\x18\x01 \x01(\x06R\vtransaction\x12-\n" +
 	"\areceipt\x18\x02 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"\x96\x01\n" +

@@ -133,16 +133,17 @@ func (c *conn) do(ctx context.Context, queries []kv.Query, ops []kv.Op) ([]kv.Va
 
 // tx is an open transaction.
 type tx struct {
-	c  *conn
-	id kv.TxnID
+	c    *conn
+	id   kv.TxnID
+	told bool // something was answered
 }
 
 // begin opens a transaction. end must be called, also after commit.
-func (c *conn) begin(ctx context.Context, readOnly bool, o kv.Options) (*tx, kv.Receipt, error) {
+func (c *conn) begin(ctx context.Context, b kv.Begin) (*tx, kv.Receipt, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	id, receipt, err := c.svc.Begin(ctx, kv.Begin{Options: o, ReadOnly: readOnly})
-	return &tx{c, id}, receipt, c.failed(err)
+	id, receipt, err := c.svc.Begin(ctx, b)
+	return &tx{c: c, id: id}, receipt, c.failed(err)
 }
 
 // execute buffers operations and answers queries.
@@ -150,6 +151,7 @@ func (t *tx) execute(ctx context.Context, ops []kv.Op, queries []kv.Query) ([]kv
 	ctx, cancel := t.c.limited(ctx)
 	defer cancel()
 	values, err := t.c.svc.Execute(ctx, t.id, ops, queries)
+	t.told = t.told || err == nil
 	if err == nil && len(values) != len(queries) {
 		err = kv.Errorf(kv.KindCorrupt, "%d answers to %d queries", len(values), len(queries))
 	}
@@ -171,17 +173,66 @@ func (t *tx) end(ctx context.Context) {
 	_ = t.c.svc.Abort(ctx, t.id)
 }
 
-// view calls fn with a transaction that only reads: everything that fn reads is one snapshot.
+// maxRaised bounds how often a view is begun anew since its level is too weak for a bucket.
+const maxRaised = 8
+
+// view calls fn with a transaction that only reads: everything that fn reads is one snapshot. Where the command
+// names no level it has that of the bucket that is read first: fn may run again before anything was answered.
 func (c *conn) view(ctx context.Context, fn func(t *tx) error) error {
-	t, receipt, err := c.begin(ctx, true, c.options())
+	return c.viewBuckets(ctx, kv.Consistency{}, fn)
+}
+
+// viewBuckets is view where the command names no level, and the buckets' defaults are this level or weaker.
+func (c *conn) viewBuckets(ctx context.Context, level kv.Consistency, fn func(t *tx) error) error {
+	for n := 1; ; n++ {
+		told, err := c.viewOnce(ctx, level, fn)
+		if told || !c.raises(err) || n == maxRaised {
+			return err
+		}
+		level = kv.NeedsOf(err)
+	}
+}
+
+// raises tells whether a transaction failed since a bucket's default is stronger than its level, which the command
+// does not name.
+func (c *conn) raises(err error) bool {
+	return c.r.client.Consistency.Level == kv.LevelDefault && kv.NeedsOf(err) != (kv.Consistency{})
+}
+
+// unnamed begins a transaction at a level that buckets need, unless there is none, or the command names one.
+func (c *conn) unnamed(b kv.Begin, level kv.Consistency) kv.Begin {
+	if b.Options.Level == kv.LevelDefault && level.Level != kv.LevelDefault {
+		b.ByDefault = true
+		b.Options.SetConsistency(level)
+	}
+	return b
+}
+
+// viewOnce tells whether anything was answered.
+func (c *conn) viewOnce(ctx context.Context, level kv.Consistency, fn func(t *tx) error) (told bool, err error) {
+	t, receipt, err := c.begin(ctx, c.unnamed(kv.Begin{Options: c.options(), ReadOnly: true}, level))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer t.end(ctx)
 	if err := c.saw(receipt); err != nil {
-		return err
+		return false, err
 	}
-	return fn(t)
+	err = fn(t)
+	return t.told, err
+}
+
+// strictest is the strongest default of all buckets; zero where none has one.
+func (c *conn) strictest(ctx context.Context) (level kv.Consistency, err error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	list, err := c.svc.BucketRules(ctx)
+	for i := range list {
+		if d := list[i].Default(); d.Level > kv.LevelCausal {
+			level = d.Stricter(level)
+		}
+	}
+	return level, c.failed(err)
 }
 
 // keysPage is how many keys are asked for at once.
@@ -206,6 +257,7 @@ func (t *tx) page(ctx context.Context, req kv.KeysRequest) (kv.KeysPage, error) 
 	ctx, cancel := t.c.limited(ctx)
 	defer cancel()
 	page, err := t.c.svc.Keys(ctx, req)
+	t.told = t.told || err == nil
 	return page, t.c.failed(err)
 }
 

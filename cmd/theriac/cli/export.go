@@ -59,7 +59,14 @@ const skipFlag = "skip-unreadable"
 func (e *exporter) run(ctx context.Context) error {
 	e.progress = e.c.r.progress("exported", -1)
 	defer e.progress.end()
-	return e.c.view(ctx, func(t *tx) error {
+	var level kv.Consistency // of all that is exported, since what is written can't be taken back
+	if c := e.c; c.r.client.Bucket == "" && c.r.client.Consistency.Level == kv.LevelDefault {
+		var err error
+		if level, err = c.strictest(ctx); err != nil {
+			return err
+		}
+	}
+	return e.c.viewBuckets(ctx, level, func(t *tx) error {
 		e.t = t
 		return e.c.exported(ctx, func(b kv.Bucket) error {
 			return t.keys(ctx, b, "", func(page []kv.Object) (bool, error) { return true, e.objects(ctx, page) })

@@ -377,7 +377,7 @@ func (im *importer) writeRounds(ctx context.Context) error {
 		}
 	}()
 	for range im.rounds {
-		t, _, err := im.c.begin(ctx, false, o)
+		t, _, err := im.c.begin(ctx, kv.Begin{Options: o})
 		if err != nil {
 			return err
 		}

@@ -189,10 +189,16 @@ const (
 	maxConflict  = 500 * time.Millisecond // the longest pause between two runs
 )
 
-// interactive runs the statements in a transaction, again when it met another one at level strong.
+// interactive runs the statements in a transaction, again when it met another one at level strong, or where the
+// command names no level and that of a bucket turns out to be stronger.
 func (c *conn) interactive(ctx context.Context, statements []statement) ([]kv.Value, error) {
+	var level kv.Consistency
 	for n := 1; ; n++ {
-		values, err := c.runStatements(ctx, statements)
+		values, err := c.runStatements(ctx, c.unnamed(kv.Begin{Options: c.options()}, level), statements)
+		if c.raises(err) && n < maxConflicts {
+			level = kv.NeedsOf(err)
+			continue
+		}
 		if n == maxConflicts || !kv.IsConflict(err) {
 			return values, err
 		}
@@ -205,8 +211,8 @@ func (c *conn) interactive(ctx context.Context, statements []statement) ([]kv.Va
 	}
 }
 
-func (c *conn) runStatements(ctx context.Context, statements []statement) ([]kv.Value, error) {
-	t, _, err := c.begin(ctx, false, c.options())
+func (c *conn) runStatements(ctx context.Context, begin kv.Begin, statements []statement) ([]kv.Value, error) {
+	t, _, err := c.begin(ctx, begin)
 	if err != nil {
 		return nil, err
 	}
