@@ -129,9 +129,9 @@ func shownBy(t *testing.T, c *Cluster, region string) client.Token {
 	return receipt.Token
 }
 
-// TestRemovingALargeSetStallsNobody removes a set of a million elements (largeSet) while others write:
-// it is empty at once, and the others get on while its leaves are still being taken away, in pieces
-// that are small enough. How much the store does between two writes of one region
+// TestRemovingALargeSetStallsNobody removes a set (largeSet) while others write: it is empty at once, and the
+// others get on while its leaves are still being taken away, in hundreds of pieces that are small enough. How
+// much the store does between two writes of one region, and a million elements,
 // TestRemovingAMillionElementsStallsNobody in package storage counts.
 func TestRemovingALargeSetStallsNobody(t *testing.T) {
 	// The file system in memory copies a log whole at each sync, so they should be short.

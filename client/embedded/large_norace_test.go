@@ -3,4 +3,4 @@
 package embedded
 
 // largeSet is how many elements TestRemovingALargeSetStallsNobody removes.
-const largeSet = 1_000_000
+const largeSet = 100_000
