@@ -321,10 +321,16 @@ func (g *Group) turn() error {
 func (g *Group) tick() {
 	g.ticks++
 	g.node.Tick()
-	if g.role.leading || g.role.lead != raft.None && g.ticks-g.role.heard < 2*ElectionTicks { // a learner never lets go of one by itself
+	switch {
+	case g.role.leading:
 		g.role.leaderless = 0
-	} else {
+	case g.role.lead == raft.None:
 		g.role.leaderless++
+	case g.ticks-g.role.heard >= 2*ElectionTicks: // a learner, which asks for no election, never lets go of one by itself
+		_ = g.node.ForgetLeader() // it knows no error
+		g.role.leaderless++
+	default:
+		g.role.leaderless = 0
 	}
 	if g.role.leaderless >= uint64(LeaderWait/TickInterval) {
 		g.refuseWaiting()

@@ -102,6 +102,28 @@ func TestMinorityRefuses(t *testing.T) {
 	})
 }
 
+// TestALearnerThatIsCutOffForgetsItsLeader: it asks for no election, and would hand proposals to a leader that
+// does not hear it, so that their outcome would be unknown.
+func TestALearnerThatIsCutOffForgetsItsLeader(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, c *cluster) {
+		leader := c.founded(1)[0]
+		learner := c.add(2, false)
+		c.want(AddLearner, 2)
+		c.waitFor(10*time.Second, "it is a learner", func() bool { return slices.Contains(learner.group.Status().Learners, 2) })
+		c.mustPropose(learner)
+		c.isolate(2, true)
+		c.waitFor(2*ElectionTicks*TickInterval+time.Second, "it forgets its leader", func() bool { return learner.group.Status().Leader == 0 })
+		_, err := learner.propose(t.Context())
+		require.ErrorIs(t, err, kv.ErrUnavailable)
+		require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+		_, err = learner.group.ReadIndex(t.Context())
+		require.ErrorIs(t, err, kv.ErrUnavailable)
+		c.isolate(2, false)
+		last := c.mustPropose(learner)
+		require.Contains(t, c.mustRead(leader), last)
+	})
+}
+
 // TestSingleVoterReadsNothingOlderThanWhatItAcknowledged: its commit index may be from before what it
 // acknowledged, and raft's library would answer by that.
 func TestSingleVoterReadsNothingOlderThanWhatItAcknowledged(t *testing.T) {
