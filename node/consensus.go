@@ -61,7 +61,7 @@ func (n *run) joinConsensus(ctx context.Context) (err error) {
 	}
 	c.group, err = strong.New(ctx, strong.Config{
 		ID: id, Found: n.identity.Alone, Store: n.store, Machine: c.certifier, Pack: strong.Pack, Check: c.certifier.CheckEntry,
-		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Places: c.places, Held: c.held,
+		Send: c.send, Time: n.config.Time, Random: n.config.Random, Wanted: c.wanted, Places: c.places, Held: c.held, Version: c.metadata.version,
 		Refound: func(r strong.Refounding) { c.refound <- r }, // once in a group's life
 		Logf:    n.config.logf, Fatal: c.failed, SnapshotEntries: n.config.RaftSnapshotEntries,
 	})

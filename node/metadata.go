@@ -94,6 +94,20 @@ func (m *metadata) Restore(snapshot []byte) error {
 	return m.state.Restore(snapshot)
 }
 
+// Refound implements strong.Metadata.
+func (m *metadata) Refound(known uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.Refound(known)
+}
+
+// version is that of the table, or of what the machine knows, if that is newer.
+func (m *metadata) version() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(m.state.Version(), m.table.Load().version)
+}
+
 // look shows the state, which must not be kept.
 func look[T any](m *metadata, at func(*meta.State) T) T {
 	m.mu.Lock()

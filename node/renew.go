@@ -9,7 +9,6 @@ import (
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication"
 	"github.com/theriac-db/theriac/txn/strong"
-	"github.com/theriac-db/theriac/txn/strong/certify"
 )
 
 // renewRetry is what clients are told to wait while a node takes its data anew.
@@ -156,8 +155,8 @@ func (n *run) noteBehind(ctx context.Context, missing clock.Vector) error {
 // refound makes the store's part in the raft group the first of a new one.
 func (n *run) refound(ctx context.Context, r strong.Refounding) error {
 	return strong.Refound(ctx, strong.RefoundConfig{
-		ID: n.voter(), Store: n.store, Metadata: func() (certify.Metadata, error) { return openMetadata(n.store) },
-		Durable: n.store.Applied(clock.Lane{}),
-		Lane:    func(after clock.Timestamp) ([][]byte, error) { return n.store.Log(clock.Lane{}, after, feedBytes) },
+		ID: n.voter(), Store: n.store, Metadata: func() (strong.Metadata, error) { return openMetadata(n.store) },
+		Wall: n.config.Time.Wall(), Durable: n.store.Applied(clock.Lane{}),
+		Lane: func(after clock.Timestamp) ([][]byte, error) { return n.store.Log(clock.Lane{}, after, feedBytes) },
 	}, r)
 }

@@ -81,6 +81,8 @@ func (noneToObey) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Region
 	return append([]byte("did "), body...), nil
 }
 
+func (noneToObey) Refound(uint64) {}
+
 // seat is one member's Certifier and what it told.
 type seat struct {
 	*Certifier

@@ -26,8 +26,8 @@ const (
 	LeaderWait = 5 * time.Second
 	// RefoundAfter is for how long no node may have known a leader before the group can be found dead.
 	RefoundAfter = 10 * time.Second
-	// RefoundGap is how far the log and the term of a group that is founded anew begin above those of the dead
-	// one, so that whoever has more of that than is known takes the snapshot nevertheless.
+	// RefoundGap is how far the log, the term and the metadata's version of a group that is founded anew begin above
+	// those of the dead one, so that whoever has more of that than is known takes the snapshot nevertheless.
 	RefoundGap = 1 << 20
 
 	// MaxProposal bounds the bytes of a proposal; it holds the largest transaction with what it read.
@@ -164,6 +164,8 @@ type Config struct {
 	Places func() []Place
 	// Held is the last record of the certifier's lane that came here. Default: none ever.
 	Held func() clock.Timestamp
+	// Version is that of the metadata by which this node acts. Default: 0 always.
+	Version func() uint64
 	// Refound is told, once, that the group is dead and that this node is who founds it anew: by Refound, once
 	// the group has stopped. It is called on the group's goroutine and must not call Stop. Default: nothing is called.
 	Refound func(Refounding)
@@ -196,6 +198,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Held == nil {
 		c.Held = func() clock.Timestamp { return 0 }
+	}
+	if c.Version == nil {
+		c.Version = func() uint64 { return 0 }
 	}
 	if c.Refound == nil {
 		c.Refound = func(Refounding) {}

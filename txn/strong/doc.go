@@ -42,7 +42,7 @@
 //	part:     kind 1 | transfer 8 | part 4 | parts 4 | bytes      (big endian)
 //	received: kind 2 | transfer 8 | parts 4
 //	ask:      kind 3
-//	standing: kind 4 | flags 1 | term 8 | commit 8 | last 8 | last term 8 | held 8 |
+//	standing: kind 4 | flags 1 | term 8 | commit 8 | last 8 | last term 8 | held 8 | version 8 |
 //	          voters 2 | id 8 each | outgoing voters 2 | id 8 each
 //
 // A raft message with a snapshot goes in parts, of which a bounded number is on its way; received says

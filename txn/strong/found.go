@@ -20,12 +20,21 @@ type RefoundConfig struct {
 	// Store holds its log. No group runs on it.
 	Store *storage.Store
 	// Metadata returns what a machine begins with that has a log yet to see, another one with every call.
-	Metadata func() (certify.Metadata, error)
+	Metadata func() (Metadata, error)
+	// Wall is the time here: what the dead group committed, long ago, is below it.
+	Wall clock.Wall
 	// Durable is up to where the certifier's lane is exposed and on disk here.
 	Durable clock.Timestamp
 	// Lane returns what the store has of the certifier's lane behind a time, in order: the first records, none
 	// at its end.
 	Lane func(after clock.Timestamp) (encoded [][]byte, err error)
+}
+
+// Metadata is what of the metadata a group is founded anew with.
+type Metadata interface {
+	certify.Metadata
+	// Refound has it go on behind version known, up to which some region may act by what is lost.
+	Refound(known uint64)
 }
 
 // Refound makes the store's part in a dead group that of the founder and only member of a new one, which begins
@@ -42,22 +51,29 @@ func Refound(ctx context.Context, c RefoundConfig, r Refounding) error {
 	if all, err := c.load(held, held.Last, r.Held); err == nil && c.continues(state, all, r.Held) {
 		state = all
 	}
-	state.state.Refound(r.Held)
+	state.state.Refound(r.Held, clock.At(c.Wall))
+	state.metadata.Refound(r.Version)
 	state.c.Durable = func() clock.Timestamp { return c.Durable } // what is in the lane need not be kept here, too
 	return found(ctx, c.Store, c.ID, state.Snapshot(), r)
 }
 
+// loaded is a state that was derived from a log.
+type loaded struct {
+	*Certifier
+	metadata Metadata // its
+}
+
 // load derives the state as of an entry of the log. Where the store holds nothing of a group it goes on behind
 // the certifier's lane.
-func (c *RefoundConfig) load(held storage.RaftState, upTo uint64, last clock.Timestamp) (*Certifier, error) {
+func (c *RefoundConfig) load(held storage.RaftState, upTo uint64, last clock.Timestamp) (*loaded, error) {
 	metadata, err := c.Metadata()
 	if err != nil {
 		return nil, err
 	}
-	m := NewCertifier(CertifierConfig{
+	m := &loaded{metadata: metadata, Certifier: NewCertifier(CertifierConfig{
 		Durable: func() clock.Timestamp { return 0 }, Elsewhere: func() bool { return false },
 		News: func() {}, Begun: func(clock.Timestamp) {}, Refounded: func() {}, Metadata: metadata,
-	})
+	})}
 	if held.Last == 0 {
 		m.state = certify.Resume(m.c.Metadata, last)
 		return m, nil
@@ -94,7 +110,7 @@ func (c *RefoundConfig) load(held storage.RaftState, upTo uint64, last clock.Tim
 
 // continues tells whether what a state derives behind another one is what the certifier's lane says, as far as
 // that goes on.
-func (c *RefoundConfig) continues(base, all *Certifier, last clock.Timestamp) bool {
+func (c *RefoundConfig) continues(base, all *loaded, last clock.Timestamp) bool {
 	derived := all.Pending(base.state.Last(), math.MaxInt)
 	for at := base.state.Last(); at < last && len(derived) > 0; {
 		lane, err := c.Lane(at)

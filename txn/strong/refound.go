@@ -24,6 +24,7 @@ type Standing struct {
 	Last, LastTerm   uint64 // the end of the log; 0: the store holds nothing of the group
 	Voters, Outgoing []uint64
 	Held             clock.Timestamp // the last record of the certifier's lane that came there
+	Version          uint64          // of the metadata by which the node acts
 }
 
 // Refounding is how a dead group is founded anew.
@@ -31,6 +32,7 @@ type Refounding struct {
 	Index, Term uint64          // of the snapshot that the new group begins with
 	Commit      uint64          // of the dead one: what the founder's log holds up to there was decided
 	Held        clock.Timestamp // the last record of the certifier's lane that any region has
+	Version     uint64          // of the metadata that no node there is has got to
 	Lost        []uint64        // voters of the dead group whose stores were replaced
 }
 
@@ -71,9 +73,9 @@ func judge(places []Place, said map[uint64]Standing, self uint64) (r Refounding,
 		if s.Last > 0 {
 			holders = append(holders, s)
 		}
-		r.Index, r.Term, r.Held = max(r.Index, s.Last), max(r.Term, s.Term), max(r.Held, s.Held)
+		r.Index, r.Term, r.Held, r.Version = max(r.Index, s.Last), max(r.Term, s.Term), max(r.Held, s.Held), max(r.Version, s.Version)
 	}
-	r.Index, r.Term = r.Index+RefoundGap, r.Term+RefoundGap
+	r.Index, r.Term, r.Version = r.Index+RefoundGap, r.Term+RefoundGap, r.Version+RefoundGap
 	founder := present[0]
 	if len(holders) > 0 {
 		founder, r.Commit = furthest(holders)

@@ -188,7 +188,8 @@ func (s *sites) settle(d time.Duration) {
 
 func (s *sites) config(x *site) RefoundConfig {
 	return RefoundConfig{
-		ID: VoterID(x.region, x.number), Store: x.store, Metadata: func() (certify.Metadata, error) { return noneToObey{}, nil }, Durable: endOf(x.lane),
+		ID: VoterID(x.region, x.number), Store: x.store, Metadata: func() (Metadata, error) { return noneToObey{}, nil }, Durable: endOf(x.lane),
+		Wall: clock.WallOf(time.Now()),
 		Lane: func(after clock.Timestamp) (out [][]byte, err error) {
 			i := slices.IndexFunc(x.lane, func(b []byte) bool { return endOf([][]byte{b}) > after })
 			if i < 0 {
@@ -310,6 +311,7 @@ func TestADeadGroupIsFoundedAnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onSites(t, x.regions, func(s *sites) {
+				began := clock.At(clock.WallOf(time.Now()))
 				for range 5 {
 					s.commit(s.all[0], "before")
 				}
@@ -322,6 +324,7 @@ func TestADeadGroupIsFoundedAnew(t *testing.T) {
 				}
 				require.Len(s, s.all[0].lane, want, "what was acknowledged, and no more")
 				dead := 2*len(x.lost) >= x.regions
+				require.Equal(s, dead, endOf(s.all[0].lane) > began, "what is lost had times below the clock's")
 				require.Equal(s, dead, s.all[0].group.Status().Term > RefoundGap)
 				require.Equal(s, dead, s.all[0].group.Applied() > RefoundGap)
 			})
@@ -465,7 +468,7 @@ func TestWhatFoundsNothing(t *testing.T) {
 		one := s.all[0]
 		s.stopped(one, func() {
 			c, was := s.config(one), one.store.Raft()
-			c.Metadata = func() (certify.Metadata, error) { return nil, kv.Errorf(kv.KindCorrupt, "damaged") }
+			c.Metadata = func() (Metadata, error) { return nil, kv.Errorf(kv.KindCorrupt, "damaged") }
 			require.ErrorIs(s, Refound(s.Context(), c, Refounding{Index: 5000, Term: 50}), kv.ErrCorrupt)
 			require.ErrorIs(s, found(s.Context(), one.store, c.ID, make([]byte, MaxSnapshot+1), Refounding{Index: 5000, Term: 50}), kv.ErrTooLarge)
 			require.Equal(s, was.Last, one.store.Raft().Last)

@@ -35,6 +35,8 @@ func TestWhoFoundsTheGroupAnew(t *testing.T) {
 	joint.Outgoing = []uint64{a, b0}
 	ahead := stands(2, 5, 5, 2)
 	ahead.Held = 7
+	newer := blank(3) // its data is a copy of a lost store's
+	newer.Version = 9
 	busy := blank(3)
 	busy.Leaderless = false
 	for name, x := range map[string]struct {
@@ -43,6 +45,7 @@ func TestWhoFoundsTheGroupAnew(t *testing.T) {
 		commit uint64
 	}{
 		"two of three are lost":                  {[]Standing{stands(1, 5, 6, 2, three...), blank(2), blank(3)}, a, 5},
+		"a blank one has newer metadata":         {[]Standing{stands(1, 5, 6, 2, three...), blank(2), newer}, a, 5},
 		"one of two is lost":                     {[]Standing{stands(1, 5, 6, 2, a, b0), blank(2)}, a, 5},
 		"all are lost":                           {[]Standing{blank(2), blank(1), blank(3)}, a, 0},
 		"one of three is lost":                   {[]Standing{stands(1, 5, 5, 2, a, b, c0), stands(2, 5, 5, 2, a, b, c0), blank(3)}, 0, 0},
@@ -73,6 +76,7 @@ func TestWhoFoundsTheGroupAnew(t *testing.T) {
 				for _, s := range x.all {
 					require.GreaterOrEqual(t, r.Index, s.Last+RefoundGap)
 					require.GreaterOrEqual(t, r.Term, s.Term+RefoundGap)
+					require.GreaterOrEqual(t, r.Version, s.Version+RefoundGap)
 				}
 			}
 		})
@@ -149,7 +153,7 @@ func TestStandingsAreWhatWasSent(t *testing.T) {
 		}
 		s := Standing{
 			ID: 7, Leaderless: rapid.Bool().Draw(t, "leaderless"), Term: n.Draw(t, "term"), Commit: n.Draw(t, "commit"), Last: n.Draw(t, "last"),
-			LastTerm: n.Draw(t, "last term"), Held: clock.Timestamp(n.Draw(t, "held")), Voters: ids("voters"), Outgoing: ids("outgoing"),
+			LastTerm: n.Draw(t, "last term"), Held: clock.Timestamp(n.Draw(t, "held")), Version: n.Draw(t, "version"), Voters: ids("voters"), Outgoing: ids("outgoing"),
 		}
 		b := s.append(nil)
 		got, err := decodeStanding(7, b)

@@ -19,7 +19,7 @@ type heard struct {
 func (g *Group) standing() *Standing {
 	s := &Standing{
 		ID: g.c.ID, Term: g.role.term, Commit: g.role.commit, Last: g.log.last,
-		Voters: g.log.conf.GetVoters(), Outgoing: g.log.conf.GetVotersOutgoing(), Held: g.c.Held(),
+		Voters: g.log.conf.GetVoters(), Outgoing: g.log.conf.GetVotersOutgoing(), Held: g.c.Held(), Version: g.c.Version(),
 	}
 	atRest := len(g.appends) == 0 && g.applied == g.role.commit
 	s.Leaderless = g.leaderless() && atRest
@@ -75,7 +75,7 @@ func (g *Group) said() map[uint64]Standing {
 }
 
 // standingHead is the length of a standing without its lists.
-const standingHead = 1 + 1 + 5*8
+const standingHead = 1 + 1 + 6*8
 
 // append encodes it.
 func (s *Standing) append(dst []byte) []byte {
@@ -84,7 +84,7 @@ func (s *Standing) append(dst []byte) []byte {
 		flags = 1
 	}
 	dst = append(dst, kindStanding, flags)
-	for _, v := range [...]uint64{s.Term, s.Commit, s.Last, s.LastTerm, uint64(s.Held)} {
+	for _, v := range [...]uint64{s.Term, s.Commit, s.Last, s.LastTerm, uint64(s.Held), s.Version} {
 		dst = binary.BigEndian.AppendUint64(dst, v)
 	}
 	for _, list := range [][]uint64{s.Voters, s.Outgoing} {
@@ -103,7 +103,7 @@ func decodeStanding(from uint64, b []byte) (*Standing, error) {
 		return nil, malformed
 	}
 	v := func(i int) uint64 { return binary.BigEndian.Uint64(b[2+8*i:]) }
-	s := &Standing{ID: from, Leaderless: b[1] == 1, Term: v(0), Commit: v(1), Last: v(2), LastTerm: v(3), Held: clock.Timestamp(v(4))}
+	s := &Standing{ID: from, Leaderless: b[1] == 1, Term: v(0), Commit: v(1), Last: v(2), LastTerm: v(3), Held: clock.Timestamp(v(4)), Version: v(5)}
 	rest := b[standingHead:]
 	for _, to := range []*[]uint64{&s.Voters, &s.Outgoing} {
 		if len(rest) < 2 {

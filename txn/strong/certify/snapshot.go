@@ -11,7 +11,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // What an id and a place usually take, beside the place's key: so much room is made before.
 const (
@@ -27,6 +27,7 @@ func (s *State) AppendSnapshot(dst []byte) []byte {
 	dst = append(dst, snapshotVersion)
 	dst = binary.BigEndian.AppendUint64(dst, s.position)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.last))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(s.floor))
 	dst = s.regions.append(dst)
 	dst = s.ids.append(dst)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.index.low))
@@ -98,7 +99,7 @@ func Restore(snapshot []byte, metadata Metadata) (*State, error) {
 	if !ok || r.Byte() != snapshotVersion {
 		r.Fail()
 	}
-	s.position, s.last = r.Uint64(), r.Time()
+	s.position, s.last, s.floor = r.Uint64(), r.Time(), r.Time()
 	r.last = s.last
 	r.regions(&s.regions)
 	r.ids(&s.ids)
@@ -110,7 +111,7 @@ func Restore(snapshot []byte, metadata Metadata) (*State, error) {
 	}
 	ofMetadata := r.Bytes(MaxMetadata)
 	full := s.index.points.len()+s.index.prefixes.len() > MaxIndexEntries || s.index.points.bytes+s.index.prefixes.bytes > MaxIndexBytes
-	if !r.Finished() || full || s.index.low > s.last || s.last > clock.MaxTimestamp-1 {
+	if !r.Finished() || full || s.index.low > s.last || s.last > clock.MaxTimestamp-1 || s.floor > highest {
 		return nil, kv.Errorf(kv.KindCorrupt, "malformed snapshot of the certifier (%d bytes)", len(snapshot))
 	}
 	if err := metadata.Restore(ofMetadata); err != nil {

@@ -43,7 +43,7 @@ func fed(t testing.TB) (f *feed, entry []byte, decisions []certify.Decision) {
 }
 
 const (
-	snapshotHex = "01" + "000000000000000a" + "0000000000000101" +
+	snapshotHex = "02" + "000000000000000a" + "0000000000000101" + "0000000000000000" +
 		"01" + "09" + // ended
 		"02" + "01" + "0000000000000003" + "00" + "00" +
 		"02" + "1122334455667788" + "00" +
@@ -96,7 +96,7 @@ func sealed(t *testing.T, parts ...string) []byte {
 }
 
 func TestForgedSnapshotsAreRefused(t *testing.T) {
-	const head = "01" + "0000000000000009" + "0000000000000005"
+	const head = "02" + "0000000000000009" + "0000000000000005" + "0000000000000000"
 	const nobody, noIDs, noPlaces = "0000", "000000000000000000", "0000000000000000" + "0000"
 	const id = "01000000000000000000000000000000"
 	valid := func(parts ...string) error {
@@ -107,9 +107,10 @@ func TestForgedSnapshotsAreRefused(t *testing.T) {
 	_, err := certify.Restore(sealed(t, head, nobody, noIDs, noPlaces, "00"), &metadata{})
 	require.ErrorIs(t, err, kv.ErrCorrupt, "the metadata refuses its part")
 	for what, parts := range map[string][]string{
-		"another version":           {"02", head[2:], nobody, noIDs, noPlaces},
+		"another version":           {"01", head[2:], nobody, noIDs, noPlaces},
 		"bytes too many":            {head, nobody, noIDs, noPlaces, "00"},
-		"last commit too late":      {"01" + "0000000000000009" + "ffffffffffffffff", nobody, noIDs, noPlaces},
+		"last commit too late":      {"02" + "0000000000000009" + "ffffffffffffffff" + "0000000000000000", nobody, noIDs, noPlaces},
+		"commits come too late":     {"02" + "0000000000000009" + "0000000000000005" + "ffffffffffffff00", nobody, noIDs, noPlaces},
 		"ended regions fall":        {head, "02" + "02" + "01" + "00", noIDs, noPlaces},
 		"region 0 ended":            {head, "01" + "00" + "00", noIDs, noPlaces},
 		"lives fall":                {head, "00" + "02" + "02" + "0000000000000001" + "00" + "00" + "01" + "0000000000000001" + "00" + "00", noIDs, noPlaces},

@@ -34,6 +34,7 @@ type State struct {
 	limits   limits
 	position uint64          // of the last entry applied
 	last     clock.Timestamp // of the last commit
+	floor    clock.Timestamp // commits come after it; above last only before the first one of a log founded anew
 	index    index
 	ids      ids
 	regions  regions
@@ -55,12 +56,14 @@ func Resume(metadata Metadata, last clock.Timestamp) *State {
 
 // Refound has the state go on in a new log, where the end of the one before may be lost, and what that decided.
 // Somewhere there is a record of its at last. As of there it is as Resume: what reads below is too old, since
-// nobody knows what was committed behind the state's own end. All lives are over, as nobody knows either which
-// of their proposals were decided: who goes on begins a new one.
-func (s *State) Refound(last clock.Timestamp) {
+// nobody knows what was committed behind the state's own end. Of what is lost behind last nothing was committed
+// above floor, and no commit gets a time again that one of those had: a store that joins later may have the record.
+// All lives are over, as nobody knows either which of their proposals were decided: who goes on begins a new one.
+func (s *State) Refound(last, floor clock.Timestamp) {
 	if last > s.last {
 		s.last, s.index.low, s.ids.low = last, last, last
 	}
+	s.floor = max(s.floor, min(floor, highest))
 	clear(s.regions.of)
 }
 
@@ -240,7 +243,7 @@ func (s *State) transaction(p *Proposal, d *Decision) {
 		return
 	}
 	d.Prev = s.last
-	s.last = max(s.last, p.Snapshot.Max()) + 1
+	s.last = max(s.last, s.floor, p.Snapshot.Max()) + 1
 	d.Time = s.last
 	for i := range p.Writes {
 		s.index.write(p.Writes[i].Access, s.last, &s.limits)

@@ -386,7 +386,7 @@ func TestALogThatIsFoundedAnew(t *testing.T) {
 		before := f.one(certify.Proposal{ID: kv.OpID{1}, After: 1, Snapshot: at(0), Writes: puts("a")})
 		require.Equal(t, certify.Committed, before.Verdict)
 		f.verdict(certify.Denied, certify.Proposal{Kind: certify.KindDenial, ID: kv.OpID{2}, After: 1})
-		f.Refound(last)
+		f.Refound(last, 900)
 		end := max(last, before.Time)
 		require.Equal(t, end, f.Last())
 		restored, err := certify.Restore(f.AppendSnapshot(nil), &metadata{})
@@ -402,13 +402,17 @@ func TestALogThatIsFoundedAnew(t *testing.T) {
 		require.Equal(t, before.Time, again.Time)
 		f.verdict(certify.Denied, certify.Proposal{ID: kv.OpID{2}, After: 1, Snapshot: at(end), Writes: puts("a")})
 		if last == 0 {
-			f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{3}, After: 1, Reads: reads("c"), Snapshot: at(before.Time), Writes: puts("b")})
+			d := f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{3}, After: 1, Reads: reads("c"), Snapshot: at(before.Time), Writes: puts("b")})
+			require.EqualValues(t, 901, d.Time, "above all that may be lost")
 			continue
 		}
 		f.verdict(certify.TooOld, certify.Proposal{Reads: reads("c"), Snapshot: at(last - 1), Writes: adds("b")})
 		f.verdict(certify.Forgotten, certify.Proposal{ID: kv.OpID{3}, After: 1, Snapshot: at(last), Writes: puts("b")})
 		d := f.verdict(certify.Committed, certify.Proposal{Reads: reads("c"), Snapshot: at(last), Writes: puts("b")})
 		require.Equal(t, last, d.Prev)
+		require.EqualValues(t, 901, d.Time, "above all that may be lost")
+		d = f.verdict(certify.Committed, certify.Proposal{Reads: reads("c"), Snapshot: at(d.Time), Writes: puts("b")})
+		require.EqualValues(t, 902, d.Time)
 	}
 }
 
@@ -419,7 +423,7 @@ func TestMarksNeverFall(t *testing.T) {
 	for i := range 2 {
 		f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{byte(i + 1)}, Snapshot: at(0), Writes: puts(string(rune('a' + i)))})
 	}
-	f.Refound(500)
+	f.Refound(500, 0)
 	begin(t, f.State, life)
 	f.number = 0
 	f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{9}, After: 500, Snapshot: at(500), Writes: puts("z")})

@@ -95,6 +95,9 @@ func (s *script) run(w []string) string {
 		return "ok"
 	case "next":
 		return s.next()
+	case "refound": // VERSION
+		s.state.Refound(s.number(w, 1))
+		return fmt.Sprintf("version %d", s.state.Version())
 	}
 	c, err := meta.Encode(s.command(w))
 	require.NoError(s, err)

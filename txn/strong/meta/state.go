@@ -93,6 +93,21 @@ func New() *State {
 // held are none.
 func (s *State) Version() uint64 { return s.version }
 
+// Refound has the metadata go on in a new log, where what the one before decided last may be lost. Some region may
+// act by that, up to version known: from here on versions are above it, so that each region takes what this
+// state says in place of what it has, and is only then counted among those who act by it.
+func (s *State) Refound(known uint64) {
+	s.version = max(s.version, known) + 1
+	for _, b := range s.buckets {
+		if b.since != 0 {
+			b.since = s.version
+		}
+		if b.dropped != 0 {
+			b.dropped = s.version
+		}
+	}
+}
+
 // Apply decides a command at its place in the log; last is the time of the last strong commit before it.
 // An error means that the command was not written by this version: nothing has changed, and the node must stop.
 func (s *State) Apply(command []byte, last clock.Timestamp) (Result, error) {
