@@ -244,6 +244,16 @@ func (c *consensus) Check(reads []certify.Access, at clock.Timestamp) (certify.V
 	return c.certifier.Check(reads, at)
 }
 
+// Copies implements txn.Strong.
+func (c *consensus) Copies() int {
+	s := c.group.Status()
+	n := len(s.Voters)/2 + 1
+	if s.Joint {
+		n = max(n, len(s.Outgoing)/2+1)
+	}
+	return n
+}
+
 // Deny implements txn.Strong.
 func (c *consensus) Deny(ctx context.Context, id kv.OpID, after clock.Timestamp) (certify.Decision, error) {
 	return c.certifier.Deny(ctx, id, after)

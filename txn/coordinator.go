@@ -378,17 +378,19 @@ func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Recei
 
 // begin opens the snapshot of an interactive transaction.
 func (c *Coordinator) begin(ctx context.Context, b *kv.Begin, m *meter) (Snapshot, error) {
-	switch {
-	case b.Options.Level != kv.LevelStrong:
+	if b.Options.Level != kv.LevelStrong {
 		own, err := c.session(ctx, &b.Options, m)
 		if err != nil {
 			return nil, err
 		}
 		return c.snapshots.Open(!b.ReadOnly, own)
-	case b.ReadOnly:
-		return c.openPosition(ctx, &b.Options, m)
 	}
-	return c.openStrong(ctx, &b.Options, m)
+	early, cancel := early(ctx, &b.Options)
+	defer cancel()
+	if b.ReadOnly {
+		return c.openPosition(early, &b.Options, m)
+	}
+	return c.openStrong(early, &b.Options, m)
 }
 
 // locked finds an open transaction and locks it; the caller unlocks it.

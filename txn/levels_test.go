@@ -136,6 +136,28 @@ func TestReceiptsMeasureWhatIsPaid(t *testing.T) {
 	require.Zero(t, last.Paid.Sync, "it did not wait for the disk")
 }
 
+// Regions serve that have no vote yet: what a majority of the voters has is on fewer disks than a majority's.
+func TestStrongTransactionsWaitForAMajorityThatHasNoVotes(t *testing.T) {
+	r, n := withNeighbours(t)
+	o := withOrder(t, r)
+	for _, copies := range []int{1, 2} {
+		o.copies, n.asked, n.have = copies, nil, 2
+		receipt := r.must(kv.Options{Level: kv.LevelStrong, Receipt: true}, increment("n", 1))
+		require.Equal(t, kv.DurabilityMajority, receipt.Durability)
+		require.Equal(t, 2, receipt.Regions)
+		if copies == 1 {
+			require.Equal(t, []any{receipt.Commit, 2}, n.asked)
+		} else {
+			require.Empty(t, n.asked)
+		}
+	}
+	o.copies, n.fails = 1, kv.Errorf(kv.KindDeadline, "in 1 of 2")
+	_, err := r.Do(t.Context(), kv.Request{Options: kv.Options{Level: kv.LevelStrong}, Ops: []kv.Op{increment("n", 1)}})
+	require.ErrorIs(t, err, kv.ErrDeadline)
+	require.Equal(t, kv.Applied, kv.OutcomeOf(err))
+	require.NotZero(t, kv.TokenOf(err).Seen.At(0))
+}
+
 func TestStrongTransactionsReachAMajorityAndMoreIfAsked(t *testing.T) {
 	r, n := withNeighbours(t)
 	withOrder(t, r)

@@ -23,6 +23,9 @@ type Strong interface {
 	// Check judges a transaction that only read, at a snapshot with this entry 0, by all strong commits up to
 	// the last position that was returned to anybody: Committed, Aborted or TooOld.
 	Check(reads []certify.Access, at clock.Timestamp) (certify.Verdict, certify.Conflict)
+	// Copies is in how many regions, at least, what is decided now is on disk: a majority of the voters. Regions
+	// that serve may have no vote yet.
+	Copies() int
 	// Deny asks what became of an operation, and makes sure that it never happens if it has not.
 	Deny(ctx context.Context, id kv.OpID, after clock.Timestamp) (certify.Decision, error)
 }
@@ -44,6 +47,7 @@ type strongOp struct {
 	reads   *readSet
 	options *kv.Options
 	meter   *meter
+	copies  int // before it was proposed
 }
 
 // doStrong runs a one-shot transaction at level strong.
@@ -61,7 +65,9 @@ func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Re
 	if err := c.reachable(&req.Options); err != nil {
 		return resp, err
 	}
-	s, err := c.openStrong(ctx, &req.Options, m)
+	early, cancel := early(ctx, &req.Options)
+	defer cancel()
+	s, err := c.openStrong(early, &req.Options, m)
 	if err != nil {
 		return resp, err
 	}
@@ -74,16 +80,27 @@ func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Re
 		s.Close()
 		return kv.Response{}, kv.WithToken(err, c.receipt(&req.Options, op.at).Token)
 	}
-	resp.Receipt, err = c.commitStrong(ctx, &op)
+	resp.Receipt, err = c.commitStrong(ctx, early, &op)
 	if err != nil {
 		return kv.Response{}, err
 	}
 	return resp, nil
 }
 
+// early ends when what the call waits for before anything of it is proposed has to be here, so that the caller
+// hears that nothing was.
+func early(ctx context.Context, o *kv.Options) (context.Context, context.CancelFunc) {
+	if o.Wait <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, o.Wait)
+}
+
 // readStrong answers queries at a snapshot that includes every strong commit acknowledged before the call.
 func (c *Coordinator) readStrong(ctx context.Context, req *kv.Request, m *meter) (resp kv.Response, err error) {
-	s, err := c.openPosition(ctx, &req.Options, m)
+	early, cancel := early(ctx, &req.Options)
+	defer cancel()
+	s, err := c.openPosition(early, &req.Options, m)
 	if err != nil {
 		return resp, err
 	}
@@ -167,15 +184,17 @@ func (c *Coordinator) usable(o *kv.Options) error {
 	return c.notVoid(t.Seen)
 }
 
-// commitStrong has a transaction certified, and closes its snapshot once it is aborted or exposed here.
-func (c *Coordinator) commitStrong(ctx context.Context, op *strongOp) (kv.Receipt, error) {
+// commitStrong has a transaction certified, and closes its snapshot once it is aborted or exposed here. It fails
+// with early's end where the group has taken nothing until then; what it has taken is decided, for which ctx waits.
+func (c *Coordinator) commitStrong(ctx, early context.Context, op *strongOp) (kv.Receipt, error) {
 	p, err := c.proposal(op)
 	if err != nil {
 		op.open.Close()
 		return kv.Receipt{}, err
 	}
 	began := op.meter.now()
-	ticket, err := c.strong.Certify(ctx, p)
+	op.copies = c.strong.Copies()
+	ticket, err := c.strong.Certify(early, p)
 	if err != nil {
 		op.open.Close()
 		return kv.Receipt{}, err
@@ -199,13 +218,18 @@ func (c *Coordinator) commitStrong(ctx context.Context, op *strongOp) (kv.Receip
 	}
 }
 
-// spreadStrong waits for durability beyond a majority, which the certifier's log has given.
+// spreadStrong waits for durability beyond what the certifier's log has given, which is a majority, unless
+// regions serve that have no vote yet. A majority it is in any case.
 func (c *Coordinator) spreadStrong(ctx context.Context, op *strongOp, r *kv.Receipt) error {
 	regions := c.serving()
 	o := *op.options
 	n, err := o.Reach().Copies(regions)
-	if most := regions/2 + 1; err == nil && n <= most {
+	most := regions/2 + 1
+	beyond := err != nil || n > most
+	if !beyond {
 		o.SetReach(kv.Reach{Durability: kv.DurabilityMajority})
+	}
+	if !beyond && most <= min(op.copies, c.strong.Copies()) {
 		c.stats.reached(o.Durability, false, nil)
 		if o.Receipt {
 			r.Durability, r.Regions = o.Durability, most
@@ -349,7 +373,7 @@ func (c *Coordinator) closeOnceExposed(s Snapshot, seen clock.Vector) {
 
 // commitRead ends an interactive strong transaction that wrote nothing: what it read was the newest at
 // one moment, or it is aborted. It writes nothing either.
-func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, m *meter) (kv.Receipt, error) {
+func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, o *kv.Options, m *meter) (kv.Receipt, error) {
 	op := strongOp{at: nonNil(t.snapshot.At()), writes: &writeSet{}, reads: t.reads, options: &t.options}
 	defer t.endLocked()
 	r := c.receipt(&t.options, op.at)
@@ -357,8 +381,10 @@ func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, m *meter) (kv.
 		c.complete(m, &r)
 		return r, nil
 	}
+	early, cancel := early(ctx, o)
+	defer cancel()
 	began := m.now()
-	if _, err := c.strong.Position(ctx); err != nil {
+	if _, err := c.strong.Position(early); err != nil {
 		return kv.Receipt{}, err
 	}
 	if v, found := c.strong.Check(t.reads.list(), op.at.At(0)); v != certify.Committed {
@@ -372,7 +398,7 @@ func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, m *meter) (kv.
 // endStrong ends an interactive transaction at level strong.
 func (c *Coordinator) endStrong(ctx context.Context, t *openTxn, o *kv.Options, m *meter) (kv.Receipt, error) {
 	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
-		return c.commitRead(ctx, t, m)
+		return c.commitRead(ctx, t, o, m)
 	}
 	if refused := c.Refused(); refused != nil {
 		t.endLocked()
@@ -384,7 +410,9 @@ func (c *Coordinator) endStrong(ctx context.Context, t *openTxn, o *kv.Options, 
 	op := strongOp{open: t.snapshot, at: nonNil(t.snapshot.At()), writes: &t.writes, reads: t.reads, options: &options, meter: m}
 	t.ended = true // the commit closes the snapshot
 	defer t.release()
-	return c.commitStrong(ctx, &op)
+	early, cancel := early(ctx, o)
+	defer cancel()
+	return c.commitStrong(ctx, early, &op)
 }
 
 // outcomeStrong implements Outcome for an operation at level strong: any region can tell.

@@ -29,6 +29,7 @@ type order struct {
 	held   []func() // decisions that are held back; nil and hold false: none are
 	hold   bool
 	fails  error // what Certify, Position and Deny return
+	copies int   // what Copies returns
 }
 
 // noMetadata is metadata in which nothing is ever decided.
@@ -42,7 +43,7 @@ func (noMetadata) Exists(certify.Access) bool                              { ret
 
 // withOrder makes a region serve level strong.
 func withOrder(t *testing.T, r *region) *order {
-	o := &order{t: t, r: r}
+	o := &order{t: t, r: r, copies: 2}
 	o.state = certify.New(noMetadata{})
 	o.decide(&certify.Proposal{Kind: certify.KindBegin})
 	r.Coordinator.strong = o
@@ -137,6 +138,8 @@ func (o *order) letGo() {
 	}
 	o.held, o.hold = nil, false
 }
+
+func (o *order) Copies() int { return o.copies }
 
 func (o *order) Position(context.Context) (clock.Timestamp, error) {
 	o.mu.Lock()

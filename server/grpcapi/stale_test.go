@@ -209,3 +209,53 @@ func TestLevelsAndDurabilitiesFailInTime(t *testing.T) {
 		require.NotEmpty(t, kv.TokenOf(err).Seen)
 	})
 }
+
+// Whoever asks for level strong where no majority is hears in time that nothing was written, also once what was
+// written there since at other levels is old, which a strong transaction would have to include.
+func TestStrongCallsInAMinorityAreHeardToBeRefused(t *testing.T) {
+	calls := map[string]func(ctx context.Context, db *client.DB) error{
+		"read": func(ctx context.Context, db *client.DB) error {
+			_, err := db.Counter("n").Get(ctx, client.Strong())
+			return err
+		},
+		"write": func(ctx context.Context, db *client.DB) error { return db.Counter("n").Add(ctx, 1, client.Strong()) },
+		"closure": func(ctx context.Context, db *client.DB) error {
+			return db.Update(ctx, func(tx *client.Tx) error {
+				if _, err := tx.Counter("n").Get(ctx); err != nil {
+					return err
+				}
+				return tx.Counter("n").Add(ctx, 1)
+			}, client.Strong())
+		},
+		"closure that reads": func(ctx context.Context, db *client.DB) error {
+			return db.View(ctx, func(tx *client.Tx) error { _, err := tx.Counter("n").Get(ctx); return err }, client.Strong())
+		},
+	}
+	inBubbleWithPorts(t, func(t *testing.T, o *overPorts) {
+		db := o.open(t, eu)
+		for { // until both have a vote
+			s, err := o.DB("us").Status(t.Context())
+			require.NoError(t, err)
+			if s.Strong == "follower" {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.NoError(t, db.Counter("n").Add(t.Context(), 1, client.Strong()))
+		o.Cut("eu", "us")
+		require.NoError(t, db.Counter("n").Add(t.Context(), 1))
+		for range 2 { // there is no leader any more; then what was written is old, too
+			time.Sleep(10 * time.Second)
+			for _, timeout := range []time.Duration{100 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second} {
+				for name, call := range calls {
+					ctx, cancel := context.WithTimeout(t.Context(), timeout)
+					err := call(ctx, db)
+					cancel()
+					require.ErrorIs(t, err, client.ErrUnavailable, "%s in %v", name, timeout)
+					require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err), "%s in %v: %v", name, timeout, err)
+					require.ErrorContains(t, err, "majority", "%s in %v", name, timeout)
+				}
+			}
+		}
+	})
+}

@@ -395,4 +395,4 @@ func (g *Group) ended() *kv.Error {
 	return kv.Errorf(kv.KindUnavailable, "strong: voter %x has stopped", g.c.ID)
 }
 
-var errNoLeader = errors.New("no leader is known")
+var errNoLeader = errors.New("no leader is known: no majority of the voters is connected here, or they vote; try again, or ask a region that reaches a majority; causal calls are served without one")

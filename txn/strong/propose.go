@@ -95,7 +95,7 @@ func (q *proposals) giveUp(p *proposal, ctx context.Context) error {
 	}
 	q.remove(p, nil)
 	if p.tries == 0 {
-		return kv.Errorf(kv.KindUnavailable, "strong: proposal %d was not made: %w; %w", p.Number, errNoLeader, ctx.Err())
+		return kv.Errorf(kv.KindUnavailable, "strong: %w (%w)", errNoLeader, ctx.Err())
 	}
 	return kv.Errorf(kv.KindDeadline, "strong: proposal %d was not seen decided: %w", p.Number, ctx.Err()).WithOutcome(kv.OutcomeUnknown)
 }
@@ -227,7 +227,7 @@ func (g *Group) propose() bool {
 
 // refuseWaiting tells callers that there is no leader, and is none for a while.
 func (g *Group) refuseWaiting() {
-	err := kv.Errorf(kv.KindUnavailable, "strong: voter %x: %w: no majority of the voters is connected", g.c.ID, errNoLeader)
+	err := kv.Errorf(kv.KindUnavailable, "strong: %w", errNoLeader)
 	g.proposals.refuse(err)
 	g.reads.refuse(err)
 }

@@ -83,7 +83,7 @@ func (g *Group) giveUpRead(ctx context.Context, r *reader) error {
 		g.reads.count--
 	}
 	if g.status.Load().Leader == raft.None {
-		return kv.Errorf(kv.KindUnavailable, "strong: no read index: %w; %w", errNoLeader, ctx.Err())
+		return kv.Errorf(kv.KindUnavailable, "strong: %w (%w)", errNoLeader, ctx.Err())
 	}
 	return kv.Errorf(kv.KindDeadline, "strong: no read index in time: %w", ctx.Err())
 }
