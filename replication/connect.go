@@ -637,7 +637,10 @@ func (r *Replicator) announce(ctx context.Context, m Member) error {
 	if err != nil {
 		return r.faulty(m.Region, err)
 	}
-	return r.faulty(m.Region, r.checkPeer(answer, m))
+	if err := r.checkPeer(answer, m); err != nil {
+		return r.faulty(m.Region, err)
+	}
+	return r.learnAddresses(m.Region, answer)
 }
 
 func (r *Replicator) acceptAnnouncement(conn Conn, h *peerv1.Hello) error {

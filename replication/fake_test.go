@@ -386,6 +386,11 @@ func (c *cluster) startAt(name, address string, store *fakeStore) *node {
 	return c.start(name, store, nil, func(n *node, _ *replication.Config) { n.address = address })
 }
 
+// elsewhere has a region listen at another address than its name, and tells it whom to join.
+func elsewhere(address string, join []string) option {
+	return func(n *node, r *replication.Config) { n.address, r.Ask = address, join }
+}
+
 func (c *cluster) tryStart(parent context.Context, name string, store *fakeStore, ask []string, options ...option) (*node, error) {
 	n := &node{c: c, name: name, address: name, store: store, skewed: map[string]time.Duration{}, ended: make(chan struct{})}
 	config := replication.Config{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -15,7 +16,7 @@ import (
 // Nothing would ever show that, since it looks for the regions of its own list only. So it asks whose those
 // are that it is told to join, until each has said that it is of the cluster. One that is of another is a
 // fault that an operator hears of. It is no reason not to serve: it may be that one, a region that lost its
-// disk and founded a cluster by mistake, that is wrong.
+// disk and founded a cluster by mistake, that is wrong. With one that is of the cluster it exchanges addresses.
 
 // otherCluster says that an address leads to another cluster.
 type otherCluster struct {
@@ -23,20 +24,20 @@ type otherCluster struct {
 	cluster []byte
 }
 
-// greet asks a node whether it is of the cluster.
-func (c *JoinConfig) greet(ctx context.Context, address string, id Identity) error {
+// greet asks a node whether it is of the cluster, and returns what it says of itself.
+func (c *JoinConfig) greet(ctx context.Context, address string, id Identity) (*peerv1.JoinAnswer, error) {
 	h := c.hello(peerv1.Purpose_PURPOSE_JOIN)
 	h.Name, h.Cluster, h.Region = id.Name, id.Cluster[:], uint32(id.Region)
 	answer, err := c.ask(ctx, address, h)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case len(answer.GetCluster()) != len(id.Cluster):
-		return kv.Errorf(kv.KindUnavailable, "%s does not say whose it is", address)
+		return nil, kv.Errorf(kv.KindUnavailable, "%s does not say whose it is", address)
 	case !bytes.Equal(answer.GetCluster(), id.Cluster[:]):
-		return otherCluster{address, answer.GetCluster()}
+		return nil, otherCluster{address, answer.GetCluster()}
 	}
-	return nil
+	return answer, nil
 }
 
 func (o otherCluster) Error() string { return fmt.Sprintf("%s is of cluster %x", o.address, o.cluster) }
@@ -47,8 +48,15 @@ func (id Identity) misplaced(o otherCluster) error {
 		id.Name, id.Cluster, o.address, o.cluster)
 }
 
-// greetAll asks all addresses at a time, at most for GreetTimeout, and returns what each said, by address.
-func (c *JoinConfig) greetAll(ctx context.Context, addresses []string, id Identity) map[string]error {
+// greeting is what came of asking at an address.
+type greeting struct {
+	address string
+	answer  *peerv1.JoinAnswer
+	err     error
+}
+
+// greetAll asks at all addresses at a time, at most for GreetTimeout.
+func (c *JoinConfig) greetAll(ctx context.Context, addresses []string, id Identity) (all []greeting) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -56,45 +64,60 @@ func (c *JoinConfig) greetAll(ctx context.Context, addresses []string, id Identi
 			cancel()
 		}
 	}()
-	type said struct {
-		address string
-		err     error
-	}
-	answers := make(chan said, len(addresses))
+	answers := make(chan greeting, len(addresses))
 	for _, a := range addresses {
-		go func() { answers <- said{a, c.greet(ctx, a, id)} }()
+		go func() {
+			answer, err := c.greet(ctx, a, id)
+			answers <- greeting{a, answer, err}
+		}()
 	}
-	out := map[string]error{}
 	for range addresses {
-		s := <-answers
-		out[s.address] = s.err
+		all = append(all, <-answers)
 	}
-	return out
+	return all
 }
 
-// greetOn asks those that this node is told to join until they have said that they are of the cluster.
+// greetOn asks those that this node is told to join until each has said that it is of the cluster, and both
+// know where the other is.
 func (r *Replicator) greetOn(ctx context.Context) error {
 	c := JoinConfig{
 		Name: r.c.Identity.Name, Incarnation: r.c.Incarnation, Addresses: r.c.Addresses, Transport: r.c.Transport, Time: r.c.Time,
 	}
-	left := r.c.Ask
-	for len(left) > 0 {
-		met := c.greetAll(ctx, left, r.c.Identity)
+	told := map[string]*faults{}
+	for _, a := range r.c.Ask {
+		told[a] = &faults{time: r.c.Time}
+	}
+	b := backoff{random: r.c.Random, limit: TellEvery}
+	for left := r.c.Ask; len(left) > 0; {
+		all := c.greetAll(ctx, left, r.c.Identity)
 		left = nil
-		for _, a := range r.c.Ask {
-			err, asked := met[a]
-			if !asked || err == nil {
-				continue
+		for _, g := range all {
+			err := g.err
+			if err == nil {
+				err = r.acquaint(ctx, g.answer)
 			}
-			left = append(left, a)
 			var other otherCluster
-			if errors.As(err, &other) {
+			if errors.As(err, &other) && told[g.address].news(err) {
 				r.c.Hooks.fault(0, r.c.Identity.misplaced(other))
 			}
+			if err != nil {
+				left = append(left, g.address)
+			}
 		}
-		if !sleep(ctx, r.c.Time, TellEvery) {
+		if !sleep(ctx, r.c.Time, b.next()) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// acquaint tells a node that answers where an operator says that one is where this node is, and learns its
+// addresses: where both have moved, each knows of the other only where it was.
+func (r *Replicator) acquaint(ctx context.Context, a *peerv1.JoinAnswer) error {
+	m, ok := r.registry.find(clock.Region(a.GetRegion()))
+	if !ok || m.Region == r.self.Region || r.connected(m.Region) {
+		return nil
+	}
+	m.Addresses.Peer = a.GetAsk()
+	return r.announce(ctx, m)
 }
