@@ -26,6 +26,9 @@ func (g *Group) ready() error {
 	for g.node.HasReady() {
 		rd := g.node.Ready()
 		g.noteRole(&rd)
+		if n := len(rd.Entries); n > 0 {
+			g.gathering.behind = rd.Entries[n-1].GetIndex()
+		}
 		for _, m := range rd.Messages {
 			if err := g.dispatch(m, rd.MustSync); err != nil {
 				return err

@@ -39,6 +39,10 @@ const (
 	// MaxEntryBytes is the size from which an entry takes no further proposal. At most MaxPacked are in one.
 	MaxEntryBytes = 256 << 10
 	MaxPacked     = 4096
+	// EntryGap is the longest time that a leader keeps proposals back until the entry before theirs is
+	// committed. Where the voters are near, more come together so, and each costs less; where they are far
+	// from each other it is little beside the round trip, and several entries are under way.
+	EntryGap = 2 * time.Millisecond
 	// MaxReaders is how many callers may wait for a read index, or for an entry to be applied.
 	MaxReaders = 1 << 16
 	// ReadGap is the least time between two requests for a read index while one is under way. Readers

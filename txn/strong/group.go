@@ -36,6 +36,7 @@ type Group struct {
 
 	// All below is the group's goroutine's own.
 	role        role
+	gathering   gathering
 	ticks       uint64
 	out         map[uint64][][]byte // messages to send, by member
 	appends     []*appendItem       // not answered yet, in order
@@ -273,6 +274,7 @@ func (g *Group) run() {
 func (g *Group) drive() error {
 	tick, release := g.c.Time.NewTimer(TickInterval)
 	defer func() { release() }()
+	defer g.gathering.end()
 	stopping, parting := g.stopping, uint64(0)
 	for {
 		if err := g.turn(); err != nil {
@@ -287,6 +289,8 @@ func (g *Group) drive() error {
 		case <-g.inbox.wake:
 		case <-g.reads.gap:
 			g.reads.gap = nil
+		case <-g.gathering.gap:
+			g.gathering.gap, g.gathering.over = nil, true
 		case <-tick:
 			release()
 			tick, release = g.c.Time.NewTimer(TickInterval)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -413,4 +414,35 @@ func TestDecisionsAndReadsTakeTheRoundTripsThatTheyMust(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Behind an entry that is under way proposals come together: until it is committed where the voters are near,
+// for EntryGap where they are far.
+func TestProposalsComeTogetherBehindAnEntryUnderWay(t *testing.T) {
+	const later = EntryGap / 8
+	for oneWay, want := range map[time.Duration]time.Duration{
+		EntryGap / 4:          4 * (EntryGap / 4),
+		20 * time.Millisecond: later + EntryGap + 2*20*time.Millisecond,
+	} {
+		bubble(t, 1, func(t *testing.T, c *cluster) {
+			c.founded(3)
+			l := c.leader()
+			c.mustPropose(l)
+			c.far(oneWay)
+			c.pass(time.Second)
+			before, began := l.group.Applied(), time.Now()
+			var calls sync.WaitGroup
+			for id := l.process<<32 | 100; id < l.process<<32|103; id++ { // one alone, and two while it is under way
+				calls.Go(func() {
+					if err := l.group.Propose(t.Context(), Proposal{Number: id, Size: 8, Body: encodeID(id)}); err != nil {
+						panic(err)
+					}
+				})
+				c.pass(later)
+			}
+			calls.Wait()
+			require.Equal(t, want, time.Since(began), "one way takes %s", oneWay)
+			require.Equal(t, before+2, l.group.Applied(), "entries")
+		})
+	}
 }

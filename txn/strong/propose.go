@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/raft/v3"
 
@@ -157,6 +158,13 @@ func (q *proposals) take(tick uint64) (taken []*proposal, bodies []any) {
 	return taken, bodies
 }
 
+// waiting reports whether something is queued.
+func (q *proposals) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue) > 0
+}
+
 // untake takes back what was not handed to raft. The first of them has failed for good, if there is an
 // error.
 func (q *proposals) untake(list []*proposal, err error) {
@@ -201,10 +209,38 @@ func (g *Group) proposeAgain(due func(*proposal) bool) {
 	}
 }
 
-// propose hands raft one entry of what is queued, unless an append waits for the disk: then more comes
-// together, and each costs less. It tells whether it did.
+// gathering is how proposals come together behind the newest entry, until that is committed or EntryGap has
+// passed.
+type gathering struct {
+	behind  uint64           // the newest entry
+	gap     <-chan time.Time // since the first proposal behind it; nil: there is none, or it is over
+	over    bool
+	release func() // of the timer; nil: there is none
+}
+
+func (w *gathering) end() {
+	if w.release != nil {
+		w.release()
+	}
+	w.gap, w.over, w.release = nil, false, nil
+}
+
+// gathers reports whether what is queued waits for more.
+func (g *Group) gathers() bool {
+	w := &g.gathering
+	if !g.role.leading || g.role.commit >= w.behind || w.over {
+		return false
+	}
+	if w.gap == nil && g.proposals.waiting() {
+		w.gap, w.release = g.c.Time.NewTimer(EntryGap)
+	}
+	return true
+}
+
+// propose hands raft one entry of what is queued, unless an append waits for the disk, or a near commit is
+// waited for: then more comes together, and each costs less. It tells whether it did.
 func (g *Group) propose() bool {
-	if g.role.lead == raft.None || g.syncing > 0 {
+	if g.role.lead == raft.None || g.syncing > 0 || g.gathers() {
 		return false
 	}
 	taken, bodies := g.proposals.take(g.ticks)
@@ -222,6 +258,7 @@ func (g *Group) propose() bool {
 		g.proposals.untake(taken[:n], nil)
 		return false
 	}
+	g.gathering.end()
 	return true
 }
 
