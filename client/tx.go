@@ -50,6 +50,10 @@ type Tx struct {
 // more, at that level, whenever it names no level and touches a bucket whose default is stronger than causal
 // and than those of the buckets before.
 // So fn should do nothing but its transaction's calls and setting variables anew.
+//
+// What a run has read at level strong is judged when it commits: until then it may lack what was acknowledged just
+// before. So an error that fn returns is not certain to be right by then. Who has to be sure of a no sets a variable
+// and returns nil, having written nothing: then the commit judges the run, too, and fn runs again if need be.
 func (h *home) Update(ctx context.Context, fn func(tx *Tx) error, opts ...CallOption) error {
 	return h.transact(ctx, fn, opts, false)
 }

@@ -201,7 +201,7 @@ func (r *run) describe(cmd *cobra.Command, err error) failure {
 	if errors.As(err, &part) {
 		f.Outcome, f.Hint = part.outcome, part.hint
 	}
-	if f.Outcome == "" && r.json() && !r.many {
+	if f.Outcome == "" && r.json() && !r.many && cmd.Name() != outcomeName { // whose own it would be taken for
 		f.Outcome = kv.NotApplied.String()
 	}
 	return f
@@ -217,7 +217,11 @@ func (r *run) hint(cmd *cobra.Command, e *kv.Error) string {
 		return "give a smaller --age if the write was sent later than that, else read the data to see whether it is there"
 	case cmd.Name() == outcomeName: // it may be asked again, and what it asks of never is
 	case e.Outcome == kv.OutcomeUnknown && !e.ID.IsZero():
-		return fmt.Sprintf("before you repeat it, ask what became of it: theriac outcome %s --age 1h", e.ID)
+		level := ""
+		if r.client.Consistency.Level == kv.LevelStrong {
+			level = " --consistency strong"
+		}
+		return fmt.Sprintf("before you repeat it, ask what became of it: theriac outcome %s --age 1h%s", e.ID, level)
 	case e.Outcome != kv.NotApplied:
 		return hintApplied
 	}

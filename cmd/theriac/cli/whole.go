@@ -79,7 +79,8 @@ func (r *run) outcomeCommand() *cobra.Command {
 		Use: outcomeName + " ID", Short: "print what became of an operation: applied or not applied", Args: wantArgs(1, 1),
 		Long: `Asks what became of a write that ended with outcome unknown, by the id that its error named. An answer "not
 applied" also makes sure that it never will be. Ask the region that the write was sent to; any region can tell of one
-at level strong, with --consistency strong.`,
+at level strong, with --consistency strong. Without a level and a lane both are asked, the region's node and then a
+majority.`,
 	}
 	cmd.Flags().DurationVar(&age, "age", time.Hour, "how long ago the write was sent, at least: how far back to look")
 	cmd.Flags().StringVar(&lane, "lane", "", "lane that the write was sent to, as REGION.SLOT (default that of the node at --addr)")
@@ -124,6 +125,7 @@ func parseLane(s string) (clock.Lane, error) {
 func (c *conn) outcome(ctx context.Context, a kv.Attempt) error {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
+	open := a.Lane == (clock.Lane{}) && a.After == 0 && c.r.client.Consistency.Level == kv.LevelDefault
 	if a.Lane == (clock.Lane{}) && a.After == 0 {
 		status, err := c.svc.Status(ctx)
 		if err != nil {
@@ -132,6 +134,9 @@ func (c *conn) outcome(ctx context.Context, a kv.Attempt) error {
 		a.Lane = status.Lane
 	}
 	answer, err := c.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: a})
+	if open && err == nil && answer.Outcome == kv.NotApplied {
+		answer, err = c.outcomeStrong(ctx, a)
+	}
 	if err != nil {
 		return c.failed(err)
 	}
@@ -326,4 +331,15 @@ func version(a *App) string {
 		return info.Main.Version
 	}
 	return cmp.Or(a.Source, unknown)
+}
+
+// outcomeStrong asks what became of an operation that is not in the lane where it was looked for: it may have been
+// at level strong, by itself or since its bucket's default is.
+func (c *conn) outcomeStrong(ctx context.Context, of kv.Attempt) (kv.OutcomeAnswer, error) {
+	answer, err := c.svc.Outcome(ctx, kv.OutcomeRequest{Attempt: kv.Attempt{ID: of.ID, Retry: true, Age: of.Age, After: 1}})
+	if err != nil {
+		return answer, kv.Errorf(kv.KindOf(err), "operation %s is not in lane %s; whether it was applied at level strong is not known: %w; "+
+			"if it was at another level, name that: --consistency causal", of.ID, of.Lane, err)
+	}
+	return answer, nil
 }
