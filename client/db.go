@@ -197,6 +197,29 @@ func (h *home) AlterBucket(ctx context.Context, rules BucketRules, since uint64)
 	return h.svc.AlterBucket(ctx, rules, since)
 }
 
+// DropBucket takes a bucket's rules away, if it has any, and all that it holds. Whoever sees the drop, or anything that
+// came after it, finds the bucket empty, in every region, and may use its name for something else at once; who does not
+// yet, still finds what was there. What is written there by those who had not heard of the drop is lost. A bucket
+// that holds objects is refused (ErrInvalid) unless WithData is set, and one that has neither rules nor objects is not
+// found. A majority of the regions must be reached. A session's drop comes after all that it has seen, and its calls
+// see it.
+//
+//	_, err := db.DropBucket(ctx, client.DropRequest{Bucket: "carts", WithData: true})
+func (h *home) DropBucket(ctx context.Context, req DropRequest) (DroppedBucket, error) {
+	if h.session != nil {
+		token, err := h.session.Token().Join(req.Token)
+		if err != nil {
+			return DroppedBucket{}, err
+		}
+		req.Token = token
+	}
+	d, err := h.svc.DropBucket(ctx, req)
+	if err != nil {
+		return d, h.failed(err)
+	}
+	return d, h.succeeded(&call{}, d.Receipt)
+}
+
 // BucketRules lists the buckets that have rules, by name.
 func (h *home) BucketRules(ctx context.Context) ([]DecidedRules, error) {
 	return h.svc.BucketRules(ctx)

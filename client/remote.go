@@ -431,6 +431,24 @@ func (c *rpc) decided(m *pb.DecidedRules) (kv.DecidedRules, error) {
 	return d, nil
 }
 
+func (r *remote) DropBucket(ctx context.Context, req kv.DropRequest) (kv.DroppedBucket, error) {
+	m, err := convert.EncodeDrop(req)
+	if err != nil {
+		return kv.DroppedBucket{}, err
+	}
+	c := rpc{remote: r, name: "DropBucket", writes: true}
+	var p peer.Peer
+	answer, err := r.api.DropBucket(ctx, m, grpc.Peer(&p))
+	if err != nil {
+		return kv.DroppedBucket{}, c.failed(ctx, err, p.Addr != nil)
+	}
+	d, err := convert.DecodeDropped(answer)
+	if err != nil {
+		return kv.DroppedBucket{}, c.damaged(err)
+	}
+	return d, nil
+}
+
 func (r *remote) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
 	c := rpc{remote: r, name: "BucketRules"}
 	answer, err := r.api.BucketRules(ctx, &pb.BucketRulesRequest{})

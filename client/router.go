@@ -296,16 +296,20 @@ func (r *router) Buckets(ctx context.Context, req kv.BucketsRequest) (page kv.Bu
 }
 
 func (r *router) CreateBucket(ctx context.Context, rules kv.BucketRules) (kv.DecidedRules, error) {
-	return r.decide(ctx, func(s kv.Service) (kv.DecidedRules, error) { return s.CreateBucket(ctx, rules) })
+	return decide(ctx, r, func(s kv.Service) (kv.DecidedRules, error) { return s.CreateBucket(ctx, rules) })
 }
 
 func (r *router) AlterBucket(ctx context.Context, rules kv.BucketRules, since uint64) (kv.DecidedRules, error) {
-	return r.decide(ctx, func(s kv.Service) (kv.DecidedRules, error) { return s.AlterBucket(ctx, rules, since) })
+	return decide(ctx, r, func(s kv.Service) (kv.DecidedRules, error) { return s.AlterBucket(ctx, rules, since) })
 }
 
-// decide has rules decided through one node after the other. It leaves no node for being silent: the call
-// waits for the others there, and what becomes of it would not be known.
-func (r *router) decide(ctx context.Context, call func(kv.Service) (kv.DecidedRules, error)) (d kv.DecidedRules, err error) {
+func (r *router) DropBucket(ctx context.Context, req kv.DropRequest) (kv.DroppedBucket, error) {
+	return decide(ctx, r, func(s kv.Service) (kv.DroppedBucket, error) { return s.DropBucket(ctx, req) })
+}
+
+// decide has something decided about a bucket through one node after the other. It leaves no node for being silent:
+// the call waits for the others there, and what becomes of it would not be known.
+func decide[T any](ctx context.Context, r *router, call func(kv.Service) (T, error)) (d T, err error) {
 	err = r.each(ctx, &kv.Options{}, func(t *turn) error {
 		d, err = call(t.e.svc)
 		return err

@@ -60,6 +60,10 @@ type (
 	BucketRules = kv.BucketRules
 	// DecidedRules are a bucket's rules as a node knows them, and which regions do not act by them yet.
 	DecidedRules = kv.DecidedRules
+	// DropRequest asks that a bucket be dropped.
+	DropRequest = kv.DropRequest
+	// DroppedBucket says what became of a bucket.
+	DroppedBucket = kv.DroppedBucket
 	// Digest is a digest of readable content at one snapshot.
 	Digest = kv.Digest
 	// OutcomeAnswer says what became of an operation.

@@ -14,7 +14,7 @@ import (
 // it takes any type and any level, and its defaults are causal and local.
 type BucketRules struct {
 	Name       Bucket
-	Generation uint32     // raised when the bucket is dropped: its keys carry it
+	Generation uint32     // raised when the bucket is dropped: its keys carry it, and which a call finds says its snapshot
 	Created    clock.Wall // by the clock of the node that asked for it
 	Types      []Type     // that objects may be written with, ascending; empty: any
 	Levels     []Level    // that calls may have, ascending; empty: any
@@ -39,6 +39,17 @@ type DecidedRules struct {
 func CheckBucket(b Bucket) error {
 	if b == "" || len(b) > MaxBucket || !utf8.ValidString(string(b)) {
 		return Errorf(KindInvalid, "bucket %.64q: want UTF-8 of 1 to %d bytes", string(b), MaxBucket)
+	}
+	return nil
+}
+
+// CheckDrop refuses what can't be dropped.
+func CheckDrop(b Bucket) error {
+	if err := CheckBucket(b); err != nil {
+		return err
+	}
+	if b.Reserved() {
+		return Errorf(KindInvalid, "bucket %q: names that begin with %q are the database's own; they can't be dropped", string(b), ReservedPrefix)
 	}
 	return nil
 }
@@ -169,14 +180,6 @@ func (r *Rules) Of(b Bucket) *BucketRules {
 		return nil
 	}
 	return r.of[b]
-}
-
-// Generation is that of a bucket's keys.
-func (r *Rules) Generation(b Bucket) uint32 {
-	if rules := r.Of(b); rules != nil {
-		return rules.Generation
-	}
-	return 0
 }
 
 // Request settles the level and the durability of a one-shot transaction: what its options leave open is

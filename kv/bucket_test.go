@@ -98,7 +98,6 @@ func TestWithoutRulesTheDefaultsAreCausalAndLocal(t *testing.T) {
 		o = kv.Options{}
 		none.Commit(&o, slices.Values([]kv.Bucket{"a"}), 3)
 		require.Equal(t, kv.Options{Durability: kv.DurabilityLocal}, o)
-		require.Zero(t, none.Generation("a"))
 	}
 }
 
@@ -282,7 +281,7 @@ func TestRulesAreACopy(t *testing.T) {
 	list := []kv.BucketRules{{Name: "b", Generation: 2, Types: []kv.Type{counter}}}
 	r := kv.NewRules(list)
 	list[0].Generation, list[0].Types[0] = 9, register
-	require.EqualValues(t, 2, r.Generation("b"))
+	require.EqualValues(t, 2, r.Of("b").Generation)
 	require.Equal(t, []kv.Type{counter}, r.Of("b").Types)
 }
 
@@ -324,4 +323,11 @@ func TestCallsWithoutRulesTakeNoMemory(t *testing.T) {
 		_ = req.Options.Check()
 		_ = (*kv.Rules)(nil).Request(&req, 3)
 	}))
+}
+
+func TestWhatCanBeDropped(t *testing.T) {
+	require.NoError(t, kv.CheckDrop("b"))
+	for _, name := range []kv.Bucket{"", "theriac.import", kv.Bucket(strings.Repeat("b", kv.MaxBucket+1)), "\xff"} {
+		require.ErrorIs(t, kv.CheckDrop(name), kv.ErrInvalid, name)
+	}
 }

@@ -22,6 +22,7 @@
 //	|                                  effects uvarint n, n * (bucket uvarint, type 1,
 //	|                                  key len+bytes, path len+bytes, op len+bytes))
 //	| kind void:  from, to: 8 each, big endian: no timestamp in (from, to] was ever exposed
+//	| kind drop:  bucket len+bytes, its new generation uvarint
 //
 // An effect's index within the group is its position in the record.
 package kv

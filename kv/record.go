@@ -2,6 +2,7 @@ package kv
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/theriac-db/theriac/clock"
@@ -13,6 +14,7 @@ type RecordKind uint8
 const (
 	RecordGroup RecordKind = 1 // transactions
 	RecordVoid  RecordKind = 2 // an interval of timestamps that were never exposed
+	RecordDrop  RecordKind = 3 // a bucket is dropped; only the certifier's lane has such
 )
 
 // recordVersion is the first byte of every record.
@@ -34,7 +36,15 @@ func (h Header) Stamp() clock.Stamp { return clock.Stamp{Region: h.Lane.Region, 
 type Record struct {
 	Header
 	Txns []Txn
-	Void Interval // RecordVoid only
+	Void Interval   // RecordVoid only
+	Drop BucketDrop // RecordDrop only
+}
+
+// BucketDrop says that a bucket's keys have another generation from here on: at snapshots that see it, what was
+// written in lower ones is no more.
+type BucketDrop struct {
+	Bucket     Bucket
+	Generation uint32 // the new one, above 0
 }
 
 // Interval is (From, To]: timestamps of one lane.
@@ -61,9 +71,12 @@ func (h *Header) Append(dst []byte) []byte {
 // Append encodes r behind dst.
 func (r *Record) Append(dst []byte) []byte {
 	dst = r.Header.Append(dst)
-	if r.Kind == RecordVoid {
+	switch r.Kind {
+	case RecordVoid:
 		dst = binary.BigEndian.AppendUint64(dst, uint64(r.Void.From))
 		return binary.BigEndian.AppendUint64(dst, uint64(r.Void.To))
+	case RecordDrop:
+		return binary.AppendUvarint(appendBytes(dst, string(r.Drop.Bucket)), uint64(r.Drop.Generation))
 	}
 	return r.appendTxns(dst)
 }
@@ -198,6 +211,8 @@ func DecodeRecord(src []byte) (*Record, error) {
 	case r.Kind == RecordVoid:
 		r.Void.From = clock.Timestamp(d.uint64())
 		r.Void.To = clock.Timestamp(d.uint64())
+	case r.Kind == RecordDrop:
+		r.Drop = d.drop()
 	default:
 		r.Txns = d.txns(r.Time)
 	}
@@ -299,22 +314,34 @@ func (d *decoder) header() Header {
 	distance := d.uvarint()
 	h.Prev = h.Time - clock.Timestamp(distance)
 	h.Deps = d.vector(h.Time)
-	known := h.Kind == RecordGroup || h.Kind == RecordVoid
+	known := h.Kind >= RecordGroup && h.Kind <= RecordDrop
 	if region > 0xffff || h.Lane.Slot > clock.MaxSlot || !known || distance == 0 || distance > uint64(h.Time) {
 		d.fail()
 	}
 	return h
 }
 
+func (d *decoder) drop() BucketDrop {
+	drop := BucketDrop{Bucket: Bucket(d.bytes()), Generation: d.generation()}
+	if drop.Bucket == "" || len(drop.Bucket) > MaxBucket || drop.Generation == 0 {
+		d.fail()
+	}
+	return drop
+}
+
+func (d *decoder) generation() uint32 {
+	generation := d.uvarint()
+	if generation > math.MaxUint32 {
+		d.fail()
+	}
+	return uint32(generation)
+}
+
 func (d *decoder) txns(time clock.Timestamp) []Txn {
 	table := make([]bucketGeneration, d.count(minBucket))
 	for i := range table {
 		table[i].name = Bucket(d.bytes())
-		generation := d.uvarint()
-		if generation > 1<<32-1 {
-			d.fail()
-		}
-		table[i].generation = uint32(generation)
+		table[i].generation = d.generation()
 	}
 	txns := make([]Txn, d.count(minTxn))
 	index := uint32(0)

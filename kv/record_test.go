@@ -38,6 +38,11 @@ func drawRecord(t *rapid.T) *kv.Record {
 		r.Void = kv.Interval{From: clock.Timestamp(rapid.Uint64().Draw(t, "from")), To: clock.Timestamp(rapid.Uint64().Draw(t, "to"))}
 		return r
 	}
+	if rapid.IntRange(0, 5).Draw(t, "drop") == 0 {
+		r.Kind = kv.RecordDrop
+		r.Drop = kv.BucketDrop{Bucket: kv.Bucket(rapid.StringN(1, 60, kv.MaxBucket).Draw(t, "dropped")), Generation: rapid.Uint32Min(1).Draw(t, "generation")}
+		return r
+	}
 	index := uint32(0)
 	r.Txns = make([]kv.Txn, rapid.IntRange(0, 3).Draw(t, "transactions"))
 	for i := range r.Txns {
@@ -120,12 +125,14 @@ func groupFixture() *kv.Record {
 
 // The bytes of version 1 are a format: they stay readable for ever.
 func TestRecordEncodingIsFixed(t *testing.T) {
+	drop := &kv.Record{Header: kv.Header{Time: 5, Prev: 4, Kind: kv.RecordDrop}, Drop: kv.BucketDrop{Bucket: "b", Generation: 300}}
 	void := &kv.Record{Header: kv.Header{Lane: clock.Lane{Region: 300}, Time: 5, Kind: kv.RecordVoid}, Void: kv.Interval{From: 3, To: 4}}
 	for want, r := range map[string]*kv.Record{
 		"0101010200000000000020008020020180400102" + // header
 			"020162000163ac02" + "02" + "0301020300000000000000000000000000" + "01018040" + "01" + "0009016b04660001020201" + "78" +
 			"0001" + "01" + "01016b0002010a": groupFixture(),
 		"0102ac0200" + "0000000000000005" + "0500" + "00000000000000030000000000000004": void,
+		"01030000" + "0000000000000005" + "0100" + "0162ac02":                           drop,
 	} {
 		require.Equal(t, want, hex.EncodeToString(r.Append(nil)))
 		b, err := hex.DecodeString(want)
@@ -146,7 +153,7 @@ func TestDecodeRecordRefusesWhatIsNone(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"empty":            nil,
 		"unknown version":  set(0, 2),
-		"unknown kind":     set(1, 3),
+		"unknown kind":     set(1, 4),
 		"slot too high":    set(3, 64),
 		"no predecessor":   append(append([]byte(nil), good[:12]...), 0),
 		"many buckets":     {1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f},
@@ -156,6 +163,9 @@ func TestDecodeRecordRefusesWhatIsNone(t *testing.T) {
 		"unknown bucket":   {1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0},
 		"large generation": {1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 1, 0, 0x80, 0x80, 0x80, 0x80, 0x10, 0},
 		"large region":     {1, 1, 0x80, 0x80, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0, 0},
+		"dropped unnamed":  {1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0, 1},
+		"dropped to 0":     {1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 1, 'b', 0},
+		"dropped too long": append(append([]byte{1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0x80, 2}, make([]byte, 256)...), 1),
 		"prev below zero":  {1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9, 10, 0, 0, 0},
 	} {
 		_, err := kv.DecodeRecord(b)
@@ -178,6 +188,7 @@ func TestIntervalsAreOpenBelowAndClosedAbove(t *testing.T) {
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(groupFixture().Append(nil))
 	f.Add((&kv.Record{Header: kv.Header{Time: 5, Kind: kv.RecordVoid}, Void: kv.Interval{From: 3, To: 4}}).Append(nil))
+	f.Add((&kv.Record{Header: kv.Header{Time: 5, Kind: kv.RecordDrop}, Drop: kv.BucketDrop{Bucket: "b", Generation: 1}}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, headerErr := kv.DecodeHeader(b)
 		_, _, splitErr := kv.SplitRecord(b)

@@ -132,6 +132,20 @@ func (s *Status) Reading() clock.Timestamp { return reading(s.Exposed, s.Lane) }
 // Certified is what tries at level strong that are sent from now on may name (Attempt.After).
 func (s *Status) Certified() clock.Timestamp { return reading(s.Exposed, clock.Lane{}) }
 
+// DropRequest asks that a bucket be dropped.
+type DropRequest struct {
+	Bucket Bucket
+	// WithData drops it though it holds objects. Without, such a bucket is refused.
+	WithData bool
+	Token    Token
+}
+
+// DroppedBucket says what became of a bucket.
+type DroppedBucket struct {
+	Generation uint32  // of the keys that may be written to it from now on
+	Receipt    Receipt // its token includes the drop
+}
+
 // Service is what a node offers to its clients, whichever door they come through. Every error is an
 // *Error (or wraps one). Implementations are safe for concurrent use; every call may block until
 // its context ends. Slices in requests are not kept; slices in answers belong to the caller.
@@ -163,6 +177,10 @@ type Service interface {
 	// AlterBucket replaces the rules of a bucket. since is that of the rules that these were made from, or 0:
 	// whatever they are. If they have changed since, it fails with KindAborted.
 	AlterBucket(ctx context.Context, rules BucketRules, since uint64) (DecidedRules, error)
+	// DropBucket takes a bucket's rules away, if it has any, and all that it holds, in the raft group. Every snapshot
+	// that includes the drop finds the bucket empty; what is written at one that does not is lost. A bucket without
+	// rules that holds nothing is not found.
+	DropBucket(ctx context.Context, req DropRequest) (DroppedBucket, error)
 	// BucketRules lists the buckets that have rules, by name, as this node knows them.
 	BucketRules(ctx context.Context) ([]DecidedRules, error)
 }

@@ -65,12 +65,15 @@ func (m *metadata) Check(command []byte) error {
 }
 
 // Decide implements certify.Metadata.
-func (m *metadata) Decide(command []byte, last clock.Timestamp) (answer []byte, ends []clock.Region) {
+func (m *metadata) Decide(command []byte, last clock.Timestamp) certify.Decided {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer poke(m.news)
 	return m.state.Decide(command, last)
 }
+
+// Drops implements certify.Metadata. It asks nothing of the state.
+func (m *metadata) Drops(command []byte) kv.BucketDrop { return m.state.Drops(command) }
 
 // Exists implements certify.Metadata.
 func (m *metadata) Exists(a certify.Access) bool {

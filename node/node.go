@@ -192,6 +192,11 @@ func (n *Node) CreateBucket(ctx context.Context, rules kv.BucketRules) (kv.Decid
 	return through(n, func(r *run) (kv.DecidedRules, error) { return r.CreateBucket(ctx, rules) })
 }
 
+// DropBucket implements kv.Service.
+func (n *Node) DropBucket(ctx context.Context, req kv.DropRequest) (kv.DroppedBucket, error) {
+	return through(n, func(r *run) (kv.DroppedBucket, error) { return r.DropBucket(ctx, req) })
+}
+
 // AlterBucket implements kv.Service.
 func (n *Node) AlterBucket(ctx context.Context, rules kv.BucketRules, since uint64) (kv.DecidedRules, error) {
 	return through(n, func(r *run) (kv.DecidedRules, error) { return r.AlterBucket(ctx, rules, since) })

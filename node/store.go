@@ -141,20 +141,47 @@ func (s peerStore) LoadRange(ctx context.Context, _ int, data []byte) error {
 	})
 }
 
-// ReadState implements replication.Store: the metadata by which this node acts, with its length as a uvarint
-// before it, and the void intervals, (region uvarint, slot 1, from 8, to 8)*.
+// ReadState implements replication.Store: the metadata by which this node acts and the drops of buckets, each with
+// its length as a uvarint before it, and the void intervals, (region uvarint, slot 1, from 8, to 8)*. A drop is
+// (name with its length as a uvarint before it, time 8, generation 4).
 func (s peerStore) ReadState(context.Context) ([]byte, error) {
 	metadata, err := s.Meta(metadataKey)
 	if err != nil {
 		return nil, err
 	}
 	out := appendBytes(nil, metadata)
+	out = appendBytes(out, encodeDrops(s.Drops()))
 	for lane, list := range s.Voids() {
 		for _, i := range list {
 			out = append(binary.AppendUvarint(out, uint64(lane.Region)), byte(lane.Slot))
 			out = binary.BigEndian.AppendUint64(out, uint64(i.From))
 			out = binary.BigEndian.AppendUint64(out, uint64(i.To))
 		}
+	}
+	return out, nil
+}
+
+func encodeDrops(all map[kv.Bucket][]storage.Drop) (out []byte) {
+	for b, list := range all {
+		for _, d := range list {
+			out = appendBytes(out, []byte(b))
+			out = binary.BigEndian.AppendUint64(out, uint64(d.Time))
+			out = binary.BigEndian.AppendUint32(out, d.Generation)
+		}
+	}
+	return out
+}
+
+func decodeDrops(src []byte) (map[kv.Bucket][]storage.Drop, error) {
+	out := map[kv.Bucket][]storage.Drop{}
+	for len(src) > 0 {
+		name, rest, err := takeBytes(src)
+		if err != nil || len(name) == 0 || len(name) > kv.MaxBucket || len(rest) < 8+4 {
+			return nil, kv.Errorf(kv.KindCorrupt, "malformed bootstrap from a peer")
+		}
+		d := storage.Drop{Time: clock.Timestamp(binary.BigEndian.Uint64(rest)), Generation: binary.BigEndian.Uint32(rest[8:])}
+		out[kv.Bucket(name)] = append(out[kv.Bucket(name)], d)
+		src = rest[8+4:]
 	}
 	return out, nil
 }
@@ -192,6 +219,14 @@ func (s peerStore) LoadEnd(ctx context.Context, state []byte, applied map[clock.
 	if err != nil {
 		return err
 	}
+	dropped, state, err := takeBytes(state)
+	if err != nil {
+		return err
+	}
+	drops, err := decodeDrops(dropped)
+	if err != nil {
+		return err
+	}
 	voids, err := decodeVoids(state)
 	if err != nil {
 		return err
@@ -199,6 +234,7 @@ func (s peerStore) LoadEnd(ctx context.Context, state []byte, applied map[clock.
 	err = write(ctx, s.Store, func(b *storage.Batch) error {
 		b.SetMeta(metadataKey, metadata)
 		b.LoadVoids(voids)
+		b.LoadDrops(drops)
 		b.LoadApplied(applied, keep...)
 		return nil
 	})

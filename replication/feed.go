@@ -68,7 +68,7 @@ func (l *inLane) feedable(records []Incoming) error {
 	for i, in := range records {
 		h := &in.Record.Header
 		switch {
-		case h.Lane != strongLane || h.Kind != kv.RecordGroup || h.Prev >= h.Time || h.Deps.Max() >= h.Time || i > 0 && h.Prev != records[i-1].Record.Time:
+		case h.Lane != strongLane || h.Kind == kv.RecordVoid || h.Prev >= h.Time || h.Deps.Max() >= h.Time || i > 0 && h.Prev != records[i-1].Record.Time:
 			return kv.Errorf(kv.KindCorrupt, "the certifier decided record %s of lane %s behind %s, needing %s: that is none", h.Time, h.Lane, h.Prev, h.Deps)
 		case h.Time > l.tail && h.Prev < l.tail:
 			return kv.Errorf(kv.KindCorrupt, "the certifier decided record %s of its lane behind %s, but %s is here, which it did not decide", h.Time, h.Prev, l.tail)

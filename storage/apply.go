@@ -32,9 +32,12 @@ func (b *Batch) Apply(r *kv.Record, encoded []byte) error {
 	b.scratch = appendLogKey(b.scratch[:0], r.Lane, r.Time)
 	b.keep(b.pb.Set(b.scratch, encoded, nil))
 	b.logged = append(b.logged, logEntry{r.Lane, r.Time, len(encoded) + logKeyLen})
-	if r.Kind == kv.RecordVoid {
+	switch r.Kind {
+	case kv.RecordVoid:
 		b.applyVoid(r)
-	} else {
+	case kv.RecordDrop:
+		b.addDrop(r.Drop.Bucket, Drop{r.Time, r.Drop.Generation})
+	default:
 		b.applyTxns(r)
 	}
 	b.state.set(r.Lane, r.Time)
@@ -126,8 +129,11 @@ func (b *Batch) applyTxns(r *kv.Record) {
 }
 
 // applyEffect writes one effect to its leaf, or, for a removal of a collection, to the leaves below
-// its path.
+// its path. What nobody will read, since the bucket was dropped, is in the log only.
 func (b *Batch) applyEffect(e *kv.Effect, t *crdt.Target, dot clock.Dot, snapshot clock.Vector) {
+	if b.s.gone(e.Bucket, e.Generation) {
+		return
+	}
 	b.scratch = append(appendObjectKey(b.scratch[:0], &e.Object, e.Generation), e.Path...)
 	if t.Below {
 		prefix := append([]byte(nil), b.scratch...)

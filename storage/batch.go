@@ -28,6 +28,7 @@ type Batch struct {
 
 	pending   []*removal // new ones, and changed or finished ones of a chunk
 	voids     voids      // of all lanes, with those that it adds; nil: it adds none
+	drops     drops      // of all buckets, with those that it adds; nil: it adds none
 	logged    []logEntry
 	truncated []truncation
 	cleared   bool // everything that was there before goes
@@ -84,7 +85,7 @@ func (b *Batch) reset() {
 	if len(b.index) > 0 {
 		clear(b.index)
 	}
-	b.pending, b.voids, b.logged = b.pending[:0], nil, b.logged[:0]
+	b.pending, b.voids, b.drops, b.logged = b.pending[:0], nil, nil, b.logged[:0]
 	b.adding, b.truncated = b.adding[:0], b.truncated[:0]
 }
 
@@ -240,6 +241,7 @@ func (b *Batch) committed() {
 	}
 	s.pending.commit(b.pending)
 	s.voids.commit(b.voids)
+	s.drops.commit(b.drops)
 	s.logs.add(b.logged)
 	s.logs.truncate(b.truncated...)
 	if s.writer.triggers.note(b.leaves) {

@@ -29,7 +29,11 @@ func (s *Store) ShardRange(ctx context.Context, shard uint8, after []byte, at cl
 	}
 	size := 0
 	var visible []byte
+	all := s.drops.load()
 	err = s.scan(ctx, from, successor(prefix), func(key, items []byte) (bool, error) {
+		if all.dead(key, at.At(0)) {
+			return true, nil
+		}
 		var kept []byte
 		var err error
 		if visible, err = crdt.Filter(visible[:0], items, at); err == nil {
@@ -98,8 +102,8 @@ func (b *Batch) LoadVoids(voids map[clock.Lane][]kv.Interval) {
 }
 
 // Clear drops all leaves, pending removals and logs but those of the lanes to keep, so that a bootstrap
-// can begin anew. What a kept log holds is not applied any more. Void intervals, the callers' metadata
-// and the reserved bound stay. It must come first in its batch.
+// can begin anew. What a kept log holds is not applied any more. Void intervals, drops of buckets, the callers'
+// metadata and the reserved bound stay. It must come first in its batch.
 func (b *Batch) Clear(keep ...clock.Lane) {
 	slices.SortFunc(keep, clock.Lane.Compare)
 	b.clearSpace([]byte{spaceLeaf}, nil)

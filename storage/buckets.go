@@ -3,13 +3,14 @@ package storage
 import (
 	"context"
 
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
 
 // Buckets lists the first buckets behind after, at most limit of them, in the order of their names. It
-// holds no more names than twice that. A bucket is listed that holds a leaf: one that has been written to
-// and whose objects were all removed may or may not be.
-func (s *Store) Buckets(ctx context.Context, after kv.Bucket, limit int) ([]kv.Bucket, error) {
+// holds no more names than twice that. A bucket is listed that holds a leaf, of the generation that it has at a
+// snapshot: one that has been written to and whose objects were all removed may or may not be.
+func (s *Store) Buckets(ctx context.Context, at clock.Vector, after kv.Bucket, limit int) ([]kv.Bucket, error) {
 	var first []kv.Bucket
 	for shard := range uint8(Shards) {
 		if err := ctx.Err(); err != nil {
@@ -19,7 +20,7 @@ func (s *Store) Buckets(ctx context.Context, after kv.Bucket, limit int) ([]kv.B
 		if len(first) == limit {
 			last = first[limit-1]
 		}
-		more, err := s.shardBuckets(shard, after, last, limit)
+		more, err := s.shardBuckets(shard, at, after, last, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -29,7 +30,7 @@ func (s *Store) Buckets(ctx context.Context, after kv.Bucket, limit int) ([]kv.B
 }
 
 // shardBuckets lists the first buckets of a shard between after and last.
-func (s *Store) shardBuckets(shard uint8, after, last kv.Bucket, limit int) (found []kv.Bucket, err error) {
+func (s *Store) shardBuckets(shard uint8, at clock.Vector, after, last kv.Bucket, limit int) (found []kv.Bucket, err error) {
 	all := []byte{spaceLeaf, shard}
 	from := all
 	if after != "" {
@@ -52,7 +53,13 @@ func (s *Store) shardBuckets(shard uint8, after, last kv.Bucket, limit int) (fou
 		if last != "" && l.Bucket > last {
 			break
 		}
-		found = append(found, l.Bucket)
+		switch generation := s.Generation(l.Bucket, at); {
+		case l.Generation < generation:
+			ok = iter.SeekGE(appendBucketKey(nil, shard, l.Bucket, generation))
+			continue
+		case l.Generation == generation:
+			found = append(found, l.Bucket)
+		}
 		ok = iter.SeekGE(behindBucket(shard, l.Bucket))
 	}
 	if err := iter.Error(); err != nil {

@@ -16,7 +16,7 @@ import (
 // in their names.
 func TestBucketsArePagedInOrder(t *testing.T) {
 	s := openMem(t, vfs.NewMem())
-	got, err := s.Buckets(context.Background(), "", 10)
+	got, err := s.Buckets(context.Background(), nil, "", 10)
 	require.NoError(t, err)
 	require.Empty(t, got)
 
@@ -45,7 +45,7 @@ func TestBucketsArePagedInOrder(t *testing.T) {
 	for limit := 1; limit <= len(names)+1; limit++ {
 		var all []kv.Bucket
 		for after := kv.Bucket(""); ; after = all[len(all)-1] {
-			page, err := s.Buckets(context.Background(), after, limit)
+			page, err := s.Buckets(context.Background(), nil, after, limit)
 			require.NoError(t, err)
 			if all = append(all, page...); len(page) < limit {
 				break
@@ -54,12 +54,12 @@ func TestBucketsArePagedInOrder(t *testing.T) {
 		}
 		require.Equal(t, names, all, "limit %d", limit)
 	}
-	page, err := s.Buckets(context.Background(), "a\x00\x00\x00", 1) // which is not one of them
+	page, err := s.Buckets(context.Background(), nil, "a\x00\x00\x00", 1) // which is not one of them
 	require.NoError(t, err)
 	require.Equal(t, []kv.Bucket{"a\x00a"}, page)
 
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = s.Buckets(ended, "", 1)
+	_, err = s.Buckets(ended, nil, "", 1)
 	require.ErrorIs(t, err, kv.ErrDeadline)
 }

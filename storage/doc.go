@@ -32,10 +32,12 @@
 //  9. The void intervals of a lane, in memory and on disk, are sorted and stand apart: at least one
 //     group that was kept lies between two of them, at the lower end of the later one. They hold every
 //     timestamp of the lane that a crash took back, and none of a group that was kept.
+//  10. A leaf whose generation was dropped is read by no snapshot that includes the horizon, once that includes
+//     the drop; only then it goes.
 //
 // # Folder
 //
-//	DIR/FORMAT    "theriac store 2\n"; written first: a folder without it is not ours
+//	DIR/FORMAT    "theriac store 3\n"; written first: a folder without it is not ours
 //	DIR/WITNESS   what was last synced, see below; not part of a checkpoint
 //	DIR/data/     the Pebble store, with its lock
 //
@@ -53,6 +55,7 @@
 //	pending   0x50 0x02 | region 2 BE | time 8 BE | index 4 BE            -> pending removal
 //	void      0x50 0x03 | region 2 BE | slot 1 | from 8 BE                -> to 8 BE; of (from, to]
 //	truncated 0x50 0x04 | region 2 BE | slot 1                            -> time 8 BE
+//	drops     0x50 0x06 | bucket                                          -> drops * (time 8 BE | generation 4 BE)
 //	short     0x50 0x05                                                   -> reason, text; a zero byte before it until the next start
 //
 // name(s) is kv.AppendName, path is kv.AppendPath; so leaves sort by (shard, bucket, generation,

@@ -174,7 +174,7 @@ func waysToRead(at clock.Vector) map[string]func(s *Store) ([]string, error) {
 			return out, err
 		},
 		"buckets": func(s *Store) ([]string, error) {
-			found, err := s.Buckets(s.stopped, "", 100)
+			found, err := s.Buckets(s.stopped, nil, "", 100)
 			return []string{fmt.Sprint(found)}, err
 		},
 		"log": func(s *Store) (out []string, err error) {

@@ -16,7 +16,7 @@ import (
 const (
 	formatName = "FORMAT"
 	dataName   = "data"
-	formatText = "theriac store 2\n"
+	formatText = "theriac store 3\n"
 )
 
 func (c *Config) dataDir() string { return c.FS.PathJoin(c.Dir, dataName) }

@@ -228,7 +228,7 @@ func FuzzCheckManifest(f *testing.F) {
 
 func FuzzCheckFormat(f *testing.F) {
 	f.Add([]byte(formatText))
-	f.Add([]byte("theriac store 2\n"))
+	f.Add([]byte("theriac store 3\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		err := checkFormat("FORMAT", text)
 		if string(text) == formatText {

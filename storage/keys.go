@@ -29,6 +29,7 @@ const (
 	metaVoid      byte = 0x03
 	metaTruncated byte = 0x04
 	metaShort     byte = 0x05
+	metaDrop      byte = 0x06
 )
 
 var (

@@ -370,7 +370,7 @@ func TestScanGoesOnBehindACursor(t *testing.T) {
 	cancel()
 	err := s.Scan(ctx, setObject("s"), 0, nil, nil, func(_, _ []byte) (bool, error) { return true, nil })
 	require.ErrorIs(t, err, kv.ErrDeadline)
-	buckets, err := s.Buckets(context.Background(), "", 10)
+	buckets, err := s.Buckets(context.Background(), nil, "", 10)
 	require.NoError(t, err)
 	require.Equal(t, []kv.Bucket{kv.DefaultBucket}, buckets)
 }

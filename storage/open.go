@@ -29,6 +29,7 @@ type Store struct {
 	cache   *leafCache
 	pending pendingTable
 	voids   voidTable
+	drops   dropTable
 	logs    logTable
 	raft    atomic.Pointer[RaftState] // stored by the writer only
 	sweep   sweeper
@@ -348,7 +349,7 @@ func (s *Store) load() error {
 	st := &s.writer.state
 	s.start.Short, s.start.Reason = short, string(reason)
 	s.start.Incarnation, s.start.Bound, s.start.Applied = st.incarnation, st.bound, st.lanes()
-	return errors.Join(s.loadPending(), s.loadVoids(), s.loadLogs(), s.loadRaft())
+	return errors.Join(s.loadPending(), s.loadVoids(), s.loadDrops(), s.loadLogs(), s.loadRaft())
 }
 
 // read gets one key, copied.

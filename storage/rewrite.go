@@ -222,7 +222,8 @@ func (j *rewriteJob) Applied() {}
 // Durable implements Job. A rewrite that failed is no loss: the operands are still there.
 func (j *rewriteJob) Durable(error) {}
 
-// rewrite folds a leaf's items below the cuts into the fewest that read the same.
+// rewrite folds a leaf's items below the cuts into the fewest that read the same: none where the bucket was
+// dropped.
 func (b *Batch) rewrite(key []byte, force bool) error {
 	s := b.s
 	items, found, err := s.read(key)
@@ -234,9 +235,11 @@ func (b *Batch) rewrite(key []byte, force bool) error {
 	if w.replace {
 		return nil // the job names it twice: it was queued, forgotten and queued again
 	}
-	out, kept, err := crdt.Rewrite(leafType(key), w.items[:0], items, c.horizon, c.settled)
-	if err != nil {
-		return s.readFailed("leaf", err)
+	out, kept := w.items[:0], 0
+	if !s.drops.load().dead(key, c.horizon.At(0)) {
+		if out, kept, err = crdt.Rewrite(leafType(key), out, items, c.horizon, c.settled); err != nil {
+			return s.readFailed("leaf", err)
+		}
 	}
 	w.items, w.kept, w.replace, w.horizon = out, uint32(kept), true, c.horizon
 	if w.waits, err = b.shrinksLater(key, out, kept); err != nil {

@@ -18,6 +18,8 @@ type sweeper struct {
 	wanted bool   // the trigger table forgot something since the current round began
 	cursor []byte // of the slow sweep; nil: at the start
 	hurry  bool   // this round is there because of wanted
+
+	dropped dropSweep
 }
 
 // sweptRange is the leaves below a removal; they can go once the horizon has passed it.
@@ -137,8 +139,8 @@ func (s *Store) syncWitness() {
 	}
 }
 
-// sweepSome is one step of the background sweep: the ranges below removals in one go, then a piece
-// of the round over everything.
+// sweepSome is one step of the background sweep: the ranges below removals in one go, then a piece of what
+// dropped buckets have left, and of the round over everything.
 func (s *Store) sweepSome() {
 	if s.Failed() != nil {
 		return
@@ -150,6 +152,7 @@ func (s *Store) sweepSome() {
 			return
 		}
 	}
+	s.sweepDropped(s.stopped)
 	s.sweepStep()
 }
 
@@ -212,13 +215,14 @@ func (s *Store) shortenable(from, to []byte, n int) (keys [][]byte, next []byte,
 		}
 	}()
 	c := s.pending.lower(s.cuts.Load())
+	all := s.drops.load()
 	var out []byte
 	for ok := iter.First(); ok; ok = iter.Next() {
 		if n--; n < 0 {
 			return keys, bytes.Clone(iter.Key()), nil
 		}
 		items, err := iter.ValueAndErr()
-		if err == nil {
+		if out = out[:0]; err == nil && !all.dead(iter.Key(), c.horizon.At(0)) {
 			out, _, err = crdt.Rewrite(leafType(iter.Key()), out[:0], items, c.horizon, c.settled)
 		}
 		if err != nil {

@@ -94,7 +94,7 @@ func TestWriteSetFindsItsWrites(t *testing.T) {
 			plain.at, plain.under = nil, nil
 			require.NoError(t, plain.addAll([]kv.Op{op}, nil))
 			plain.at, plain.under = nil, nil // it stays small in its own eyes
-			require.Equal(t, plain.effects(nil), set.effects(nil))
+			require.Equal(t, plain.effects(nil, generations{}), set.effects(nil, generations{}))
 			require.Empty(t, set.under[place{op.Object, string(kv.AppendPath(nil, op.Path))}], "a removal looks at what it kills only once")
 			require.Equal(t, plain.live, set.live)
 			require.Equal(t, plain.bytes, set.bytes)

@@ -9,7 +9,6 @@ import (
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
-	"github.com/theriac-db/theriac/storage"
 )
 
 // judge decides whether a commit is written, which a nil error says. A retry whose condition is
@@ -36,6 +35,9 @@ func (c *Committer) judge(w *commit, applied, snapshot clock.Vector) error {
 // check evaluates a commit's conditions against the region's latest state: broken says which of
 // them does not hold, err that it could not be found out.
 func (c *Committer) check(w *commit, applied, snapshot clock.Vector) (broken, err error) {
+	if broken := c.dropped(w, applied); broken != nil {
+		return broken, nil
+	}
 	for i := range w.writes.conditions {
 		if broken, err := c.compare(w, &w.writes.conditions[i], applied); broken != nil || err != nil {
 			return broken, err
@@ -94,7 +96,7 @@ func (v *view) guarded(p place) (items []byte, ops [][]byte, err error) {
 // them needs them all, and so does a sum beyond 64 bits.
 func (v *view) standing(p place, on []int) ([]byte, error) {
 	if !slices.ContainsFunc(on, func(i int) bool { return v.mine.writes[i].target.Override }) {
-		value, found, err := v.store.Cached(leafOf(p), v.at)
+		value, found, err := v.store.Cached(v.generations().leaf(p), v.at)
 		if err != nil && kv.KindOf(err) != kv.KindBound {
 			return nil, err
 		}
@@ -102,7 +104,7 @@ func (v *view) standing(p place, on []int) ([]byte, error) {
 			return items, nil
 		}
 	}
-	return v.store.Items(leafOf(p))
+	return v.store.Items(v.generations().leaf(p))
 }
 
 // guard is what large increments are held to. A transaction that keeps the progress of an import writes
@@ -129,14 +131,15 @@ func (s *writeSet) imports() bool {
 // only that is a dependency of it; so what it is judged by must not hold more. Otherwise it would be
 // concurrent with the value that it replaced, and that value could come back.
 func (c *Committer) compare(w *commit, cond *condition, applied clock.Vector) (broken, err error) {
-	v, err := c.store.Value(leafOf(cond.place), applied)
+	leaf := generations{c.store, applied}.leaf(cond.place)
+	v, err := c.store.Value(leaf, applied)
 	if err != nil {
 		return nil, err
 	}
 	if err := meets(cond.expect, cond.place, v); err != nil || w.snapshot == nil {
 		return err, nil // without a snapshot of its own it gets applied
 	}
-	items, err := c.store.Items(leafOf(cond.place))
+	items, err := c.store.Items(leaf)
 	if err != nil {
 		return nil, err
 	}
@@ -170,10 +173,6 @@ func (p place) String() string {
 		what = fmt.Sprintf("field %s of %s", fieldNames(path), what)
 	}
 	return what
-}
-
-func leafOf(p place) storage.Leaf {
-	return storage.Leaf{Object: p.object, Path: []byte(p.path)}
 }
 
 // maxCompared bounds the work of conflicts, which keeps the writer from all else: what a commit depends

@@ -261,12 +261,13 @@ func (c *Coordinator) peek(qs []kv.Query, values []kv.Value) (_ []kv.Value, at c
 		values = make([]kv.Value, len(qs))
 	}
 	values = values[:len(qs)]
-	left := room{kv.MaxAnswerBytes}
+	left, of := room{kv.MaxAnswerBytes}, generations{c.store, at}
 	for i := range qs {
 		if _, err := crdt.Address(qs[i].Object, nil); err != nil {
 			return nil, nil, false // the long way says what is wrong
 		}
-		if c.store.Read(&storage.Leaf{Object: qs[i].Object}, at, &values[i]) != nil || left.take(valueSize(&values[i])) != nil {
+		leaf := storage.Leaf{Object: qs[i].Object, Generation: of.of(qs[i].Bucket)}
+		if c.store.Read(&leaf, at, &values[i]) != nil || left.take(valueSize(&values[i])) != nil {
 			return nil, nil, false
 		}
 	}
@@ -364,7 +365,7 @@ func (c *Coordinator) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Recei
 		t.staleness = m.staleness
 	}
 	if b.Options.Level == kv.LevelStrong && !b.ReadOnly {
-		t.reads = &readSet{}
+		t.reads = &readSet{generations: generations{c.store, nonNil(s.At())}}
 	}
 	id, err := c.open.add(t)
 	if err != nil {

@@ -27,7 +27,7 @@ func (c *Coordinator) Digest(ctx context.Context, req kv.DigestRequest) (kv.Dige
 	if req.Bucket != "" {
 		err = one(req.Bucket)
 	} else {
-		err = c.eachBucket(ctx, one)
+		err = c.eachBucket(ctx, v.at, one)
 	}
 	if err != nil {
 		return kv.Digest{}, err

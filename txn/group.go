@@ -135,7 +135,7 @@ func (g *group) assemble(rec *kv.Record, last clock.Timestamp) {
 		t := kv.Txn{ID: w.attempt.ID}
 		if w.refusal == nil {
 			first := len(effects)
-			effects = w.writes.effects(effects)
+			effects = w.writes.effects(effects, generations{g.c.store, snapshot})
 			t.Effects = effects[first:len(effects):len(effects)]
 			if w.writes.overrides {
 				t.Snapshot = nonNil(snapshot)

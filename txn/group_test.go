@@ -89,7 +89,7 @@ func (r *region) hear(rec *kv.Record, ops ...kv.Op) {
 	r.t.Helper()
 	var ws writeSet
 	require.NoError(r.t, ws.addAll(ops, nil))
-	txn := kv.Txn{Effects: ws.effects(nil)}
+	txn := kv.Txn{Effects: ws.effects(nil, generations{})}
 	if ws.overrides {
 		txn.Snapshot = clock.Vector{}
 	}

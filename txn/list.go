@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/crdt"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/storage"
@@ -107,7 +108,7 @@ func (v *view) objects(ctx context.Context, b kv.Bucket, prefix kv.Key, after *k
 		}
 		return err
 	}
-	r := storage.KeyRange{Bucket: b, Prefix: prefix}
+	r := storage.KeyRange{Bucket: b, Generation: v.generations().of(b), Prefix: prefix}
 	if after != nil {
 		r.After, r.HasAfter = *after, true
 	}
@@ -154,6 +155,10 @@ func (v *view) present(ctx context.Context, o kv.Object) (bool, error) {
 
 // Buckets implements kv.Service. It leaves out reserved buckets, and so do digests of all.
 func (c *Coordinator) Buckets(ctx context.Context, req kv.BucketsRequest) (page kv.BucketsPage, err error) {
+	return c.buckets(ctx, c.snapshots.Exposed(), req)
+}
+
+func (c *Coordinator) buckets(ctx context.Context, at clock.Vector, req kv.BucketsRequest) (page kv.BucketsPage, err error) {
 	switch {
 	case req.Limit < 1 || req.Limit > kv.MaxPage:
 		return page, kv.Errorf(kv.KindInvalid, "page of %d buckets: ask for 1 to %d", req.Limit, kv.MaxPage)
@@ -163,7 +168,7 @@ func (c *Coordinator) Buckets(ctx context.Context, req kv.BucketsRequest) (page 
 	after, size := kv.Bucket(req.After), 0
 	for {
 		wanted := req.Limit - len(page.Buckets) + 1 // one more tells whether there is a next page
-		names, err := c.store.Buckets(ctx, after, wanted)
+		names, err := c.store.Buckets(ctx, at, after, wanted)
 		if err != nil {
 			return kv.BucketsPage{}, err
 		}
@@ -184,11 +189,11 @@ func (c *Coordinator) Buckets(ctx context.Context, req kv.BucketsRequest) (page 
 	}
 }
 
-// eachBucket calls fn with every bucket.
-func (c *Coordinator) eachBucket(ctx context.Context, fn func(kv.Bucket) error) error {
+// eachBucket calls fn with every bucket that there is at a snapshot.
+func (c *Coordinator) eachBucket(ctx context.Context, at clock.Vector, fn func(kv.Bucket) error) error {
 	req := kv.BucketsRequest{Limit: kv.MaxPage}
 	for {
-		page, err := c.Buckets(ctx, req)
+		page, err := c.buckets(ctx, at, req)
 		if err != nil {
 			return err
 		}

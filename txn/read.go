@@ -25,6 +25,8 @@ type view struct {
 	reads *readSet  // takes note of what is read; nil: nobody asks
 }
 
+func (v *view) generations() generations { return generations{v.store, v.at} }
+
 // query answers one query.
 func (v *view) query(ctx context.Context, q *kv.Query) (kv.Value, error) {
 	typ, err := crdt.Address(q.Object, q.Path)
@@ -76,7 +78,7 @@ func (v *view) contains(q *kv.Query, at place, typ kv.Type) (kv.Value, error) {
 // leaf reads one leaf.
 func (v *view) leaf(at place, leaf kv.Type) (kv.Value, error) {
 	if !v.mine.wrote(at) {
-		return v.store.Value(leafOf(at), v.at)
+		return v.store.Value(v.generations().leaf(at), v.at)
 	}
 	items, err := v.items(at)
 	if err != nil {
@@ -87,7 +89,7 @@ func (v *view) leaf(at place, leaf kv.Type) (kv.Value, error) {
 
 // items are a leaf's, the transaction's own included.
 func (v *view) items(at place) ([]byte, error) {
-	items, err := v.store.Items(leafOf(at))
+	items, err := v.store.Items(v.generations().leaf(at))
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +165,7 @@ func (v *view) each(ctx context.Context, at place, after string, fn leafFunc) er
 		return fn(path, value, nil)
 	}
 	stopped := false
-	err := v.store.Scan(ctx, at.object, 0, []byte(at.path), []byte(after), func(path, items []byte) (bool, error) {
+	err := v.store.Scan(ctx, at.object, v.generations().of(at.object.Bucket), []byte(at.path), []byte(after), func(path, items []byte) (bool, error) {
 		for len(mine) > 0 && mine[0] < string(path) {
 			more, err := emit(mine[0], nil)
 			if mine = mine[1:]; err != nil || !more {

@@ -17,6 +17,7 @@ const (
 // readSet is what a strong transaction has read: leaves, and ranges of them, so that what was not there
 // when they were read, and is written meanwhile, is found too. A nil set takes note of nothing.
 type readSet struct {
+	generations
 	seen  map[string]struct{} // keys, those of ranges with a mark behind
 	order []certify.Access
 	bytes int
@@ -32,7 +33,7 @@ func (r *readSet) query(q *kv.Query, at place, typ kv.Type) error {
 		at.path += string(kv.AppendPath(nil, kv.Path{step}))
 		return r.leaf(at)
 	case crdt.IsCollection(typ):
-		return r.add(certify.Prefix(address(at)))
+		return r.add(certify.Prefix(r.address(at)))
 	}
 	return r.leaf(at)
 }
@@ -42,7 +43,7 @@ func (r *readSet) leaf(at place) error {
 	if r == nil {
 		return nil
 	}
-	return r.add(certify.Point(address(at)))
+	return r.add(certify.Point(r.address(at)))
 }
 
 // keys takes note of a listing.
@@ -50,7 +51,7 @@ func (r *readSet) keys(b kv.Bucket, prefix kv.Key) error {
 	if r == nil {
 		return nil
 	}
-	key := kv.AppendName(bucketAddress(b), string(prefix))
+	key := kv.AppendName(r.bucketAddress(b), string(prefix))
 	return r.add(certify.Prefix(key[:len(key)-nameEnd]))
 }
 
@@ -88,21 +89,21 @@ func (r *readSet) list() []certify.Access {
 
 // address is where a leaf, or all below a path, lies for the certifier: name(bucket) | generation 4 BE |
 // name(key) | type 1 | path. What begins with the address of a collection or field is in it.
-func address(p place) []byte {
-	out := kv.AppendName(bucketAddress(p.object.Bucket), string(p.object.Key))
+func (g generations) address(p place) []byte {
+	out := kv.AppendName(g.bucketAddress(p.object.Bucket), string(p.object.Key))
 	return append(append(out, byte(p.object.Type)), p.path...)
 }
 
-func bucketAddress(b kv.Bucket) []byte {
-	return binary.BigEndian.AppendUint32(kv.AppendName(nil, string(b)), 0)
+func (g generations) bucketAddress(b kv.Bucket) []byte {
+	return binary.BigEndian.AppendUint32(kv.AppendName(nil, string(b)), g.of(b))
 }
 
 // accesses is what a write set writes, as the certifier sees it.
-func (s *writeSet) accesses() []certify.Write {
+func (s *writeSet) accesses(g generations) []certify.Write {
 	out := make([]certify.Write, 0, s.live)
 	for i := range s.writes {
 		if w := &s.writes[i]; !w.dead {
-			a := certify.Point(address(w.place))
+			a := certify.Point(g.address(w.place))
 			a.Prefix = a.Prefix || w.target.Below
 			out = append(out, certify.Write{Access: a, Covers: w.target.Override || w.target.Below})
 		}

@@ -71,7 +71,7 @@ func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Re
 	if err != nil {
 		return resp, err
 	}
-	op := strongOp{open: s, at: nonNil(s.At()), writes: &writeSet{}, reads: &readSet{}, options: &req.Options, meter: m}
+	op := strongOp{open: s, at: nonNil(s.At()), writes: &writeSet{}, reads: &readSet{generations: generations{c.store, nonNil(s.At())}}, options: &req.Options, meter: m}
 	v := view{store: c.store, at: op.at, own: c.lane.Region, room: newRoom(), reads: op.reads}
 	if resp.Values, err = v.queries(ctx, req.Queries); err == nil {
 		err = c.buffer(op.writes, op.at, req.Ops)
@@ -211,7 +211,7 @@ func (c *Coordinator) commitStrong(ctx, early context.Context, op *strongOp) (kv
 		}
 		return r, err
 	case <-ctx.Done():
-		c.leaving.Go(func() { c.awaitDecision(op, ticket) })
+		c.leaving.Go(func() { c.awaitDecision(op.open, ticket) })
 		e := gaveUp(ctx, "strong commit: gave up before the transaction was decided; ask for its outcome, or retry with its operation id", kv.OutcomeUnknown)
 		e.ID = op.options.Attempt.ID
 		return kv.Receipt{}, e
@@ -248,10 +248,10 @@ func (c *Coordinator) proposal(op *strongOp) (*certify.Proposal, error) {
 	if broken != nil {
 		return nil, kv.WithToken(broken, c.receipt(op.options, op.at).Token)
 	}
-	t := kv.Txn{ID: op.options.Attempt.ID, Effects: op.writes.effects(nil)} // its snapshot is the proposal's
+	t := kv.Txn{ID: op.options.Attempt.ID, Effects: op.writes.effects(nil, c.generationsOf(op))} // its snapshot is the proposal's
 	return &certify.Proposal{
 		Kind: certify.KindTransaction, ID: op.options.Attempt.ID, After: op.options.Attempt.After, Snapshot: op.at,
-		Reads: op.reads.list(), Writes: op.writes.accesses(), Body: t.AppendAlone(nil),
+		Reads: op.reads.list(), Writes: op.writes.accesses(c.generationsOf(op)), Body: t.AppendAlone(nil),
 	}, nil
 }
 
@@ -264,7 +264,7 @@ func (c *Coordinator) checkStrong(op *strongOp) (broken, err error) {
 	}
 	for i := range op.writes.conditions {
 		cond := &op.writes.conditions[i]
-		v, err := c.store.Value(leafOf(cond.place), op.at)
+		v, err := c.store.Value(c.generationsOf(op).leaf(cond.place), op.at)
 		if err != nil {
 			return nil, err
 		}
@@ -287,17 +287,24 @@ func (c *Coordinator) decided(ctx context.Context, op *strongOp, ticket Ticket) 
 		return kv.Receipt{}, c.notCommitted(op, &d)
 	}
 	commit := clock.Stamp{Time: d.Time}
-	seen := clock.VectorOf(clock.Entry(commit))
-	if c.snapshots.Wait(ctx, seen, false) == nil {
-		op.open.Close()
-	} else { // what it depends on is on its way
-		c.leaving.Go(func() { c.closeOnceExposed(op.open, seen) })
-	}
+	c.leave(ctx, op.open, commit)
 	r := c.receipt(op.options, op.at)
 	r.Commit = commit
-	r.Token.Seen = r.Token.Seen.Join(seen)
+	r.Token.Seen = r.Token.Seen.Join(clock.VectorOf(clock.Entry(commit)))
 	return r, nil
 }
+
+// leave closes the snapshot of what has committed, once that is exposed. It waits for it as long as the caller.
+func (c *Coordinator) leave(ctx context.Context, s Snapshot, commit clock.Stamp) {
+	seen := clock.VectorOf(clock.Entry(commit))
+	if c.snapshots.Wait(ctx, seen, false) == nil {
+		s.Close()
+	} else { // what it depends on is on its way
+		c.leaving.Go(func() { c.closeOnceExposed(s, seen) })
+	}
+}
+
+func (c *Coordinator) generationsOf(op *strongOp) generations { return generations{c.store, op.at} }
 
 // notCommitted says why a transaction was not, and what to do.
 func (c *Coordinator) notCommitted(op *strongOp, d *certify.Decision) error {
@@ -317,9 +324,6 @@ func (c *Coordinator) notCommitted(op *strongOp, d *certify.Decision) error {
 // snapshot. Its token includes that, so that a retry waits for it.
 func (c *Coordinator) refusedRead(op *strongOp, v certify.Verdict, found certify.Conflict) error {
 	token := c.receipt(op.options, op.at).Token
-	if v == certify.Dropped {
-		return kv.WithToken(kv.Errorf(kv.KindAborted, "strong commit: a bucket that it reads or writes was dropped meanwhile; begin it again"), token)
-	}
 	if v == certify.TooOld {
 		err := kv.Errorf(kv.KindTooOld, "strong commit: the transaction's snapshot is older than what the certifier remembers; begin it again")
 		return kv.WithToken(err, token)
@@ -330,7 +334,10 @@ func (c *Coordinator) refusedRead(op *strongOp, v certify.Verdict, found certify
 	if found.Access < len(reads) {
 		what = reads[found.Access]
 	} else {
-		what = op.writes.accesses()[found.Access-len(reads)].Access
+		what = op.writes.accesses(c.generationsOf(op))[found.Access-len(reads)].Access
+	}
+	if v == certify.Dropped {
+		return kv.Conflict(token, "strong commit: the bucket of %s was dropped after this one's snapshot; begin it again", where(what))
 	}
 	return kv.Conflict(token, "strong commit: %s was written by a strong transaction after this one's snapshot; begin it again", where(what))
 }
@@ -356,14 +363,14 @@ const generationBytes = 4
 func (c *Coordinator) Leave() { c.leaving.Wait() }
 
 // awaitDecision keeps a snapshot open whose caller has given up, until the transaction is decided.
-func (c *Coordinator) awaitDecision(op *strongOp, ticket Ticket) {
+func (c *Coordinator) awaitDecision(s Snapshot, ticket Ticket) {
 	<-ticket.Decided() // at the latest when the node stops
 	d, err := ticket.Decision()
-	if err != nil || d.Verdict != certify.Committed {
-		op.open.Close()
+	if err != nil || !d.Commits() {
+		s.Close()
 		return
 	}
-	c.closeOnceExposed(op.open, clock.VectorOf(clock.Entry{Time: d.Time}))
+	c.closeOnceExposed(s, clock.VectorOf(clock.Entry{Time: d.Time}))
 }
 
 func (c *Coordinator) closeOnceExposed(s Snapshot, seen clock.Vector) {

@@ -15,6 +15,7 @@ import (
 	"github.com/theriac-db/theriac/replication/causal"
 	"github.com/theriac-db/theriac/storage"
 	"github.com/theriac-db/theriac/txn/strong/certify"
+	"github.com/theriac-db/theriac/txn/strong/meta"
 )
 
 // order is a consensus of one: it certifies at once, and writes what is committed to the region's store.
@@ -22,29 +23,23 @@ type order struct {
 	t *testing.T
 	r *region
 
+	metadata *meta.State
+
 	mu     sync.Mutex
 	state  *certify.State
 	index  uint64
 	number uint64
 	held   []func() // decisions that are held back; nil and hold false: none are
 	hold   bool
-	fails  error // what Certify, Position and Deny return
-	copies int   // what Copies returns
+	came   chan struct{} // has a value for each proposal that was held back, up to its capacity
+	fails  error         // what Certify, Position and Deny return
+	copies int           // what Copies returns
 }
-
-// noMetadata is metadata in which nothing is ever decided.
-type noMetadata struct{}
-
-func (noMetadata) AppendSnapshot(dst []byte) []byte                        { return dst }
-func (noMetadata) Restore([]byte) error                                    { return nil }
-func (noMetadata) Check([]byte) error                                      { return nil }
-func (noMetadata) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) { return nil, nil }
-func (noMetadata) Exists(certify.Access) bool                              { return true }
 
 // withOrder makes a region serve level strong.
 func withOrder(t *testing.T, r *region) *order {
-	o := &order{t: t, r: r, copies: 2}
-	o.state = certify.New(noMetadata{})
+	o := &order{t: t, r: r, metadata: meta.New(), came: make(chan struct{}, 4), copies: 2}
+	o.state = certify.New(o.metadata)
 	o.decide(&certify.Proposal{Kind: certify.KindBegin})
 	r.Coordinator.strong = o
 	r.shell.do(func(m *causal.Machine) { require.NoError(t, m.AddRegion(clock.Lane{})) })
@@ -80,14 +75,19 @@ func (o *order) decide(p *certify.Proposal) certify.Decision {
 
 // apply writes a commit as its record, and shows it.
 func (o *order) apply(d *certify.Decision) {
-	x, err := kv.DecodeAlone(d.Proposal.Body)
-	require.NoError(o.t, err)
-	for _, w := range d.Proposal.Writes {
-		if w.Covers {
-			x.Snapshot = d.Proposal.Snapshot
+	rec := &kv.Record{Header: kv.Header{Time: d.Time, Prev: d.Prev, Deps: d.Proposal.Snapshot}}
+	if d.Proposal.Kind == certify.KindCommand {
+		rec.Kind, rec.Drop = kv.RecordDrop, o.metadata.Drops(d.Proposal.Body)
+	} else {
+		x, err := kv.DecodeAlone(d.Proposal.Body)
+		require.NoError(o.t, err)
+		for _, w := range d.Proposal.Writes {
+			if w.Covers {
+				x.Snapshot = d.Proposal.Snapshot
+			}
 		}
+		rec.Kind, rec.Txns = kv.RecordGroup, []kv.Txn{x}
 	}
-	rec := &kv.Record{Header: kv.Header{Time: d.Time, Prev: d.Prev, Kind: kv.RecordGroup, Deps: d.Proposal.Snapshot}, Txns: []kv.Txn{x}}
 	job := &laneJob{build: func(b *storage.Batch) error { b.Sync(); return b.Apply(rec, rec.Append(nil)) }, durable: func() {}, done: make(chan error, 1)}
 	require.NoError(o.t, o.r.store.Submit(context.Background(), job))
 	require.NoError(o.t, <-job.done)
@@ -117,6 +117,10 @@ func (o *order) Certify(_ context.Context, p *certify.Proposal) (Ticket, error) 
 	do := func() { k.d = o.decide(p); close(k.decided) }
 	if o.hold {
 		o.held = append(o.held, do)
+		select {
+		case o.came <- struct{}{}:
+		default:
+		}
 	} else {
 		do()
 	}
@@ -129,6 +133,9 @@ func (o *order) holdBack() {
 	defer o.mu.Unlock()
 	o.hold = true
 }
+
+// awaitHeld waits for one more proposal that is held back.
+func (o *order) awaitHeld() { <-o.came }
 
 func (o *order) letGo() {
 	o.mu.Lock()

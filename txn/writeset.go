@@ -231,10 +231,10 @@ func (s *writeSet) kill(i int) {
 }
 
 // effects appends the live writes, as a record holds them.
-func (s *writeSet) effects(out []kv.Effect) []kv.Effect {
+func (s *writeSet) effects(out []kv.Effect, g generations) []kv.Effect {
 	for i := range s.writes {
 		if w := &s.writes[i]; !w.dead {
-			out = append(out, kv.Effect{Object: w.object, Path: []byte(w.path), Op: w.target.Op})
+			out = append(out, kv.Effect{Object: w.object, Generation: g.of(w.object.Bucket), Path: []byte(w.path), Op: w.target.Op})
 		}
 	}
 	return out

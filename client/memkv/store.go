@@ -28,6 +28,8 @@ type Store struct {
 	decided map[kv.Bucket]kv.DecidedRules
 	rules   *kv.Rules // of decided
 	changes uint64    // of decided
+
+	generations map[kv.Bucket]uint32 // how often each was dropped
 }
 
 // cluster is the id of every Store.
@@ -42,6 +44,8 @@ func New() *Store {
 		ids:     map[kv.OpID]kv.Receipt{},
 		denied:  map[kv.OpID]bool{},
 		decided: map[kv.Bucket]kv.DecidedRules{},
+
+		generations: map[kv.Bucket]uint32{},
 	}
 }
 

@@ -55,6 +55,10 @@ func (d down) AlterBucket(context.Context, kv.BucketRules, uint64) (kv.DecidedRu
 	return kv.DecidedRules{}, d.err()
 }
 
+func (d down) DropBucket(context.Context, kv.DropRequest) (kv.DroppedBucket, error) {
+	return kv.DroppedBucket{}, d.err()
+}
+
 func (d down) BucketRules(context.Context) ([]kv.DecidedRules, error) { return nil, d.err() }
 
 var _ kv.Service = down{}

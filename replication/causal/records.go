@@ -41,6 +41,11 @@ type Verdict struct {
 	Ahead   time.Duration   // Skewed: how far it is ahead of the wall clock
 }
 
+// fits reports whether a lane has records of a kind: no crash takes a commit back, and only the certifier drops.
+func fits(k kv.RecordKind, l clock.Lane) bool {
+	return k == kv.RecordGroup || (k == kv.RecordDrop) == (l.Region == 0)
+}
+
 // Offer judges a record from a peer. Apply hands it out: the caller must pass it to the store in the
 // order of these verdicts, across all lanes, and then call RemoteApplied, or Dropped when the store
 // did not take it. So records can follow each other into the store without waiting for one another.
@@ -52,7 +57,7 @@ func (m *Machine) Offer(h kv.Header, now clock.Wall) Verdict {
 	}
 	v := Verdict{Held: l.taken}
 	switch {
-	case h.Prev >= h.Time || h.Deps.Max() >= h.Time || h.Lane.Region == 0 && h.Kind == kv.RecordVoid: // no crash takes a commit back
+	case h.Prev >= h.Time || h.Deps.Max() >= h.Time || !fits(h.Kind, h.Lane):
 		v.Action = Malformed
 	case h.Time <= l.taken || l == m.own && h.Time <= l.last:
 		v.Action = Duplicate

@@ -276,12 +276,17 @@ func (d *door) decide(ctx context.Context, m *pb.BucketRules) (kv.BucketRules, e
 	if err != nil {
 		return rules, err
 	}
+	return rules, d.admitDecision(ctx, rules.Name)
+}
+
+// admitDecision admits a call that decides about a bucket.
+func (d *door) admitDecision(ctx context.Context, b kv.Bucket) error {
 	access, err := d.authenticate(ctx, kv.LevelStrong)
 	if err != nil {
-		return rules, err
+		return err
 	}
 	access.Rules = true
-	return rules, d.authorizeOne(ctx, access, rules.Name)
+	return d.authorizeOne(ctx, access, b)
 }
 
 func (d *door) CreateBucket(ctx context.Context, m *pb.CreateBucketRequest) (*pb.CreateBucketResponse, error) {
@@ -306,6 +311,21 @@ func (d *door) AlterBucket(ctx context.Context, m *pb.AlterBucketRequest) (*pb.A
 		return nil, convert.EncodeError(err)
 	}
 	return &pb.AlterBucketResponse{Decided: convert.EncodeDecided(decided)}, nil
+}
+
+func (d *door) DropBucket(ctx context.Context, m *pb.DropBucketRequest) (*pb.DropBucketResponse, error) {
+	req, err := convert.DecodeDrop(m)
+	if err == nil {
+		err = d.admitDecision(ctx, req.Bucket)
+	}
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	dropped, err := d.cfg.Service.DropBucket(ctx, req)
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return convert.EncodeDropped(dropped), nil
 }
 
 func (d *door) BucketRules(ctx context.Context, _ *pb.BucketRulesRequest) (*pb.BucketRulesResponse, error) {

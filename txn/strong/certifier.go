@@ -447,14 +447,19 @@ func (c *Certifier) noteBegun(is bool) {
 // add keeps the record of a commit.
 func (c *Certifier) add(d *certify.Decision) error {
 	p := d.Proposal
-	x, err := kv.DecodeAlone(p.Body)
-	if err != nil {
-		return kv.Errorf(kv.KindCorrupt, "strong: commit %d: %w", d.Time, err)
+	r := kv.Record{Header: kv.Header{Time: d.Time, Prev: d.Prev, Deps: p.Snapshot}}
+	if p.Kind == certify.KindCommand {
+		r.Kind, r.Drop = kv.RecordDrop, c.c.Metadata.Drops(p.Body)
+	} else {
+		x, err := kv.DecodeAlone(p.Body)
+		if err != nil {
+			return kv.Errorf(kv.KindCorrupt, "strong: commit %d: %w", d.Time, err)
+		}
+		if slices.ContainsFunc(p.Writes, func(w certify.Write) bool { return w.Covers }) {
+			x.Snapshot = append(clock.Vector{}, p.Snapshot...)
+		}
+		r.Kind, r.Txns = kv.RecordGroup, []kv.Txn{x}
 	}
-	if slices.ContainsFunc(p.Writes, func(w certify.Write) bool { return w.Covers }) {
-		x.Snapshot = append(clock.Vector{}, p.Snapshot...)
-	}
-	r := kv.Record{Header: kv.Header{Time: d.Time, Prev: d.Prev, Kind: kv.RecordGroup, Deps: p.Snapshot}, Txns: []kv.Txn{x}}
 	encoded := r.Append(make([]byte, 0, len(p.Body)+32+12*len(p.Snapshot)))
 	c.records = append(c.records, Record{Time: d.Time, Encoded: encoded})
 	c.bytes += len(encoded)

@@ -77,8 +77,11 @@ func (noneToObey) AppendSnapshot(dst []byte) []byte { return dst }
 func (noneToObey) Restore([]byte) error             { return nil }
 func (noneToObey) Check([]byte) error               { return nil }
 func (noneToObey) Exists(certify.Access) bool       { return true }
-func (noneToObey) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Region) {
-	return append([]byte("did "), body...), nil
+func (noneToObey) Decide(body []byte, _ clock.Timestamp) certify.Decided {
+	return certify.Decided{Answer: append([]byte("did "), body...), Commits: string(body) == "drop"}
+}
+func (noneToObey) Drops(body []byte) kv.BucketDrop {
+	return kv.BucketDrop{Bucket: kv.Bucket(body), Generation: 7}
 }
 
 func (noneToObey) Refound(uint64) {}

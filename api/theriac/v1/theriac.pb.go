@@ -3656,6 +3656,120 @@ func (x *AlterBucketResponse) GetDecided() *DecidedRules {
 	return nil
 }
 
+// DropBucketRequest asks that a bucket be dropped.
+type DropBucketRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bucket        string                 `protobuf:"bytes,1,opt,name=bucket,proto3" json:"bucket,omitempty"`                      // UTF-8, 1 to 255 bytes
+	WithData      bool                   `protobuf:"varint,2,opt,name=with_data,json=withData,proto3" json:"with_data,omitempty"` // though it holds objects. default false: such a bucket is refused
+	Token         []byte                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`                        // of the session, as in Options: what it includes comes before the drop
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropBucketRequest) Reset() {
+	*x = DropBucketRequest{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropBucketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropBucketRequest) ProtoMessage() {}
+
+func (x *DropBucketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropBucketRequest.ProtoReflect.Descriptor instead.
+func (*DropBucketRequest) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *DropBucketRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *DropBucketRequest) GetWithData() bool {
+	if x != nil {
+		return x.WithData
+	}
+	return false
+}
+
+func (x *DropBucketRequest) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// DropBucketResponse says what was decided.
+type DropBucketResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // of the keys that may be written to the bucket from now on
+	Receipt       *Receipt               `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`        // its token includes the drop
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropBucketResponse) Reset() {
+	*x = DropBucketResponse{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropBucketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropBucketResponse) ProtoMessage() {}
+
+func (x *DropBucketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropBucketResponse.ProtoReflect.Descriptor instead.
+func (*DropBucketResponse) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *DropBucketResponse) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *DropBucketResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 // BucketRulesRequest asks for the rules of all buckets.
 type BucketRulesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3665,7 +3779,7 @@ type BucketRulesRequest struct {
 
 func (x *BucketRulesRequest) Reset() {
 	*x = BucketRulesRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[48]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3677,7 +3791,7 @@ func (x *BucketRulesRequest) String() string {
 func (*BucketRulesRequest) ProtoMessage() {}
 
 func (x *BucketRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[48]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3690,7 +3804,7 @@ func (x *BucketRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketRulesRequest.ProtoReflect.Descriptor instead.
 func (*BucketRulesRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{48}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{50}
 }
 
 // BucketRulesResponse lists them, by name.
@@ -3703,7 +3817,7 @@ type BucketRulesResponse struct {
 
 func (x *BucketRulesResponse) Reset() {
 	*x = BucketRulesResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[49]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3715,7 +3829,7 @@ func (x *BucketRulesResponse) String() string {
 func (*BucketRulesResponse) ProtoMessage() {}
 
 func (x *BucketRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[49]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3728,7 +3842,7 @@ func (x *BucketRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketRulesResponse.ProtoReflect.Descriptor instead.
 func (*BucketRulesResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{49}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *BucketRulesResponse) GetBuckets() []*DecidedRules {
@@ -3749,7 +3863,7 @@ type PipeRequest struct {
 
 func (x *PipeRequest) Reset() {
 	*x = PipeRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[50]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3875,7 @@ func (x *PipeRequest) String() string {
 func (*PipeRequest) ProtoMessage() {}
 
 func (x *PipeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[50]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +3888,7 @@ func (x *PipeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeRequest.ProtoReflect.Descriptor instead.
 func (*PipeRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{50}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PipeRequest) GetCalls() []*PipeCall {
@@ -3804,7 +3918,7 @@ type PipeCall struct {
 
 func (x *PipeCall) Reset() {
 	*x = PipeCall{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[51]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3816,7 +3930,7 @@ func (x *PipeCall) String() string {
 func (*PipeCall) ProtoMessage() {}
 
 func (x *PipeCall) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[51]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3829,7 +3943,7 @@ func (x *PipeCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeCall.ProtoReflect.Descriptor instead.
 func (*PipeCall) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{51}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PipeCall) GetId() uint64 {
@@ -3872,7 +3986,7 @@ type PipeResponse struct {
 
 func (x *PipeResponse) Reset() {
 	*x = PipeResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3884,7 +3998,7 @@ func (x *PipeResponse) String() string {
 func (*PipeResponse) ProtoMessage() {}
 
 func (x *PipeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3897,7 +4011,7 @@ func (x *PipeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeResponse.ProtoReflect.Descriptor instead.
 func (*PipeResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{52}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PipeResponse) GetAnswers() []*PipeAnswer {
@@ -3927,7 +4041,7 @@ type PipeAnswer struct {
 
 func (x *PipeAnswer) Reset() {
 	*x = PipeAnswer{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3939,7 +4053,7 @@ func (x *PipeAnswer) String() string {
 func (*PipeAnswer) ProtoMessage() {}
 
 func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3952,7 +4066,7 @@ func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeAnswer.ProtoReflect.Descriptor instead.
 func (*PipeAnswer) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{53}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PipeAnswer) GetId() uint64 {
@@ -4005,7 +4119,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4017,7 +4131,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4030,7 +4144,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{54}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -4339,7 +4453,16 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x05rules\x18\x01 \x01(\v2\x17.theriac.v1.BucketRulesR\x05rules\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x04R\x05since\"I\n" +
 	"\x13AlterBucketResponse\x122\n" +
-	"\adecided\x18\x01 \x01(\v2\x18.theriac.v1.DecidedRulesR\adecided\"\x14\n" +
+	"\adecided\x18\x01 \x01(\v2\x18.theriac.v1.DecidedRulesR\adecided\"^\n" +
+	"\x11DropBucketRequest\x12\x16\n" +
+	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x1b\n" +
+	"\twith_data\x18\x02 \x01(\bR\bwithData\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\fR\x05token\"c\n" +
+	"\x12DropBucketResponse\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12-\n" +
+	"\areceipt\x18\x02 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"\x14\n" +
 	"\x12BucketRulesRequest\"I\n" +
 	"\x13BucketRulesResponse\x122\n" +
 	"\abuckets\x18\x01 \x03(\v2\x18.theriac.v1.DecidedRulesR\abuckets\"W\n" +
@@ -4418,7 +4541,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\fWriteOutcome\x12\x1d\n" +
 	"\x19WRITE_OUTCOME_NOT_APPLIED\x10\x00\x12\x19\n" +
 	"\x15WRITE_OUTCOME_APPLIED\x10\x01\x12\x19\n" +
-	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\xb7\a\n" +
+	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\x84\b\n" +
 	"\bDatabase\x123\n" +
 	"\x02Do\x12\x15.theriac.v1.DoRequest\x1a\x16.theriac.v1.DoResponse\x12<\n" +
 	"\x05Begin\x12\x18.theriac.v1.BeginRequest\x1a\x19.theriac.v1.BeginResponse\x12B\n" +
@@ -4431,7 +4554,9 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x06Status\x12\x19.theriac.v1.StatusRequest\x1a\x1a.theriac.v1.StatusResponse\x12B\n" +
 	"\aBuckets\x12\x1a.theriac.v1.BucketsRequest\x1a\x1b.theriac.v1.BucketsResponse\x12Q\n" +
 	"\fCreateBucket\x12\x1f.theriac.v1.CreateBucketRequest\x1a .theriac.v1.CreateBucketResponse\x12N\n" +
-	"\vAlterBucket\x12\x1e.theriac.v1.AlterBucketRequest\x1a\x1f.theriac.v1.AlterBucketResponse\x12N\n" +
+	"\vAlterBucket\x12\x1e.theriac.v1.AlterBucketRequest\x1a\x1f.theriac.v1.AlterBucketResponse\x12K\n" +
+	"\n" +
+	"DropBucket\x12\x1d.theriac.v1.DropBucketRequest\x1a\x1e.theriac.v1.DropBucketResponse\x12N\n" +
 	"\vBucketRules\x12\x1e.theriac.v1.BucketRulesRequest\x1a\x1f.theriac.v1.BucketRulesResponse\x12=\n" +
 	"\x04Pipe\x12\x17.theriac.v1.PipeRequest\x1a\x18.theriac.v1.PipeResponse(\x010\x01B8Z6github.com/theriac-db/theriac/api/theriac/v1;theriacv1b\x06proto3"
 
@@ -4448,7 +4573,7 @@ func file_theriac_v1_theriac_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_v1_theriac_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_theriac_v1_theriac_proto_goTypes = []any{
 	(Type)(0),                    // 0: theriac.v1.Type
 	(Level)(0),                   // 1: theriac.v1.Level
@@ -4503,13 +4628,15 @@ var file_theriac_v1_theriac_proto_goTypes = []any{
 	(*CreateBucketResponse)(nil), // 50: theriac.v1.CreateBucketResponse
 	(*AlterBucketRequest)(nil),   // 51: theriac.v1.AlterBucketRequest
 	(*AlterBucketResponse)(nil),  // 52: theriac.v1.AlterBucketResponse
-	(*BucketRulesRequest)(nil),   // 53: theriac.v1.BucketRulesRequest
-	(*BucketRulesResponse)(nil),  // 54: theriac.v1.BucketRulesResponse
-	(*PipeRequest)(nil),          // 55: theriac.v1.PipeRequest
-	(*PipeCall)(nil),             // 56: theriac.v1.PipeCall
-	(*PipeResponse)(nil),         // 57: theriac.v1.PipeResponse
-	(*PipeAnswer)(nil),           // 58: theriac.v1.PipeAnswer
-	(*ErrorDetail)(nil),          // 59: theriac.v1.ErrorDetail
+	(*DropBucketRequest)(nil),    // 53: theriac.v1.DropBucketRequest
+	(*DropBucketResponse)(nil),   // 54: theriac.v1.DropBucketResponse
+	(*BucketRulesRequest)(nil),   // 55: theriac.v1.BucketRulesRequest
+	(*BucketRulesResponse)(nil),  // 56: theriac.v1.BucketRulesResponse
+	(*PipeRequest)(nil),          // 57: theriac.v1.PipeRequest
+	(*PipeCall)(nil),             // 58: theriac.v1.PipeCall
+	(*PipeResponse)(nil),         // 59: theriac.v1.PipeResponse
+	(*PipeAnswer)(nil),           // 60: theriac.v1.PipeAnswer
+	(*ErrorDetail)(nil),          // 61: theriac.v1.ErrorDetail
 }
 var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	1,  // 0: theriac.v1.Options.level:type_name -> theriac.v1.Level
@@ -4577,47 +4704,50 @@ var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	48, // 62: theriac.v1.CreateBucketResponse.decided:type_name -> theriac.v1.DecidedRules
 	47, // 63: theriac.v1.AlterBucketRequest.rules:type_name -> theriac.v1.BucketRules
 	48, // 64: theriac.v1.AlterBucketResponse.decided:type_name -> theriac.v1.DecidedRules
-	48, // 65: theriac.v1.BucketRulesResponse.buckets:type_name -> theriac.v1.DecidedRules
-	56, // 66: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
-	23, // 67: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
-	58, // 68: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
-	24, // 69: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
-	59, // 70: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
-	3,  // 71: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
-	4,  // 72: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
-	23, // 73: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
-	25, // 74: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
-	27, // 75: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
-	29, // 76: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
-	31, // 77: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
-	33, // 78: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
-	36, // 79: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
-	38, // 80: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
-	40, // 81: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
-	45, // 82: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
-	49, // 83: theriac.v1.Database.CreateBucket:input_type -> theriac.v1.CreateBucketRequest
-	51, // 84: theriac.v1.Database.AlterBucket:input_type -> theriac.v1.AlterBucketRequest
-	53, // 85: theriac.v1.Database.BucketRules:input_type -> theriac.v1.BucketRulesRequest
-	55, // 86: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
-	24, // 87: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
-	26, // 88: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
-	28, // 89: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
-	30, // 90: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
-	32, // 91: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
-	35, // 92: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
-	37, // 93: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
-	39, // 94: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
-	41, // 95: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
-	46, // 96: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
-	50, // 97: theriac.v1.Database.CreateBucket:output_type -> theriac.v1.CreateBucketResponse
-	52, // 98: theriac.v1.Database.AlterBucket:output_type -> theriac.v1.AlterBucketResponse
-	54, // 99: theriac.v1.Database.BucketRules:output_type -> theriac.v1.BucketRulesResponse
-	57, // 100: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
-	87, // [87:101] is the sub-list for method output_type
-	73, // [73:87] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	10, // 65: theriac.v1.DropBucketResponse.receipt:type_name -> theriac.v1.Receipt
+	48, // 66: theriac.v1.BucketRulesResponse.buckets:type_name -> theriac.v1.DecidedRules
+	58, // 67: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
+	23, // 68: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
+	60, // 69: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
+	24, // 70: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
+	61, // 71: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
+	3,  // 72: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
+	4,  // 73: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
+	23, // 74: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
+	25, // 75: theriac.v1.Database.Begin:input_type -> theriac.v1.BeginRequest
+	27, // 76: theriac.v1.Database.Execute:input_type -> theriac.v1.ExecuteRequest
+	29, // 77: theriac.v1.Database.Commit:input_type -> theriac.v1.CommitRequest
+	31, // 78: theriac.v1.Database.Abort:input_type -> theriac.v1.AbortRequest
+	33, // 79: theriac.v1.Database.Keys:input_type -> theriac.v1.KeysRequest
+	36, // 80: theriac.v1.Database.Outcome:input_type -> theriac.v1.OutcomeRequest
+	38, // 81: theriac.v1.Database.Digest:input_type -> theriac.v1.DigestRequest
+	40, // 82: theriac.v1.Database.Status:input_type -> theriac.v1.StatusRequest
+	45, // 83: theriac.v1.Database.Buckets:input_type -> theriac.v1.BucketsRequest
+	49, // 84: theriac.v1.Database.CreateBucket:input_type -> theriac.v1.CreateBucketRequest
+	51, // 85: theriac.v1.Database.AlterBucket:input_type -> theriac.v1.AlterBucketRequest
+	53, // 86: theriac.v1.Database.DropBucket:input_type -> theriac.v1.DropBucketRequest
+	55, // 87: theriac.v1.Database.BucketRules:input_type -> theriac.v1.BucketRulesRequest
+	57, // 88: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
+	24, // 89: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
+	26, // 90: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
+	28, // 91: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
+	30, // 92: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
+	32, // 93: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
+	35, // 94: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
+	37, // 95: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
+	39, // 96: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
+	41, // 97: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
+	46, // 98: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
+	50, // 99: theriac.v1.Database.CreateBucket:output_type -> theriac.v1.CreateBucketResponse
+	52, // 100: theriac.v1.Database.AlterBucket:output_type -> theriac.v1.AlterBucketResponse
+	54, // 101: theriac.v1.Database.DropBucket:output_type -> theriac.v1.DropBucketResponse
+	56, // 102: theriac.v1.Database.BucketRules:output_type -> theriac.v1.BucketRulesResponse
+	59, // 103: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
+	89, // [89:104] is the sub-list for method output_type
+	74, // [74:89] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_theriac_v1_theriac_proto_init() }
@@ -4645,7 +4775,7 @@ func file_theriac_v1_theriac_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_v1_theriac_proto_rawDesc), len(file_theriac_v1_theriac_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   55,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -47,6 +47,7 @@ const (
 	Database_Buckets_FullMethodName      = "/theriac.v1.Database/Buckets"
 	Database_CreateBucket_FullMethodName = "/theriac.v1.Database/CreateBucket"
 	Database_AlterBucket_FullMethodName  = "/theriac.v1.Database/AlterBucket"
+	Database_DropBucket_FullMethodName   = "/theriac.v1.Database/DropBucket"
 	Database_BucketRules_FullMethodName  = "/theriac.v1.Database/BucketRules"
 	Database_Pipe_FullMethodName         = "/theriac.v1.Database/Pipe"
 )
@@ -87,6 +88,9 @@ type DatabaseClient interface {
 	CreateBucket(ctx context.Context, in *CreateBucketRequest, opts ...grpc.CallOption) (*CreateBucketResponse, error)
 	// AlterBucket replaces the rules of a bucket.
 	AlterBucket(ctx context.Context, in *AlterBucketRequest, opts ...grpc.CallOption) (*AlterBucketResponse, error)
+	// DropBucket takes a bucket's rules away, if it has any, and all that it holds; a majority of the regions must be
+	// reached. Every snapshot that includes the drop finds the bucket empty; what is written at one that does not is lost.
+	DropBucket(ctx context.Context, in *DropBucketRequest, opts ...grpc.CallOption) (*DropBucketResponse, error)
 	// BucketRules lists the buckets that have rules, by name, as the node knows them.
 	BucketRules(ctx context.Context, in *BucketRulesRequest, opts ...grpc.CallOption) (*BucketRulesResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
@@ -224,6 +228,16 @@ func (c *databaseClient) AlterBucket(ctx context.Context, in *AlterBucketRequest
 	return out, nil
 }
 
+func (c *databaseClient) DropBucket(ctx context.Context, in *DropBucketRequest, opts ...grpc.CallOption) (*DropBucketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DropBucketResponse)
+	err := c.cc.Invoke(ctx, Database_DropBucket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *databaseClient) BucketRules(ctx context.Context, in *BucketRulesRequest, opts ...grpc.CallOption) (*BucketRulesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BucketRulesResponse)
@@ -283,6 +297,9 @@ type DatabaseServer interface {
 	CreateBucket(context.Context, *CreateBucketRequest) (*CreateBucketResponse, error)
 	// AlterBucket replaces the rules of a bucket.
 	AlterBucket(context.Context, *AlterBucketRequest) (*AlterBucketResponse, error)
+	// DropBucket takes a bucket's rules away, if it has any, and all that it holds; a majority of the regions must be
+	// reached. Every snapshot that includes the drop finds the bucket empty; what is written at one that does not is lost.
+	DropBucket(context.Context, *DropBucketRequest) (*DropBucketResponse, error)
 	// BucketRules lists the buckets that have rules, by name, as the node knows them.
 	BucketRules(context.Context, *BucketRulesRequest) (*BucketRulesResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
@@ -335,6 +352,9 @@ func (UnimplementedDatabaseServer) CreateBucket(context.Context, *CreateBucketRe
 }
 func (UnimplementedDatabaseServer) AlterBucket(context.Context, *AlterBucketRequest) (*AlterBucketResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AlterBucket not implemented")
+}
+func (UnimplementedDatabaseServer) DropBucket(context.Context, *DropBucketRequest) (*DropBucketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DropBucket not implemented")
 }
 func (UnimplementedDatabaseServer) BucketRules(context.Context, *BucketRulesRequest) (*BucketRulesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BucketRules not implemented")
@@ -579,6 +599,24 @@ func _Database_AlterBucket_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Database_DropBucket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DropBucketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DatabaseServer).DropBucket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Database_DropBucket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DatabaseServer).DropBucket(ctx, req.(*DropBucketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Database_BucketRules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(BucketRulesRequest)
 	if err := dec(in); err != nil {
@@ -658,6 +696,10 @@ var Database_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AlterBucket",
 			Handler:    _Database_AlterBucket_Handler,
+		},
+		{
+			MethodName: "DropBucket",
+			Handler:    _Database_DropBucket_Handler,
 		},
 		{
 			MethodName: "BucketRules",

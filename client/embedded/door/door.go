@@ -146,6 +146,11 @@ func (d *Door) AlterBucket(ctx context.Context, rules kv.BucketRules, since uint
 	return through(d, kv.OutcomeUnknown, func(s kv.Service) (kv.DecidedRules, error) { return s.AlterBucket(ctx, rules, since) })
 }
 
+// DropBucket implements kv.Service.
+func (d *Door) DropBucket(ctx context.Context, req kv.DropRequest) (kv.DroppedBucket, error) {
+	return through(d, kv.OutcomeUnknown, func(s kv.Service) (kv.DroppedBucket, error) { return s.DropBucket(ctx, req) })
+}
+
 // BucketRules implements kv.Service.
 func (d *Door) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) ([]kv.DecidedRules, error) { return s.BucketRules(ctx) })

@@ -103,9 +103,66 @@ region acts by them as soon as it hears of them; until then the list names it as
 			"theriac bucket create accounts --allow strong --durability majority", (*conn).createBucket),
 		r.bucketChange("alter", "change the rules of a bucket, but for those that no flag names",
 			"theriac bucket create stock --type counter\ntheriac bucket alter stock --consistency quorum", (*conn).alterBucket),
+		r.bucketDrop(),
 		r.bucketList(),
 	)
 	return group
+}
+
+func (r *run) bucketDrop() *cobra.Command {
+	yes := false
+	cmd := &cobra.Command{
+		Use: "drop NAME", Short: "take away a bucket's rules and all that it holds", Args: wantArgs(1, 1),
+		Long: `Drops a bucket: its rules and every object in it are gone, in every region that hears of it, and the name may be used
+for something else at once. A bucket that holds objects is dropped with --yes only. What regions write to it that have not
+heard of the drop is lost. The space is reclaimed in the background, once no transaction can read it any more.`,
+		Example: indent("theriac bucket drop carts --yes"),
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "drop the bucket though it holds data")
+	cmd.RunE = r.data(func(args []string) (func(context.Context, *conn) error, error) {
+		name := kv.Bucket(args[0])
+		if err := r.named(name); err != nil {
+			return nil, err
+		}
+		if err := kv.CheckDrop(name); err != nil {
+			return nil, err
+		}
+		r.writes = true
+		return func(ctx context.Context, c *conn) error {
+			ctx, cancel := c.limited(ctx)
+			defer cancel()
+			d, err := c.svc.DropBucket(ctx, kv.DropRequest{Bucket: name, WithData: yes, Token: c.token})
+			if err != nil {
+				return c.failed(err)
+			}
+			r.applied = true
+			r.printDropped(name, d.Generation)
+			return c.saw(d.Receipt)
+		}, nil
+	})
+	return cmd
+}
+
+// droppedJSON is what became of a bucket, as a document.
+type droppedJSON struct {
+	Bucket     string `json:"bucket"`
+	Generation uint32 `json:"generation"`
+}
+
+func (r *run) printDropped(name kv.Bucket, generation uint32) {
+	if r.json() {
+		r.printJSON(droppedJSON{string(name), generation})
+		return
+	}
+	fmt.Fprintf(r.out, "dropped %s: generation %d\n", words.Quote(string(name)), generation)
+}
+
+// named refuses a bucket that is not the one of --bucket.
+func (r *run) named(name kv.Bucket) error {
+	if r.bucketTyped && r.client.Bucket != string(name) {
+		return kv.Errorf(kv.KindInvalid, "--bucket %s and %s: name one bucket", words.Quote(r.client.Bucket), words.Quote(string(name)))
+	}
+	return nil
 }
 
 func (c *conn) createBucket(ctx context.Context, name kv.Bucket, f *ruleFlags) (d kv.DecidedRules, err error) {
@@ -146,8 +203,8 @@ func (r *run) bucketChange(verb, short, example string, decide decideFunc) *cobr
 	f.register(cmd)
 	work := r.data(func(args []string) (func(context.Context, *conn) error, error) {
 		name := kv.Bucket(args[0])
-		if r.bucketTyped && r.client.Bucket != args[0] {
-			return nil, kv.Errorf(kv.KindInvalid, "--bucket %s and %s: name one bucket", words.Quote(r.client.Bucket), words.Quote(args[0]))
+		if err := r.named(name); err != nil {
+			return nil, err
 		}
 		trial := kv.BucketRules{Name: name}
 		if err := f.change(r, &trial); err != nil && verb == "create" {

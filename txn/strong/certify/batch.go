@@ -9,7 +9,7 @@ import (
 )
 
 // batchVersion is the first byte of every log entry. It rises with every change of what is decided.
-const batchVersion = 1
+const batchVersion = 2
 
 // The bits above a proposal's kind.
 const (
@@ -60,7 +60,7 @@ func (b *Builder) Add(p *Proposal) (bool, error) {
 	if b.count == MaxBatch || b.Len()+size > MaxBatchBytes || b.accesses+accesses > MaxBatchAccesses {
 		return false, nil
 	}
-	if !b.timed && (p.Kind == KindTransaction || !p.ID.IsZero()) {
+	if !b.timed && (p.Kind == KindTransaction || len(p.Snapshot) > 0 || !p.ID.IsZero()) {
 		b.timed, b.basis.ref = true, max(p.Snapshot.Max(), p.After)
 	}
 	b.body = p.append(b.body, &b.basis)
@@ -157,7 +157,7 @@ func (p *Proposal) append(dst []byte, c *basis) []byte {
 	case KindTransaction:
 		dst = p.appendTransaction(dst, c.ref)
 	case KindCommand:
-		dst = wire.AppendBytes(dst, p.Body)
+		dst = wire.AppendBytes(p.Snapshot.Append(dst, c.ref), p.Body)
 	}
 	return dst
 }
@@ -262,6 +262,7 @@ func (d *decoder) proposal(p *Proposal) {
 	case KindTransaction:
 		d.transaction(p)
 	case KindCommand:
+		p.Snapshot = d.vector()
 		p.Body = d.Bytes(MaxBatchBytes)
 	}
 	if tag&^(kindBits|newProposer|hasID) != 0 || tag&hasID != 0 && p.ID.IsZero() || p.check() != nil {

@@ -110,14 +110,14 @@ var (
 		{Proposer: life, Kind: certify.KindDenial, Number: 301, Answered: 0, ID: kv.OpID{3}, After: 0x1001},
 		{Proposer: certify.Proposer{Region: 1, Incarnation: 1}, Kind: certify.KindCommand, Number: 1, Body: []byte("do")},
 	}
-	fixtureHex = "01" + "0000000000001002" + "04" +
+	fixtureHex = "02" + "0000000000001002" + "04" +
 		"13" + "02" + "1122334455667788" + "0000000000000099" +
 		"21" + "d804" + "02" + "01000000000000000000000000000002" + "06" +
 		"02" + "00" + "04" + "02" + "00" +
 		"02" + "02" + "72" + "05" + "7070" +
 		"03" + "04" + "61" + "06" + "63" + "07" + "70" + "07" + "65666665637473" +
 		"22" + "02" + "ad02" + "03000000000000000000000000000000" + "02" +
-		"14" + "01" + "0000000000000001" + "d704" + "01" + "02" + "646f"
+		"14" + "01" + "0000000000000001" + "d704" + "01" + "00" + "02" + "646f"
 )
 
 // Log entries stay readable as long as their version does.
@@ -136,24 +136,24 @@ func TestEntryEncodingIsFixed(t *testing.T) {
 }
 
 func TestMalformedEntriesAreRefused(t *testing.T) {
-	const head = "01" + "0000000000000000" + "01"
+	const head = "02" + "0000000000000000" + "01"
 	const first = "01" + "0000000000000001"
 	id := strings.Repeat("00", 16)
 	for what, src := range map[string]string{
 		"nothing":                 "",
-		"another version":         "02" + "0000000000000000" + "00",
-		"a count without end":     "01" + "0000000000000000" + "ffffffffffffffffff01",
-		"no proposer":             head + "04" + "02" + "01" + "00",
-		"region 0":                head + "14" + "00" + "0000000000000001" + "02" + "01" + "00",
-		"region too high":         head + "14" + "808004" + "0000000000000001" + "02" + "01" + "00",
-		"incarnation 0":           head + "14" + "01" + "0000000000000000" + "02" + "01" + "00",
+		"another version":         "01" + "0000000000000000" + "00",
+		"a count without end":     "02" + "0000000000000000" + "ffffffffffffffffff01",
+		"no proposer":             head + "04" + "02" + "01" + "00" + "00",
+		"region 0":                head + "14" + "00" + "0000000000000001" + "02" + "01" + "00" + "00",
+		"region too high":         head + "14" + "808004" + "0000000000000001" + "02" + "01" + "00" + "00",
+		"incarnation 0":           head + "14" + "01" + "0000000000000000" + "02" + "01" + "00" + "00",
 		"kind 0":                  head + "10" + first + "02" + "01" + "00",
-		"kind 5":                  head + "15" + first + "02" + "01" + "00",
-		"a flag too many":         head + "54" + first + "02" + "01" + "00",
-		"number 0":                head + "14" + first + "00" + "00" + "00",
-		"answered itself":         head + "14" + first + "02" + "00" + "00",
-		"answered below 0":        head + "14" + first + "02" + "02" + "00",
-		"a command with an id":    head + "34" + first + "02" + "01" + "01" + id[2:] + "00" + "00",
+		"kind 5":                  head + "15" + first + "02" + "01" + "00" + "00",
+		"a flag too many":         head + "54" + first + "02" + "01" + "00" + "00",
+		"number 0":                head + "14" + first + "00" + "00" + "00" + "00",
+		"answered itself":         head + "14" + first + "02" + "00" + "00" + "00",
+		"answered below 0":        head + "14" + first + "02" + "02" + "00" + "00",
+		"a command with an id":    head + "34" + first + "02" + "01" + "01" + id[2:] + "00" + "00" + "00",
 		"a denial without id":     head + "12" + first + "02" + "01",
 		"a denial of id 0":        head + "32" + first + "02" + "01" + id + "00",
 		"a begin that ends it":    head + "13" + first + "0000000000000001",
@@ -162,7 +162,7 @@ func TestMalformedEntriesAreRefused(t *testing.T) {
 		"an empty key":            head + "11" + first + "02" + "01" + "00" + "01" + "00" + "00" + "00",
 		"a key too long":          head + "11" + first + "02" + "01" + "00" + "01" + "8210" + strings.Repeat("61", 1025) + "00" + "00",
 		"more reads than bytes":   head + "11" + first + "02" + "01" + "00" + "7f" + "02" + "61" + "00" + "00",
-		"a body beyond the entry": head + "14" + first + "02" + "01" + "05" + "00",
+		"a body beyond the entry": head + "14" + first + "02" + "01" + "00" + "05" + "00",
 	} {
 		b, err := hex.DecodeString(src)
 		require.NoError(t, err, what)

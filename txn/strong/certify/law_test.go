@@ -82,6 +82,10 @@ func (w *world) proposal() certify.Proposal {
 		if w.chance(10, "end") {
 			p.Body = append([]byte("end"), byte(region))
 		}
+		if w.chance(3, "drop") {
+			p.Body = []byte("drop")
+			p.Snapshot = clock.VectorOf(clock.Entry{Region: 0, Time: w.time("snapshot")}, clock.Entry{Region: 1, Time: w.time("of region 1")})
+		}
 	default:
 		w.transaction(&p)
 	}
@@ -214,6 +218,12 @@ func judge(t *rapid.T, m *model, d certify.Decision, low, lowID clock.Timestamp)
 			require.Greater(t, d.Time, max(m.last(), p.Snapshot.Max()))
 			require.Equal(t, m.last(), d.Prev)
 			m.remember(p, d)
+		}
+	case certify.Done:
+		if !d.Repeated && d.Commits() {
+			require.Greater(t, d.Time, max(m.last(), p.Snapshot.Max()))
+			require.Equal(t, m.last(), d.Prev)
+			m.commits = append(m.commits, commit{time: d.Time})
 		}
 	case certify.Denied:
 		if !d.Repeated {

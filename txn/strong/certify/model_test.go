@@ -135,17 +135,22 @@ func (m *model) begin(p *certify.Proposal) certify.Decision {
 }
 
 func (m *model) first(p *certify.Proposal) certify.Decision {
+	if p.Snapshot.At(0) > m.last() || p.After > max(m.last(), 1) {
+		return certify.Decision{Verdict: certify.Invalid}
+	}
 	if p.Kind == certify.KindCommand {
-		answer, ends := command(p.Body, m.commands)
+		done := command(p.Body, m.commands)
 		m.commands++
-		for _, region := range ends {
+		for _, region := range done.Ends {
 			m.gone[region] = true
 			delete(m.lives, region)
 		}
-		return certify.Decision{Verdict: certify.Done, Answer: answer}
-	}
-	if p.Snapshot.At(0) > m.last() || p.After > max(m.last(), 1) {
-		return certify.Decision{Verdict: certify.Invalid}
+		d := certify.Decision{Verdict: certify.Done, Answer: done.Answer}
+		if done.Commits {
+			d.Time, d.Prev = max(m.last(), p.Snapshot.Max())+1, m.last()
+			m.commits = append(m.commits, commit{time: d.Time})
+		}
+		return d
 	}
 	if d, found := m.ids[p.ID]; found {
 		return certify.Decision{Verdict: d.Verdict, Repeated: true, Time: d.Time}
@@ -173,13 +178,14 @@ func (m *model) transaction(p *certify.Proposal) certify.Decision {
 	return d
 }
 
-// command is what the tests' commands do: the answer tells how many there were, and a command that
-// begins with "end" ends the region named by the byte behind it.
-func command(body []byte, before int) (answer []byte, ends []clock.Region) {
+// command is what the tests' commands do: the answer tells how many there were, a command that begins with "end"
+// ends the region named by the byte behind it, and one that begins with "drop" commits.
+func command(body []byte, before int) certify.Decided {
+	d := certify.Decided{Answer: append([]byte{byte(before)}, body...), Commits: strings.HasPrefix(string(body), "drop")}
 	if region, found := strings.CutPrefix(string(body), "end"); found {
-		ends = []clock.Region{clock.Region(region[0])}
+		d.Ends = []clock.Region{clock.Region(region[0])}
 	}
-	return append([]byte{byte(before)}, body...), ends
+	return d
 }
 
 // metadata hands the tests' commands to a certifier. Keys that begin with its gone letter exist no more.
@@ -195,10 +201,13 @@ func (m *metadata) Check(body []byte) error {
 	return nil
 }
 
-func (m *metadata) Decide(body []byte, _ clock.Timestamp) ([]byte, []clock.Region) {
-	answer, ends := command(body, m.before)
+func (m *metadata) Decide(body []byte, _ clock.Timestamp) certify.Decided {
 	m.before++
-	return answer, ends
+	return command(body, m.before-1)
+}
+
+func (m *metadata) Drops(body []byte) kv.BucketDrop {
+	return kv.BucketDrop{Bucket: kv.Bucket(body), Generation: 1}
 }
 
 func (m *metadata) Exists(a certify.Access) bool {

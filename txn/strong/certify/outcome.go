@@ -9,7 +9,7 @@ import (
 )
 
 // outcomeVersion is the first byte of an entry's outcomes.
-const outcomeVersion = 1
+const outcomeVersion = 2
 
 // The bit above a verdict.
 const (
@@ -38,42 +38,55 @@ func AppendOutcomes(dst []byte, decisions []Decision) []byte {
 // append encodes a decision behind one at the time ref.
 func (k *decided) append(dst []byte, repeated bool, ref *clock.Timestamp) []byte {
 	dst = append(dst, byte(k.verdict)|byte(bit(repeated))*repeatedBit)
-	switch k.verdict {
-	case Committed, Aborted:
+	if k.verdict == Done {
+		dst = wire.AppendBool(wire.AppendBytes(dst, k.answer), k.time != 0)
+	}
+	if k.timed() {
 		dst = binary.AppendVarint(dst, int64(k.time-*ref))
 		*ref = k.time
 	}
-	switch {
-	case k.verdict == Aborted:
+	switch k.verdict {
+	case Aborted, Dropped:
 		dst = binary.AppendUvarint(dst, uint64(k.access))
-	case k.verdict == Committed:
-		dst = binary.AppendUvarint(dst, uint64(k.time-k.prev))
-	case k.verdict == Done:
-		dst = wire.AppendBytes(dst, k.answer)
+	case Committed, Done:
+		if k.timed() {
+			dst = binary.AppendUvarint(dst, uint64(k.time-k.prev))
+		}
 	}
 	return dst
+}
+
+// timed reports whether a time is part of the decision.
+func (k *decided) timed() bool {
+	switch k.verdict {
+	case Committed, Aborted, Dropped:
+		return true
+	}
+	return k.verdict == Done && k.time != 0
 }
 
 // readDecided reads what append wrote.
 func readDecided(r *wire.Reader, ref *clock.Timestamp) (k decided, repeated bool) {
 	tag := r.Byte()
 	k = decided{verdict: Verdict(tag & verdictBits)}
-	switch k.verdict {
-	case Committed, Aborted:
+	commits := k.verdict == Committed
+	if k.verdict == Done {
+		if b := r.Bytes(MaxAnswer); len(b) > 0 {
+			k.answer = b
+		}
+		commits = r.Bool()
+	}
+	if commits || k.timed() {
 		k.time = *ref + clock.Timestamp(r.Varint())
 		*ref = k.time
 	}
 	switch {
-	case k.verdict == Aborted:
-		k.access = int(r.AtMost(MaxBatchAccesses))
-	case k.verdict == Committed:
+	case commits:
 		k.prev = k.time - clock.Timestamp(r.AtMost(uint64(k.time)))
-	case k.verdict == Done:
-		if b := r.Bytes(MaxAnswer); len(b) > 0 {
-			k.answer = b
-		}
+	case k.timed():
+		k.access = int(r.AtMost(MaxBatchAccesses))
 	}
-	if k.verdict == 0 || k.verdict > maxVerdict {
+	if k.verdict == 0 || k.verdict > maxVerdict || commits && k.time == 0 {
 		r.Fail()
 	}
 	return k, tag&repeatedBit != 0

@@ -74,7 +74,7 @@ type Proposal struct {
 	// After is a time of region 0 that the client knew before it sent its first try. With it the bounded
 	// memory of ids is exact: an unknown id whose After reaches back too far is refused.
 	After    clock.Timestamp
-	Snapshot clock.Vector // transaction: what it read at; every entry is durable in a majority
+	Snapshot clock.Vector // transaction, command: what it read at; every entry is durable in a majority
 	Reads    []Access     // transaction
 	Writes   []Write      // transaction
 	Body     []byte       // transaction: what the record holds; command: its bytes. Opaque
@@ -112,7 +112,7 @@ func (v Verdict) String() string {
 // Conflict names what aborted a transaction.
 type Conflict struct {
 	Access int             // position in Reads, or len(Reads) plus that in Writes
-	Time   clock.Timestamp // of the newest commit that any of its accesses conflicts with
+	Time   clock.Timestamp // of the newest commit that any of its accesses conflicts with; Dropped: of one at the drop or behind it
 }
 
 // Decision is what became of one proposal.
@@ -122,12 +122,15 @@ type Decision struct {
 	// Repeated: this was decided before, under its number or its id, and is the first decision. A repeated
 	// commit makes no record.
 	Repeated bool
-	Time     clock.Timestamp // Committed: of the commit
-	Prev     clock.Timestamp // Committed, not repeated by id: of the commit before it; 0 for the first
-	Conflict Conflict        // Aborted
+	Time     clock.Timestamp // Committed: of the commit. Done: 0 if the command is none
+	Prev     clock.Timestamp // of a commit that is not repeated by id: of the one before it; 0 for the first
+	Conflict Conflict        // Aborted, Dropped
 	Current  uint64          // Ended: the region's current incarnation; 0: none, or none ever again
 	Answer   []byte          // Done: what Metadata said
 }
 
 // IsRecord reports whether the decision makes a record of region 0's lane.
-func (d *Decision) IsRecord() bool { return d.Verdict == Committed && !d.Repeated }
+func (d *Decision) IsRecord() bool { return d.Commits() && !d.Repeated }
+
+// Commits reports whether what was decided has a place among the commits: its Time.
+func (d *Decision) Commits() bool { return d.Verdict == Committed || d.Verdict == Done && d.Time != 0 }

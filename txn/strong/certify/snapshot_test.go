@@ -29,6 +29,7 @@ func fed(t testing.TB) (f *feed, entry []byte, decisions []certify.Decision) {
 		p(6, certify.Proposal{Kind: certify.KindTransaction, Snapshot: clock.VectorOf(clock.Entry{Region: 2, Time: 0x100}),
 			Writes: []certify.Write{{Access: certify.Prefix([]byte("p")), Covers: true}, {Access: certify.Point([]byte("a"))}}}),
 		p(2, certify.Proposal{Kind: certify.KindTransaction, Reads: reads("a")}),
+		p(7, certify.Proposal{Kind: certify.KindCommand, Snapshot: clock.VectorOf(clock.Entry{Region: 2, Time: 0x180}), Body: []byte("drop")}),
 		{Proposer: certify.Proposer{Region: 9, Incarnation: 1}, Kind: certify.KindBegin},
 	}
 	var b certify.Builder
@@ -43,18 +44,19 @@ func fed(t testing.TB) (f *feed, entry []byte, decisions []certify.Decision) {
 }
 
 const (
-	snapshotHex = "02" + "000000000000000a" + "0000000000000101" + "0000000000000000" +
+	snapshotHex = "02" + "000000000000000a" + "0000000000000181" + "0000000000000000" +
 		"01" + "09" + // ended
 		"02" + "01" + "0000000000000003" + "00" + "00" +
 		"02" + "1122334455667788" + "00" +
 		"01" + "01" + "02" + "01" + "02" + "02" + "00" + "00" + "03" + "01" + "00" + "01" +
-		"04" + "03" + "05" + "0b" + "05" + "00656e6409" + "06" + "01" + "8004" + "8002" + "00" +
+		"04" + "03" + "05" + "0b" + "05" + "00656e6409" + "00" + "06" + "01" + "8004" + "8002" +
+		"07" + "0b" + "05" + "0164726f70" + "01" + "8002" + "8001" + "00" +
 		"0000000000000000" + "02" + // ids
 		"01000000000000000000000000000000" + "00" + "01" + "02000000000000000000000000000000" + "01" + "01" +
 		"0000000000000000" + "02" + "01" + "01" + "62" + "8002" + "01" + "61" +
-		"01" + "8102" + "01" + "70" + "01" + "01"
-	outcomesHex = "01" + "02" + "02" + "00" + "81" + "00" + "01" + "03" + "0b" + "05" + "00656e6409" +
-		"01" + "8004" + "8002" + "82" + "ff03" + "00" + "07" + "0000000000000000"
+		"01" + "8102" + "01" + "70" + "01" + "02"
+	outcomesHex = "02" + "02" + "02" + "00" + "81" + "00" + "01" + "03" + "0b" + "05" + "00656e6409" + "00" +
+		"01" + "8004" + "8002" + "82" + "ff03" + "00" + "0b" + "05" + "0164726f70" + "01" + "8006" + "8001" + "07" + "0000000000000000"
 )
 
 // Snapshots and outcomes stay readable as long as their versions do.
@@ -121,6 +123,8 @@ func TestForgedSnapshotsAreRefused(t *testing.T) {
 		"an unknown verdict":        {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "0d" + "00", noIDs, noPlaces},
 		"a repeated verdict":        {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "83" + "00", noIDs, noPlaces},
 		"a commit after the last":   {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "01" + "0c" + "01" + "00", noIDs, noPlaces},
+		"a command at time 0":       {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "0b" + "00" + "01" + "00" + "00" + "00", noIDs, noPlaces},
+		"a command after the last":  {head, "00" + "01" + "02" + "0000000000000001" + "00" + "01" + "0b" + "00" + "01" + "0c" + "01" + "00", noIDs, noPlaces},
 		"an id twice":               {head, nobody, "0000000000000000" + "02" + id + "00" + "01" + id + "00" + "00", noPlaces},
 		"id 0":                      {head, nobody, "0000000000000000" + "01" + "00000000000000000000000000000000" + "00" + "01", noPlaces},
 		"an id after the last":      {head, nobody, "0000000000000000" + "01" + id + "00" + "07", noPlaces},
@@ -147,7 +151,7 @@ func TestMalformedOutcomesAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrCorrupt)
 	_, err = certify.Replay(outcomes, entry[:5])
 	require.ErrorIs(t, err, kv.ErrCorrupt)
-	decisions, err = certify.Replay([]byte{1})
+	decisions, err = certify.Replay([]byte{2})
 	require.NoError(t, err)
 	require.Empty(t, decisions)
 }

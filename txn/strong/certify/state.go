@@ -13,16 +13,26 @@ import (
 type Metadata interface {
 	// Check refuses a command that it can't read. Apply asks for all of an entry before it decides any.
 	Check(command []byte) error
-	// Decide applies a command at its place in the log; last is the time of the last commit before it. The
-	// answer, at most MaxAnswer bytes, is kept with the decision and given again to who repeats the
-	// command. The lives of the regions in ends are over, and none begins again.
-	Decide(command []byte, last clock.Timestamp) (answer []byte, ends []clock.Region)
+	// Decide applies a command at its place in the log; last is the time of the last commit before it.
+	Decide(command []byte, last clock.Timestamp) Decided
+	// Drops tells what a command that commits does to the data.
+	Drops(command []byte) kv.BucketDrop
 	// Exists reports whether there is what an access names: not a bucket that was dropped meanwhile.
 	Exists(a Access) bool
 	// AppendSnapshot encodes its state, at most MaxMetadata bytes, which become part of the certifier's
 	// snapshot; Restore takes it from there, in place of what it has.
 	AppendSnapshot(dst []byte) []byte
 	Restore(snapshot []byte) error
+}
+
+// Decided is what Metadata has decided of a command.
+type Decided struct {
+	// Answer, of at most MaxAnswer bytes, is kept with the decision and given again to who repeats the command.
+	Answer []byte
+	// Ends are the regions whose lives are over; none begins again.
+	Ends []clock.Region
+	// Commits: what it does to the data has its place among the commits, as a record of region 0's lane.
+	Commits bool
 }
 
 // highest bounds the entries of a snapshot. Above it there is room for as many commits as there will be.
@@ -153,7 +163,7 @@ func (s *State) decide(p *Proposal, d *Decision) {
 // keep is what is remembered of a decision.
 func keep(d *Decision) decided {
 	k := decided{verdict: d.Verdict, access: d.Conflict.Access, time: d.Time, prev: d.Prev, answer: d.Answer}
-	if d.Verdict == Aborted {
+	if d.Verdict == Aborted || d.Verdict == Dropped {
 		k.time = d.Conflict.Time
 	}
 	return k
@@ -163,9 +173,9 @@ func keep(d *Decision) decided {
 func (k *decided) repeat(d *Decision) {
 	d.Verdict, d.Repeated, d.Answer = k.verdict, true, k.answer
 	switch k.verdict {
-	case Committed:
+	case Committed, Done:
 		d.Time, d.Prev = k.time, k.prev
-	case Aborted:
+	case Aborted, Dropped:
 		d.Conflict = Conflict{Access: k.access, Time: k.time}
 	}
 }
@@ -175,12 +185,12 @@ const earliest = 1
 
 // first decides what was not decided under its number.
 func (s *State) first(p *Proposal, d *Decision) {
-	if p.Kind == KindCommand {
-		s.command(p, d)
-		return
-	}
 	if p.After > max(s.last, earliest) || p.Snapshot.At(0) > s.last || p.Snapshot.Max() > highest {
 		d.Verdict = Invalid
+		return
+	}
+	if p.Kind == KindCommand {
+		s.command(p, d)
 		return
 	}
 	if !p.ID.IsZero() {
@@ -204,14 +214,24 @@ func (s *State) first(p *Proposal, d *Decision) {
 }
 
 func (s *State) command(p *Proposal, d *Decision) {
-	answer, ends := s.metadata.Decide(p.Body, s.last)
-	if len(answer) > MaxAnswer {
-		panic(fmt.Sprintf("certify: an answer of %d bytes to a command, at most %d", len(answer), MaxAnswer))
+	done := s.metadata.Decide(p.Body, s.last)
+	if len(done.Answer) > MaxAnswer {
+		panic(fmt.Sprintf("certify: an answer of %d bytes to a command, at most %d", len(done.Answer), MaxAnswer))
 	}
-	d.Verdict, d.Answer = Done, answer
-	for _, region := range ends {
+	d.Verdict, d.Answer = Done, done.Answer
+	for _, region := range done.Ends {
 		s.regions.end(region)
 	}
+	if done.Commits {
+		s.stamp(p, d)
+	}
+}
+
+// stamp gives a commit its time.
+func (s *State) stamp(p *Proposal, d *Decision) {
+	d.Prev = s.last
+	s.last = max(s.last, s.floor, p.Snapshot.Max()) + 1
+	d.Time = s.last
 }
 
 func (s *State) deny(p *Proposal, d *Decision) {
@@ -227,7 +247,7 @@ func (s *State) deny(p *Proposal, d *Decision) {
 func (s *State) transaction(p *Proposal, d *Decision) {
 	for i := range len(p.Reads) + len(p.Writes) {
 		if !s.metadata.Exists(p.access(i)) {
-			d.Verdict = Dropped
+			d.Verdict, d.Conflict = Dropped, Conflict{Access: i, Time: s.last}
 			return
 		}
 	}
@@ -242,9 +262,7 @@ func (s *State) transaction(p *Proposal, d *Decision) {
 		d.Conflict = conflict
 		return
 	}
-	d.Prev = s.last
-	s.last = max(s.last, s.floor, p.Snapshot.Max()) + 1
-	d.Time = s.last
+	s.stamp(p, d)
 	for i := range p.Writes {
 		s.index.write(p.Writes[i].Access, s.last, &s.limits)
 	}
@@ -272,8 +290,8 @@ func (s *State) judge(snapshot clock.Timestamp, n int, access func(int) (Access,
 // Check validates a transaction that only read: Committed if no strong commit so far is newer than
 // entry 0 of its snapshot where it read, else Aborted with the conflict, TooOld, or Dropped.
 func (s *State) Check(reads []Access, snapshot clock.Timestamp) (Verdict, Conflict) {
-	if slices.ContainsFunc(reads, func(a Access) bool { return !s.metadata.Exists(a) }) {
-		return Dropped, Conflict{}
+	if i := slices.IndexFunc(reads, func(a Access) bool { return !s.metadata.Exists(a) }); i >= 0 {
+		return Dropped, Conflict{Access: i, Time: s.last}
 	}
 	return s.judge(snapshot, len(reads), func(i int) (Access, bool) { return reads[i], true })
 }

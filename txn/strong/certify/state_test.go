@@ -126,11 +126,35 @@ func TestWhatIsGoneIsNotWritten(t *testing.T) {
 	f.State = certify.New(&metadata{gone: "b"})
 	begin(t, f.State, life)
 	f.verdict(certify.Committed, certify.Proposal{Reads: reads("a"), Writes: adds("a")})
-	f.verdict(certify.Dropped, certify.Proposal{Reads: reads("a", "b")})
+	d := f.verdict(certify.Dropped, certify.Proposal{Reads: reads("a", "b")})
+	require.Equal(t, certify.Conflict{Access: 1, Time: f.Last()}, d.Conflict)
 	f.verdict(certify.Dropped, certify.Proposal{Writes: adds("a", "bc"), ID: kv.OpID{1}})
 	f.verdict(certify.Committed, certify.Proposal{ID: kv.OpID{1}})
-	verdict, _ := f.Check(reads("b"), f.Last())
+	verdict, conflict := f.Check(reads("b"), f.Last())
 	require.Equal(t, certify.Dropped, verdict)
+	require.Equal(t, certify.Conflict{Access: 0, Time: f.Last()}, conflict)
+}
+
+// A drop has its place among the commits, behind what its snapshot shows, and so among the records.
+func TestCommandsThatCommitAreRecords(t *testing.T) {
+	f := newFeed(t)
+	before := f.verdict(certify.Committed, certify.Proposal{Writes: adds("a")})
+	none := f.verdict(certify.Done, certify.Proposal{Kind: certify.KindCommand, Body: []byte("note")})
+	require.False(t, none.IsRecord())
+	require.Zero(t, none.Time)
+	drop := certify.Proposal{Kind: certify.KindCommand, Body: []byte("drop"), Snapshot: clock.VectorOf(clock.Entry{Region: 2, Time: 90})}
+	d := f.verdict(certify.Done, drop)
+	require.True(t, d.IsRecord())
+	require.Equal(t, before.Time, d.Prev)
+	require.EqualValues(t, 91, d.Time)
+	f.number--
+	again := f.verdict(certify.Done, drop) // under the same number
+	require.True(t, again.Commits())
+	require.False(t, again.IsRecord(), "it is decided once")
+	require.Equal(t, d.Time, again.Time)
+	require.Equal(t, d.Time, f.Last())
+	require.Equal(t, d.Time, f.verdict(certify.Committed, certify.Proposal{Writes: adds("a")}).Prev)
+	f.verdict(certify.Invalid, certify.Proposal{Kind: certify.KindCommand, Body: []byte("drop"), Snapshot: at(f.Last() + 1)})
 }
 
 func TestCheckJudgesReads(t *testing.T) {
@@ -239,8 +263,8 @@ func TestCommandsAreDecidedOnce(t *testing.T) {
 
 type talkative struct{ metadata }
 
-func (talkative) Decide([]byte, clock.Timestamp) ([]byte, []clock.Region) {
-	return make([]byte, certify.MaxAnswer+1), nil
+func (talkative) Decide([]byte, clock.Timestamp) certify.Decided {
+	return certify.Decided{Answer: make([]byte, certify.MaxAnswer+1)}
 }
 
 func TestOwnMistakesPanic(t *testing.T) {

@@ -8,19 +8,14 @@ import (
 )
 
 func (c *Create) apply(s *State, _ clock.Timestamp) (Result, error) {
-	b := s.buckets[c.Rules.Name]
-	switch {
-	case len(s.regions) == 0:
-		return Result{}, kv.Errorf(kv.KindUnavailable, "bucket %q: the cluster has not been founded", string(c.Rules.Name))
-	case b != nil && b.since != 0:
-		return Result{}, kv.Errorf(kv.KindInvalid, "bucket %q exists; alter it", string(c.Rules.Name))
-	case b == nil && len(s.buckets) >= MaxBuckets:
-		return Result{}, kv.Errorf(kv.KindTooLarge, "bucket %q: there are %d buckets with rules, dropped ones included, and no more can be kept",
-			string(c.Rules.Name), MaxBuckets)
-	case b == nil:
-		b = &bucket{}
-		s.buckets[c.Rules.Name] = b
+	b, err := s.entry(c.Rules.Name)
+	if err != nil {
+		return Result{}, err
 	}
+	if b.since != 0 {
+		return Result{}, kv.Errorf(kv.KindInvalid, "bucket %q exists; alter it", string(c.Rules.Name))
+	}
+	s.buckets[c.Rules.Name] = b
 	s.decide(b, c.Rules)
 	return Result{}, nil
 }
@@ -40,18 +35,37 @@ func (c *Alter) apply(s *State, _ clock.Timestamp) (Result, error) {
 }
 
 func (c *Drop) apply(s *State, _ clock.Timestamp) (Result, error) {
-	b, err := s.known(c.Bucket)
-	if err != nil {
+	b, err := s.entry(c.Bucket)
+	switch {
+	case err != nil:
 		return Result{}, err
-	}
-	if b.rules.Generation == math.MaxUint32 {
+	case c.Generation < b.rules.Generation:
+		return Result{}, kv.Errorf(kv.KindAborted, "bucket %q was dropped by somebody else meanwhile", string(c.Bucket))
+	case c.Ruled && b.since == 0:
+		return Result{}, kv.Errorf(kv.KindNotFound, "there is no bucket %q: it has no rules and holds nothing", string(c.Bucket))
+	case c.Generation == math.MaxUint32:
 		return Result{}, kv.Errorf(kv.KindTooLarge, "bucket %q was dropped as often as can be", string(c.Bucket))
 	}
 	s.version++
-	b.rules = kv.BucketRules{Name: c.Bucket, Generation: b.rules.Generation + 1}
+	b.rules = kv.BucketRules{Name: c.Bucket, Generation: c.Generation + 1}
 	b.since, b.dropped = 0, s.version
+	s.buckets[c.Bucket] = b
 	s.generations[string(kv.AppendName(nil, string(c.Bucket)))] = b.rules.Generation
-	return Result{}, nil
+	return Result{Commits: true}, nil
+}
+
+// entry is what is kept of a bucket, or room for it, which is not taken yet.
+func (s *State) entry(name kv.Bucket) (*bucket, error) {
+	switch b := s.buckets[name]; {
+	case len(s.regions) == 0:
+		return nil, kv.Errorf(kv.KindUnavailable, "bucket %q: the cluster has not been founded", string(name))
+	case b != nil:
+		return b, nil
+	case len(s.buckets) >= MaxBuckets:
+		return nil, kv.Errorf(kv.KindTooLarge, "bucket %q: there are %d buckets with rules, dropped ones included, and no more can be kept",
+			string(name), MaxBuckets)
+	}
+	return &bucket{}, nil
 }
 
 // known finds a bucket that has rules.
@@ -59,7 +73,7 @@ func (s *State) known(name kv.Bucket) (*bucket, error) {
 	if b := s.buckets[name]; b != nil && b.since != 0 {
 		return b, nil
 	}
-	return nil, kv.Errorf(kv.KindNotFound, "bucket %q has no rules that could be altered or dropped; create it first", string(name))
+	return nil, kv.Errorf(kv.KindNotFound, "bucket %q has no rules that could be altered; create it first", string(name))
 }
 
 // decide gives a bucket rules; its generation stays.

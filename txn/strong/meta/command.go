@@ -2,6 +2,7 @@ package meta
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
@@ -10,7 +11,7 @@ import (
 )
 
 // commandVersion is the first byte of every command.
-const commandVersion = 1
+const commandVersion = 2
 
 // Command is one decision about the metadata that is asked for. Encode and Decode make bytes of it.
 type Command interface {
@@ -85,9 +86,12 @@ type Alter struct {
 	Was   uint64 // Bucket.Since of the rules that this was made from; 0: whatever they are now
 }
 
-// Drop takes a bucket's rules away and raises its generation, so that its keys are no more.
+// Drop takes a bucket's rules away, if it has any, and raises its generation, so that its keys are no more.
+// Generation is the one whose keys they are: a bucket that somebody else has dropped meanwhile is left alone.
 type Drop struct {
-	Bucket kv.Bucket
+	Bucket     kv.Bucket
+	Generation uint32
+	Ruled      bool // only if it has rules: without rules and data there is no such bucket
 }
 
 // Acknowledge says that a region acts by the metadata of a version, in all that it serves from now on.
@@ -136,6 +140,8 @@ func Encode(c Command) ([]byte, error) {
 		err = c.Rules.Check()
 	case *Alter:
 		err = c.Rules.Check()
+	case *Drop:
+		err = kv.CheckDrop(c.Bucket)
 	}
 	if err != nil {
 		return nil, err
@@ -179,7 +185,7 @@ func read(r *wire.Reader, kind byte) Command {
 	case kindAlter:
 		return &Alter{Rules: readRules(r), Was: r.Uvarint()}
 	case kindDrop:
-		return &Drop{Bucket: kv.Bucket(r.Bytes(kv.MaxBucket))}
+		return &Drop{Bucket: kv.Bucket(r.Bytes(kv.MaxBucket)), Generation: uint32(r.AtMost(math.MaxUint32)), Ruled: r.Bool()}
 	case kindAcknowledge:
 		return &Acknowledge{Region: r.Region(), Version: r.Uvarint()}
 	}
@@ -205,7 +211,9 @@ func (c *Create) append(dst []byte) []byte { return appendRules(dst, &c.Rules) }
 func (c *Alter) append(dst []byte) []byte {
 	return binary.AppendUvarint(appendRules(dst, &c.Rules), c.Was)
 }
-func (c *Drop) append(dst []byte) []byte { return wire.AppendBytes(dst, string(c.Bucket)) }
+func (c *Drop) append(dst []byte) []byte {
+	return wire.AppendBool(binary.AppendUvarint(wire.AppendBytes(dst, string(c.Bucket)), uint64(c.Generation)), c.Ruled)
+}
 func (c *Acknowledge) append(dst []byte) []byte {
 	return binary.AppendUvarint(appendRegion(dst, c.Region), c.Version)
 }

@@ -18,6 +18,12 @@
 // report again, and what it alone held is gone, of regions removed before as well, so that their last entries
 // fall. The same holds when a store is lost (Replace).
 //
+// # Dropping a bucket
+//
+// A drop commits: the certifier gives it a place among the strong commits, and every node makes a record of it
+// (kv.RecordDrop) in that lane. So whether it is seen is decided by a snapshot, as of anything that is written, and not by
+// when a node hears of this state. The rules of the bucket go by version, as all rules do.
+//
 // # How restrictions come into force
 //
 // Every change raises the version. A region that acts by a version acknowledges it. Rules hold everywhere
@@ -28,7 +34,7 @@
 //  1. The state is a function of the commands: replicas that were fed the same have the same snapshot
 //     bytes. It does not depend on which types and levels a version of the database knows.
 //  2. A command that is refused changes nothing. One that was carried out changes nothing when it is asked
-//     for again, but for Create, Alter and Drop, which certify decides once.
+//     for again, but for Create and Alter, which certify decides once.
 //  3. A region's number, and a bucket's generation, never come back: numbers are given in order, and a
 //     generation is kept when its bucket is dropped, however often it is created again.
 //  4. Once founded, a cluster has a region that serves. At most one joins.

@@ -44,18 +44,18 @@ func TestCommandEncodingsAreFixed(t *testing.T) {
 	rules.Bound = 300 * time.Microsecond
 	const withMicros = "01" + "62" + "0a" + "02" + "0109" + "02" + "0203" + "03" + "e0a712" + "01" + "03" + "02"
 	for want, c := range map[string]meta.Command{
-		"0101" + "02" + "6575" + "0000000000000011":             &meta.Found{Name: "eu", Store: 0x11},
-		"0102" + "02" + "6575" + "0000000000000011":             &meta.Add{Name: "eu", Store: 0x11},
-		"0103" + "ac02" + "0000000000000011":                    &meta.Serve{Region: 300, Store: 0x11},
-		"0104" + "02":                                           &meta.Abandon{Region: 2},
-		"0105" + "02" + "0000000000000011" + "0000000000000012": &meta.Replace{Region: 2, Was: 0x11, Store: 0x12},
-		"0106" + "02": &meta.Fence{Region: 2},
-		"0107" + "01" + "ac02" + "01" + "02" + "13": &meta.Held{Reporter: 1, Version: 300, Holds: clock.VectorOf(clock.Entry{Region: 2, Time: 10})},
-		"0108" + "02":              &meta.Close{Region: 2},
-		"0109" + withMicros:        &meta.Create{Rules: rules},
-		"010a" + withMicros + "07": &meta.Alter{Rules: rules, Was: 7},
-		"010b" + "01" + "62":       &meta.Drop{Bucket: "b"},
-		"010c" + "02" + "ac02":     &meta.Acknowledge{Region: 2, Version: 300},
+		"0201" + "02" + "6575" + "0000000000000011":             &meta.Found{Name: "eu", Store: 0x11},
+		"0202" + "02" + "6575" + "0000000000000011":             &meta.Add{Name: "eu", Store: 0x11},
+		"0203" + "ac02" + "0000000000000011":                    &meta.Serve{Region: 300, Store: 0x11},
+		"0204" + "02":                                           &meta.Abandon{Region: 2},
+		"0205" + "02" + "0000000000000011" + "0000000000000012": &meta.Replace{Region: 2, Was: 0x11, Store: 0x12},
+		"0206" + "02": &meta.Fence{Region: 2},
+		"0207" + "01" + "ac02" + "01" + "02" + "13": &meta.Held{Reporter: 1, Version: 300, Holds: clock.VectorOf(clock.Entry{Region: 2, Time: 10})},
+		"0208" + "02":                        &meta.Close{Region: 2},
+		"0209" + withMicros:                  &meta.Create{Rules: rules},
+		"020a" + withMicros + "07":           &meta.Alter{Rules: rules, Was: 7},
+		"020b" + "01" + "62" + "ac02" + "01": &meta.Drop{Bucket: "b", Generation: 300, Ruled: true},
+		"020c" + "02" + "ac02":               &meta.Acknowledge{Region: 2, Version: 300},
 	} {
 		b, err := meta.Encode(c)
 		require.NoError(t, err)
@@ -71,23 +71,24 @@ func TestCommandsThatMakeNoSenseAreRefused(t *testing.T) {
 		&meta.Found{Name: "EU", Store: 1}, &meta.Found{Name: "eu"}, &meta.Add{Store: 1}, &meta.Add{Name: strings.Repeat("a", 65), Store: 1},
 		&meta.Serve{Store: 1}, &meta.Serve{Region: 1}, &meta.Abandon{}, &meta.Replace{Region: 1}, &meta.Fence{}, &meta.Held{}, &meta.Close{},
 		&meta.Create{}, &meta.Create{Rules: kv.BucketRules{Name: "theriac.x"}}, &meta.Alter{Rules: kv.BucketRules{Name: "b", Types: []kv.Type{200}}},
-		&meta.Alter{Rules: kv.BucketRules{Name: "b", Types: make([]kv.Type, 256)}}, &meta.Drop{Bucket: kv.Bucket(strings.Repeat("b", 256))},
+		&meta.Alter{Rules: kv.BucketRules{Name: "b", Types: make([]kv.Type, 256)}}, &meta.Drop{Bucket: kv.Bucket(strings.Repeat("b", 256))}, &meta.Drop{}, &meta.Drop{Bucket: "theriac.import"},
 		&meta.Acknowledge{},
 	} {
 		_, err := meta.Encode(c)
 		require.ErrorIs(t, err, kv.ErrInvalid, "%T", c)
 	}
 	for what, src := range map[string]string{
-		"nothing":            "",
-		"another version":    "0206" + "02",
-		"no kind":            "0100" + "02",
-		"an unknown kind":    "010d" + "02",
-		"region 0":           "0106" + "00",
-		"region too high":    "0106" + "808004",
-		"a name in capitals": "0101" + "01" + "45" + "0000000000000011",
-		"a flag of 2":        "0109" + strings.Replace(rulesHex, "ac0201", "ac0202", 1),
-		"types cut":          "0109" + "01" + "62" + "0a" + "ff" + "01",
-		"no bucket":          "010b" + "00",
+		"nothing":             "",
+		"another version":     "0106" + "02",
+		"no kind":             "0200" + "02",
+		"an unknown kind":     "020d" + "02",
+		"region 0":            "0206" + "00",
+		"region too high":     "0206" + "808004",
+		"a name in capitals":  "0201" + "01" + "45" + "0000000000000011",
+		"a flag of 2":         "0209" + strings.Replace(rulesHex, "ac0201", "ac0202", 1),
+		"types cut":           "0209" + "01" + "62" + "0a" + "ff" + "01",
+		"no bucket":           "020b" + "00" + "00" + "00",
+		"generation too high": "020b" + "01" + "62" + "8080808010" + "00",
 	} {
 		b, err := hex.DecodeString(src)
 		require.NoError(t, err, what)
@@ -103,7 +104,7 @@ func TestCommandsThatMakeNoSenseAreRefused(t *testing.T) {
 func TestRulesOfLaterVersionsAreKept(t *testing.T) {
 	s := meta.New()
 	apply(t, s, &meta.Found{Name: "eu", Store: 1})
-	command, err := hex.DecodeString("0109" + "01" + "62" + "00" + "01" + "c8" + "01" + "09" + "09" + "00" + "00" + "09" + "00")
+	command, err := hex.DecodeString("0209" + "01" + "62" + "00" + "01" + "c8" + "01" + "09" + "09" + "00" + "00" + "09" + "00")
 	require.NoError(t, err)
 	result, err := s.Apply(command, 0)
 	require.NoError(t, err)
@@ -270,7 +271,7 @@ func TestVoterIDsTellTheRegion(t *testing.T) {
 
 // Arbitrary bytes are no command, or one that is encoded to what means the same, and decided.
 func FuzzCommand(f *testing.F) {
-	rapidSeeds := []string{"01010265750000000000000011", "010602", "0107" + "01" + "04" + "01" + "02" + "13", "0109" + rulesHex, "010a" + rulesHex + "07", "010b0162"}
+	rapidSeeds := []string{"01010265750000000000000011", "010602", "0207" + "01" + "04" + "01" + "02" + "13", "0209" + rulesHex, "020a" + rulesHex + "07", "010b0162"}
 	for _, s := range rapidSeeds {
 		b, err := hex.DecodeString(s)
 		require.NoError(f, err)

@@ -114,6 +114,9 @@ func outcome(r *meta.Result) string {
 	if len(r.Ends) > 0 {
 		text += fmt.Sprintf(", ends %v", r.Ends)
 	}
+	if r.Commits {
+		text += ", commits"
+	}
 	if r.Err != nil {
 		text += fmt.Sprintf(", %s: %s", r.Err.Kind, r.Err)
 	}
@@ -144,8 +147,8 @@ func (s *script) command(w []string) meta.Command {
 		return &meta.Create{Rules: rules(w)}
 	case "alter": // BUCKET LEVELS VERSION
 		return &meta.Alter{Rules: rules(w), Was: s.number(w, 3)}
-	case "drop":
-		return &meta.Drop{Bucket: kv.Bucket(w[1])}
+	case "drop": // BUCKET GENERATION [ruled]
+		return &meta.Drop{Bucket: kv.Bucket(w[1]), Generation: uint32(s.number(w, 2)), Ruled: len(w) > 3}
 	}
 	s.Fatalf("no command %q", w[0])
 	return nil

@@ -60,8 +60,9 @@ type Result struct {
 	Region  clock.Region // Found, Add: the number given
 	// Ends are the regions whose lives end here: none of their processes may have anything decided any
 	// more. The shell hands them on to the certifier.
-	Ends []clock.Region
-	Err  *kv.Error // why it was refused; then it changed nothing
+	Ends    []clock.Region
+	Commits bool      // the command drops a bucket: Drops tells which
+	Err     *kv.Error // why it was refused; then it changed nothing
 }
 
 // bucket is a bucket that has rules, or was dropped.
@@ -164,11 +165,13 @@ func (s *State) Dropped(name kv.Bucket) (generation uint32, pending []clock.Regi
 	return b.rules.Generation, s.pending(b.dropped), true
 }
 
-// Rules are what calls are judged by: of every bucket with rules, and the generation of those dropped.
+// Rules are what calls are judged by: those of every bucket that has any.
 func (s *State) Rules() *kv.Rules {
 	list := make([]kv.BucketRules, 0, len(s.buckets))
 	for _, name := range slices.Sorted(maps.Keys(s.buckets)) {
-		list = append(list, s.buckets[name].rules)
+		if b := s.buckets[name]; b.since != 0 {
+			list = append(list, b.rules)
+		}
 	}
 	return kv.NewRules(list)
 }
@@ -190,12 +193,22 @@ func (s *State) Check(command []byte) error {
 }
 
 // Decide implements certify.Metadata: the answer is one for DecodeAnswer.
-func (s *State) Decide(command []byte, last clock.Timestamp) (answer []byte, ends []clock.Region) {
+func (s *State) Decide(command []byte, last clock.Timestamp) certify.Decided {
 	result, err := s.Apply(command, last)
 	if err != nil {
 		panic("meta: a command that was not checked: " + err.Error())
 	}
-	return result.AppendAnswer(nil), result.Ends
+	return certify.Decided{Answer: result.AppendAnswer(nil), Ends: result.Ends, Commits: result.Commits}
+}
+
+// Drops implements certify.Metadata.
+func (s *State) Drops(command []byte) kv.BucketDrop {
+	c, err := Decode(command)
+	d, is := c.(*Drop)
+	if err != nil || !is {
+		panic("meta: a command that commits and drops nothing")
+	}
+	return kv.BucketDrop{Bucket: d.Bucket, Generation: d.Generation + 1}
 }
 
 // Restore implements certify.Metadata: it is Restore, in place of what there is.
@@ -214,7 +227,8 @@ const generationBytes = 4
 
 // Exists implements certify.Metadata: it reports whether an access is one to its bucket's current
 // generation. Its key begins with the bucket's name, as kv.AppendName writes it, and the generation in 4
-// bytes, big endian.
+// bytes, big endian. A later one exists too: a group that was founded anew may not know of a drop whose record
+// was not lost.
 func (s *State) Exists(a certify.Access) bool {
 	key := a.Key
 	rest, ok := kv.SkipName(key)
@@ -222,7 +236,7 @@ func (s *State) Exists(a certify.Access) bool {
 		return true
 	}
 	generation := uint32(rest[0])<<24 | uint32(rest[1])<<16 | uint32(rest[2])<<8 | uint32(rest[3])
-	return s.generations[string(key[:len(key)-len(rest)])] == generation
+	return generation >= s.generations[string(key[:len(key)-len(rest)])]
 }
 
 func cloned(r kv.BucketRules) kv.BucketRules {

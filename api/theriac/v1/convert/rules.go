@@ -88,3 +88,32 @@ func DecodeDecidedList(m *pb.BucketRulesResponse) ([]kv.DecidedRules, error) {
 	}
 	return list, nil
 }
+
+// EncodeDrop makes the message of a request to drop a bucket.
+func EncodeDrop(r kv.DropRequest) (*pb.DropBucketRequest, error) {
+	if err := kv.CheckDrop(r.Bucket); err != nil {
+		return nil, err
+	}
+	return &pb.DropBucketRequest{Bucket: string(r.Bucket), WithData: r.WithData, Token: r.Token.Encode()}, nil
+}
+
+// DecodeDrop reads a request to drop a bucket, and checks it.
+func DecodeDrop(m *pb.DropBucketRequest) (kv.DropRequest, error) {
+	r := kv.DropRequest{Bucket: kv.Bucket(m.GetBucket()), WithData: m.GetWithData()}
+	var err error
+	if r.Token, err = kv.DecodeToken(m.GetToken()); err != nil {
+		return r, err
+	}
+	return r, kv.CheckDrop(r.Bucket)
+}
+
+// EncodeDropped makes the message of what became of a bucket.
+func EncodeDropped(d kv.DroppedBucket) *pb.DropBucketResponse {
+	return &pb.DropBucketResponse{Generation: d.Generation, Receipt: EncodeReceipt(d.Receipt)}
+}
+
+// DecodeDropped reads what became of a bucket.
+func DecodeDropped(m *pb.DropBucketResponse) (kv.DroppedBucket, error) {
+	r, err := DecodeReceipt(m.GetReceipt())
+	return kv.DroppedBucket{Generation: m.GetGeneration(), Receipt: r}, err
+}
