@@ -171,7 +171,7 @@ func TestAKeptLogWithManyRemovalsIsReplayed(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, s.LoadBegin(t.Context(), lane))
-	require.NoError(t, s.LoadEnd(t.Context(), []byte{0}, nil, lane))
+	require.NoError(t, s.LoadEnd(t.Context(), []byte{0, 0}, nil, lane))
 	require.Equal(t, prev, store.Applied(lane))
 	v, err := store.Value(storage.Leaf{Object: count.Object}, clock.VectorOf(clock.Entry{Region: 1, Time: prev}))
 	require.NoError(t, err)

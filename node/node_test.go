@@ -146,7 +146,7 @@ func TestACutBringsTheLaterMetadata(t *testing.T) {
 		if c.want > 0 {
 			want = founded(t, c.want)
 		}
-		require.NoError(t, store.LoadEnd(t.Context(), appendBytes(nil, copied), nil))
+		require.NoError(t, store.LoadEnd(t.Context(), appendBytes(appendBytes(nil, copied), nil), nil))
 		kept, err := store.Meta(metadataKey)
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(kept), "%d", c.comes)
@@ -166,7 +166,8 @@ func TestBootstrapBytesComeBackAndMalformedOnesAreRefused(t *testing.T) {
 	from, to := open(), open()
 	lane := clock.Lane{Region: 3}
 	voids := map[clock.Lane][]kv.Interval{lane: {{From: 5, To: 9}, {From: 20, To: 30}}}
-	require.NoError(t, write(t.Context(), from.Store, func(b *storage.Batch) error { b.LoadVoids(voids); return nil }))
+	drops := map[kv.Bucket][]storage.Drop{"b": {{Time: 3, Generation: 1}, {Time: 5, Generation: 4}}}
+	require.NoError(t, write(t.Context(), from.Store, func(b *storage.Batch) error { b.LoadVoids(voids); b.LoadDrops(drops); return nil }))
 	metadata := founded(t, 3)
 	require.NoError(t, from.SetMeta(t.Context(), metadataKey, metadata))
 	state, err := from.ReadState(t.Context())
@@ -174,21 +175,37 @@ func TestBootstrapBytesComeBackAndMalformedOnesAreRefused(t *testing.T) {
 	require.NoError(t, to.LoadBegin(t.Context()))
 	require.NoError(t, to.LoadEnd(t.Context(), state, map[clock.Lane]clock.Timestamp{lane: 40}))
 	require.Equal(t, voids, to.Voids())
+	require.Equal(t, drops, to.Drops())
 	require.Equal(t, clock.Timestamp(40), to.Applied(lane))
 	kept, err := to.Meta(metadataKey)
 	require.NoError(t, err)
 	require.Equal(t, metadata, kept)
-	first := 1 + len(metadata)
+	first := 1 + len(metadata) + 1 + 2*(1+1+8+4)
 	for n := range len(state) {
 		if n != first && n != (first+len(state))/2 {
 			require.ErrorIs(t, to.LoadEnd(t.Context(), state[:n], nil), kv.ErrCorrupt, n)
 		}
 	}
-	state[first-1]++
+	state[len(metadata)]++
 	require.ErrorIs(t, to.LoadEnd(t.Context(), state, nil), kv.ErrCorrupt, "metadata of another sum")
 	for _, data := range [][]byte{{0xff}, {5, 1}, appendBytes(nil, []byte("key")), appendBytes(appendBytes(nil, []byte("key")), []byte("items"))} {
 		require.ErrorIs(t, to.LoadRange(t.Context(), 0, data), kv.ErrCorrupt)
 	}
+}
+
+func TestMalformedDropsOfABootstrapAreRefused(t *testing.T) {
+	good := encodeDrops(map[kv.Bucket][]storage.Drop{"b": {{Time: 3, Generation: 1}}})
+	for n := range len(good) {
+		if n > 0 {
+			_, err := decodeDrops(good[:n])
+			require.ErrorIs(t, err, kv.ErrCorrupt, n)
+		}
+	}
+	_, err := decodeDrops(append([]byte{0}, make([]byte, 12)...))
+	require.ErrorIs(t, err, kv.ErrCorrupt, "no name")
+	got, err := decodeDrops(nil)
+	require.NoError(t, err)
+	require.Empty(t, got)
 }
 
 func FuzzDecodeVoids(f *testing.F) {

@@ -116,7 +116,7 @@ func (r *run) bucketDrop() *cobra.Command {
 		Long: `Drops a bucket: its rules and every object in it are gone, in every region that hears of it, and the name may be used
 for something else at once. A bucket that holds objects is dropped with --yes only. What regions write to it that have not
 heard of the drop is lost. The space is reclaimed in the background, once no transaction can read it any more.`,
-		Example: indent("theriac bucket drop carts --yes"),
+		Example: indent("theriac bucket create carts\ntheriac bucket drop carts --yes"),
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "drop the bucket though it holds data")
 	cmd.RunE = r.data(func(args []string) (func(context.Context, *conn) error, error) {
