@@ -82,7 +82,7 @@ func Regions(n int) Reach { return Reach{Durability: DurabilityRegions, Regions:
 func WithToken(t Token) CallOption { return func(c *call) { c.Token = t } }
 
 // WithReceipt has the receipt of the call stored in r, when the call succeeds: in full, with the staleness
-// of the snapshot and the time that the call paid for.
+// of the snapshot and the time that the call paid for; of Update that of the last run, in its beginning and its commit.
 func WithReceipt(r *Receipt) CallOption {
 	return func(c *call) { c.receipt, c.Options.Receipt = r, true }
 }

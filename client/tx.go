@@ -313,6 +313,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 		return tx.home.failed(err)
 	}
 	tx.ended = true
+	receipt.Paid = receipt.Paid.Plus(tx.receipt.Paid)
 	return tx.home.succeeded(&tx.call, receipt)
 }
 

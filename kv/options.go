@@ -216,6 +216,11 @@ func (p Phases) Total() time.Duration {
 	return p.Queue + p.Token + p.Work + p.Sync + p.Regions + p.Certify
 }
 
+// Plus is what two parts of one call have paid together.
+func (p Phases) Plus(q Phases) Phases {
+	return Phases{p.Queue + q.Queue, p.Token + q.Token, p.Work + q.Work, p.Sync + q.Sync, p.Regions + q.Regions, p.Certify + q.Certify}
+}
+
 // Reading is what a retry of a first try that is sent from now on may name (Attempt.After).
 func (r *Receipt) Reading() clock.Timestamp { return reading(r.Snapshot, r.Lane) }
 

@@ -443,8 +443,14 @@ func TestInteractiveTransactionsHaveLevelsAndDurabilities(t *testing.T) {
 		}
 		for i := range 4 {
 			name := c.Regions()[i%3]
-			err := c.DB(name).Update(t.Context(), update, client.Quorum(), client.Durable(client.Majority), client.WithReceipt(&r))
+			var err error
+			d := took(func() {
+				err = c.DB(name).Update(t.Context(), update, client.Quorum(), client.Durable(client.Majority), client.WithReceipt(&r))
+			})
 			require.NoError(t, err)
+			require.Positive(t, r.Paid.Token, "for the level, when it began")
+			require.GreaterOrEqual(t, r.Paid.Regions, roundTrip)
+			require.Equal(t, d, r.Paid.Total(), "nothing else takes time")
 			require.Equal(t, kv.LevelQuorum, r.Level)
 			require.Equal(t, kv.DurabilityMajority, r.Durability)
 			require.GreaterOrEqual(t, r.Regions, 2)
