@@ -173,6 +173,15 @@ func (x *Exposure) RemoteApplied(h kv.Header) {
 	x.tell(func(m Core) { m.RemoteApplied(h) })
 }
 
+// remoteApplied is RemoteApplied of records that the store has applied as one batch: who waits is woken once.
+func (x *Exposure) remoteApplied(records []Incoming) {
+	x.tell(func(m Core) {
+		for i := range records {
+			m.RemoteApplied(records[i].Record.Header)
+		}
+	})
+}
+
 // RemoteDurable says that a lane's records up to t, taken from peers, are on disk.
 func (x *Exposure) RemoteDurable(lane clock.Lane, t clock.Timestamp) {
 	x.tell(func(m Core) { m.Synced(lane, t) })

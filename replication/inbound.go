@@ -297,9 +297,7 @@ func (r *Replicator) refuse(l *inLane, err error) {
 func (r *Replicator) batch(l *inLane, records []Incoming, from []*inSub) *Batch {
 	last, sum := records[len(records)-1].Record.Time, l.takenSum
 	applied := func() {
-		for _, in := range records {
-			r.c.Exposure.RemoteApplied(in.Record.Header)
-		}
+		r.c.Exposure.remoteApplied(records)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		l.applied, l.appliedSum = last, sum

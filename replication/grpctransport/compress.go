@@ -1,7 +1,9 @@
 package grpctransport
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -18,6 +20,21 @@ const compressorName = "zstd"
 const compressorWindow = 256 << 10
 
 func init() { encoding.RegisterCompressor(new(compressor)) }
+
+// maxStored bounds the messages that are not compressed, in bytes: most of them are acknowledgements of a few
+// dozen, which compression makes no smaller and several times as dear. It is what one byte of a frame's
+// head can say.
+const maxStored = 255
+
+const storedHeadLen = 9
+
+// storedHead is the head of a Zstandard frame (RFC 8878) that holds such a message as it is: magic number,
+// a descriptor (single segment, so that a size of one byte follows), the size, and the head of its only block,
+// which is raw: the size in the upper 21 bits of 3 bytes, little endian, and the bit that says that it is the last.
+func storedHead(size int) [storedHeadLen]byte {
+	block := size<<3 | 1
+	return [storedHeadLen]byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, byte(size), byte(block), byte(block >> 8), byte(block >> 16)}
+}
 
 // compressor compresses each message by itself. It is safe for concurrent use.
 type compressor struct {
@@ -55,7 +72,12 @@ func (e *encoder) Write(p []byte) (int, error) {
 }
 
 func (e *encoder) Close() error {
-	e.out = e.zstd.EncodeAll(e.raw, e.out[:0])
+	if n := len(e.raw); n <= maxStored {
+		head := storedHead(n)
+		e.out = append(append(e.out[:0], head[:]...), e.raw...)
+	} else {
+		e.out = e.zstd.EncodeAll(e.raw, e.out[:0])
+	}
 	_, err := e.to.Write(e.out)
 	e.raw, e.to = e.raw[:0], nil
 	e.pool.Put(e)
@@ -64,6 +86,25 @@ func (e *encoder) Close() error {
 
 // Decompress returns a reader of the message; gRPC stops reading beyond MaxMessage.
 func (c *compressor) Decompress(r io.Reader) (io.Reader, error) {
+	var head [storedHeadLen]byte
+	n, err := io.ReadFull(r, head[:])
+	if err == nil && head == storedHead(int(head[5])) {
+		return stored(r, int(head[5]))
+	}
+	return c.decode(io.MultiReader(bytes.NewReader(head[:n]), r))
+}
+
+// stored reads a message that is not compressed, behind its head.
+func stored(r io.Reader, size int) (io.Reader, error) {
+	message := make([]byte, size+1) // one more, to find out that there is none
+	if n, err := io.ReadFull(r, message); n != size {
+		return nil, fmt.Errorf("%d or more bytes behind the head of a message of %d (%w)", n, size, err)
+	}
+	return bytes.NewReader(message[:size]), nil
+}
+
+// decode reads any frame.
+func (c *compressor) decode(r io.Reader) (io.Reader, error) {
 	d, ok := c.decoders.Get().(*decoder)
 	if !ok {
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
