@@ -70,8 +70,17 @@ func (n *run) storageConfig() storage.Config {
 	}
 }
 
+// caller is a Time that calls a function by itself, which spares a goroutine a timer: the store has one started
+// and stopped with nearly every batch.
+type caller interface {
+	AfterFunc(d time.Duration, f func()) (stop func() bool)
+}
+
 // after runs f once d has passed, on the node's timers.
 func (n *run) after(d time.Duration, f func()) (stop func() bool) {
+	if t, ok := n.config.Time.(caller); ok {
+		return t.AfterFunc(d, f)
+	}
 	fired, release := n.config.Time.NewTimer(d)
 	quit := make(chan struct{})
 	var once sync.Once

@@ -60,6 +60,11 @@ func (s systemTime) NewTimer(d time.Duration) (<-chan time.Time, func()) {
 	return t.C, func() { t.Stop() }
 }
 
+// AfterFunc calls f on a goroutine of its own once d has passed, unless stopped before.
+func (s systemTime) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	return time.AfterFunc(d, f).Stop
+}
+
 // sleep waits for d or until ctx ends, and tells whether d has passed.
 func sleep(ctx context.Context, t Time, d time.Duration) bool {
 	_, ok := sleepUntil(ctx, t, d, nil)
