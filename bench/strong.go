@@ -114,7 +114,7 @@ func costs(ours, theirs *metered, rounds int) Figure {
 	var ratios []float64
 	ours.costs, theirs.costs = ours.costs[len(ours.costs)-rounds:], theirs.costs[len(theirs.costs)-rounds:]
 	for i := range ours.costs {
-		ratios = append(ratios, ours.costs[i]/theirs.costs[i])
+		ratios = append(ratios, ours.costs[i]/max(theirs.costs[i], 1)) // a round in which nothing ran costs nothing
 	}
 	f := Figure{Ours: median(ours.costs), Limit: median(theirs.costs), Ratio: median(ratios), Rounds: rounds, Unit: "µs"}
 	f.Low, f.High = ratios[0], ratios[len(ratios)-1] // median has sorted them
