@@ -138,6 +138,7 @@ type DropRequest struct {
 	// WithData drops it though it holds objects. Without, such a bucket is refused.
 	WithData bool
 	Token    Token
+	Wait     time.Duration // for what has to be here before anything is decided, as Options.Wait; 0: as long as the call
 }
 
 // DroppedBucket says what became of a bucket.

@@ -16,7 +16,7 @@ import (
 // and on the session's token, as a strong transaction would: who sees it sees where the session had put elsewhere what
 // was in the bucket.
 func (c *Coordinator) DropBucket(ctx context.Context, req kv.DropRequest) (d kv.DroppedBucket, version uint64, err error) {
-	o := kv.Options{Level: kv.LevelStrong, Token: req.Token}
+	o := kv.Options{Level: kv.LevelStrong, Token: req.Token, Wait: req.Wait}
 	if err = kv.CheckDrop(req.Bucket); err == nil {
 		err = c.usable(&o)
 	}
@@ -26,7 +26,9 @@ func (c *Coordinator) DropBucket(ctx context.Context, req kv.DropRequest) (d kv.
 	if refused := c.Refused(); refused != nil {
 		return d, 0, refused
 	}
-	drop, seen, err := c.judgeDrop(ctx, &req)
+	early, cancel := early(ctx, &o)
+	defer cancel()
+	drop, seen, err := c.judgeDrop(early, &req)
 	if err != nil {
 		return d, 0, err
 	}
@@ -35,12 +37,12 @@ func (c *Coordinator) DropBucket(ctx context.Context, req kv.DropRequest) (d kv.
 		return d, 0, err
 	}
 	o.Token = kv.Token{Cluster: c.cluster, Seen: seen}
-	s, err := c.openStrong(ctx, &o, nil)
+	s, err := c.openStrong(early, &o, nil)
 	if err != nil {
 		return d, 0, err
 	}
 	at := nonNil(s.At())
-	commit, result, err := c.command(ctx, s, &certify.Proposal{Kind: certify.KindCommand, Snapshot: at, Body: body})
+	commit, result, err := c.command(ctx, early, s, &certify.Proposal{Kind: certify.KindCommand, Snapshot: at, Body: body})
 	if err != nil {
 		return d, 0, err
 	}
@@ -75,9 +77,9 @@ func (c *Coordinator) judgeDrop(ctx context.Context, req *kv.DropRequest) (drop 
 }
 
 // command has a metadata command decided that commits, and returns where. It closes the snapshot that the command
-// was made at, as a strong transaction's is closed.
-func (c *Coordinator) command(ctx context.Context, s Snapshot, p *certify.Proposal) (commit clock.Stamp, r meta.Result, err error) {
-	ticket, err := c.strong.Certify(ctx, p)
+// was made at, as a strong transaction's is closed; early is commitStrong's.
+func (c *Coordinator) command(ctx, early context.Context, s Snapshot, p *certify.Proposal) (commit clock.Stamp, r meta.Result, err error) {
+	ticket, err := c.strong.Certify(early, p)
 	if err != nil {
 		s.Close()
 		return commit, r, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -93,6 +94,25 @@ func TestRulesOfBucketsOnTheWire(t *testing.T) {
 	list, err = db.BucketRules(ctx)
 	require.NoError(t, err)
 	require.Equal(t, []client.DecidedRules{altered}, list)
+
+	_, err = db.DropBucket(ctx, client.DropRequest{Bucket: "b"})
+	require.ErrorIs(t, err, client.ErrInvalid)
+	require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
+	s := db.Session()
+	dropped, err := s.DropBucket(ctx, client.DropRequest{Bucket: "b", WithData: true})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, dropped.Generation)
+	require.Equal(t, s.Token(), dropped.Receipt.Token)
+	require.NotZero(t, s.Token().Seen.At(0))
+	list, err = db.BucketRules(ctx)
+	require.NoError(t, err)
+	require.Empty(t, list)
+	_, err = db.DropBucket(ctx, client.DropRequest{Bucket: "b", WithData: true})
+	require.ErrorIs(t, err, client.ErrNotFound)
+	_, err = db.DropBucket(ctx, client.DropRequest{Bucket: "b", Token: client.Token{Cluster: kv.ClusterID{7}, Seen: s.Token().Seen}})
+	require.ErrorIs(t, err, client.ErrInvalid)
+	_, err = s.DropBucket(ctx, client.DropRequest{Bucket: "b", Token: client.Token{Cluster: kv.ClusterID{7}, Seen: s.Token().Seen}})
+	require.ErrorIs(t, err, client.ErrInvalid)
 }
 
 // The default of one bucket is not taken for the caller's choice on the wire either.
@@ -125,6 +145,13 @@ func (lacking) AlterBucket(context.Context, kv.BucketRules, uint64) (kv.DecidedR
 	return kv.DecidedRules{}, kv.Errorf(kv.KindAborted, "altered meanwhile")
 }
 
+func (lacking) DropBucket(_ context.Context, req kv.DropRequest) (kv.DroppedBucket, error) {
+	if req.Wait <= 0 {
+		return kv.DroppedBucket{}, kv.Errorf(kv.KindInvalid, "no time is left to answer in")
+	}
+	return kv.DroppedBucket{}, kv.Errorf(kv.KindUnavailable, "no majority")
+}
+
 func (lacking) BucketRules(context.Context) ([]kv.DecidedRules, error) {
 	return nil, kv.Errorf(kv.KindLost, "a crash took it back")
 }
@@ -148,6 +175,13 @@ func TestRefusedDecisionsOnBucketsSayWhatBecameOfThem(t *testing.T) {
 	_, err = db.AlterBucket(ctx, rules, 0)
 	require.ErrorIs(t, err, client.ErrAborted)
 	require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, err = db.DropBucket(limited, client.DropRequest{Bucket: "b"})
+	require.ErrorIs(t, err, client.ErrUnavailable)
+	require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
+	_, err = db.DropBucket(limited, client.DropRequest{Bucket: "theriac.import"})
+	require.ErrorIs(t, err, client.ErrInvalid)
 	_, err = db.BucketRules(ctx)
 	require.ErrorIs(t, err, client.ErrLost)
 	_, err = db.CreateBucket(ctx, client.BucketRules{})
@@ -159,6 +193,8 @@ func TestRefusedDecisionsOnBucketsSayWhatBecameOfThem(t *testing.T) {
 	_, err = db.CreateBucket(ctx, rules)
 	require.ErrorIs(t, err, client.ErrDenied)
 	_, err = db.AlterBucket(ctx, rules, 0)
+	require.ErrorIs(t, err, client.ErrDenied)
+	_, err = db.DropBucket(ctx, client.DropRequest{Bucket: "b"})
 	require.ErrorIs(t, err, client.ErrDenied)
 	_, err = db.BucketRules(ctx)
 	require.NoError(t, err)

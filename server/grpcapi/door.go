@@ -321,6 +321,9 @@ func (d *door) DropBucket(ctx context.Context, m *pb.DropBucketRequest) (*pb.Dro
 	if err != nil {
 		return nil, convert.EncodeError(err)
 	}
+	o := kv.Options{Level: kv.LevelStrong}
+	leaveTime(ctx, &o)
+	req.Wait = o.Wait
 	dropped, err := d.cfg.Service.DropBucket(ctx, req)
 	if err != nil {
 		return nil, convert.EncodeError(err)

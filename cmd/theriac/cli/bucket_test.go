@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,11 +36,33 @@ func TestRulesOfBuckets(t *testing.T) {
 	out, _ = on(ExitOK, "bucket list")
 	require.Contains(t, out, "accounts  any    any     causal       local")
 
+	_, errs = on(ExitUsage, "bucket drop accounts")
+	require.Contains(t, errs, "holds data")
+	require.Contains(t, errs, "not applied")
+	out, _ = on(ExitOK, "bucket drop accounts --yes")
+	require.Equal(t, "dropped accounts: generation 1\n", out)
+	out, _ = on(ExitOK, "counter get n --bucket accounts")
+	require.Equal(t, "0\n", out)
+	out, _ = on(ExitOK, "bucket list")
+	require.NotContains(t, out, "accounts")
+	on(ExitAbsent, "bucket drop accounts --yes")
+	on(ExitOK, "bucket create accounts --type set-aw")
+	out, _ = on(ExitOK, "bucket drop accounts -o json")
+	require.Equal(t, `{"bucket":"accounts","generation":2}`+"\n", out, "no data, no question")
+	file := filepath.Join(t.TempDir(), "session")
+	on(ExitOK, "counter add n 1 --bucket b")
+	_, errs = on(ExitOK, "bucket drop b --yes --receipt --session "+file)
+	require.Contains(t, errs, "strong")
+	token, err := sessionFile(file).read()
+	require.NoError(t, err)
+	require.NotZero(t, token.Seen.At(0), "the session has seen the drop")
+
 	on(ExitAbsent, "bucket alter none --allow strong")
 	for _, line := range []string{
 		"bucket", "bucket create", "bucket create a b", "bucket create theriac.x", "bucket create a --type list", "bucket create a --allow most",
 		"bucket create a --allow bounded:2s", "bucket create a --allow bounded", "bucket create a --bucket b", "bucket list a",
-		"bucket create a --allow strong --consistency causal", "bucket alter accounts --allow bounded",
+		"bucket create a --allow strong --consistency causal", "bucket create x --allow bounded",
+		"bucket drop", "bucket drop a b", "bucket drop theriac.import", "bucket drop a --bucket b", "bucket drop a --session /dev/null",
 	} {
 		_, errs := on(ExitUsage, line)
 		require.NotContains(t, errs, "panic")
@@ -65,6 +88,10 @@ func (undecidedRules) BucketRules(context.Context) ([]kv.DecidedRules, error) {
 	return []kv.DecidedRules{{BucketRules: kv.BucketRules{Name: "b"}, Pending: []string{"ap", "us"}}}, nil
 }
 
+func (undecidedRules) DropBucket(context.Context, kv.DropRequest) (kv.DroppedBucket, error) {
+	return kv.DroppedBucket{}, kv.Errorf(kv.KindDeadline, "not seen decided").WithOutcome(kv.OutcomeUnknown)
+}
+
 func (undecidedRules) AlterBucket(context.Context, kv.BucketRules, uint64) (kv.DecidedRules, error) {
 	return kv.DecidedRules{}, kv.Errorf(kv.KindUnavailable, "no majority")
 }
@@ -77,6 +104,9 @@ func TestWhatBecomesOfRulesIsSaid(t *testing.T) {
 	code, _, stderr = runOn(svc, "", "bucket", "alter", "b", "--allow", "strong")
 	require.Equal(t, ExitUnavailable, code)
 	require.Contains(t, stderr, "not applied")
+	code, _, stderr = runOn(svc, "", "bucket", "drop", "b", "--yes")
+	require.Equal(t, ExitUnknown, code)
+	require.Contains(t, stderr, "outcome unknown")
 	code, stdout, _ := runOn(svc, "", "bucket", "list")
 	require.Equal(t, ExitOK, code)
 	require.Contains(t, stdout, "ap,us")

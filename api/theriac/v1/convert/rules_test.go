@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	pb "github.com/theriac-db/theriac/api/theriac/v1"
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -51,4 +52,29 @@ func TestRulesThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 	_, err = DecodeDecidedList(&pb.BucketRulesResponse{Buckets: []*pb.DecidedRules{{}}})
 	require.ErrorIs(t, err, kv.ErrInvalid)
+}
+
+func TestDropsOfBucketsComeBack(t *testing.T) {
+	token := kv.Token{Cluster: kv.ClusterID{1}, Seen: clock.VectorOf(clock.Entry{Region: 2, Time: 9})}
+	for _, r := range []kv.DropRequest{{Bucket: "b"}, {Bucket: "b", WithData: true, Token: token}} {
+		m, err := EncodeDrop(r)
+		require.NoError(t, err)
+		back, err := DecodeDrop(m)
+		require.NoError(t, err)
+		require.Equal(t, r, back)
+	}
+	d := kv.DroppedBucket{Generation: 3, Receipt: kv.Receipt{Level: kv.LevelStrong, Commit: clock.Stamp{Time: 7}, Token: token}}
+	back, err := DecodeDropped(EncodeDropped(d))
+	require.NoError(t, err)
+	require.Equal(t, d.Generation, back.Generation)
+	require.Equal(t, d.Receipt.Commit, back.Receipt.Commit)
+	require.Equal(t, token, back.Receipt.Token)
+	_, err = EncodeDrop(kv.DropRequest{})
+	require.ErrorIs(t, err, kv.ErrInvalid)
+	_, err = DecodeDrop(&pb.DropBucketRequest{Bucket: "theriac.import"})
+	require.ErrorIs(t, err, kv.ErrInvalid)
+	_, err = DecodeDrop(&pb.DropBucketRequest{Bucket: "b", Token: []byte("none")})
+	require.ErrorIs(t, err, kv.ErrInvalid)
+	_, err = DecodeDropped(&pb.DropBucketResponse{Receipt: &pb.Receipt{Token: []byte("none")}})
+	require.Error(t, err)
 }
