@@ -91,6 +91,6 @@ const (
 
 // Versions of the protocol that this node speaks.
 const (
-	ProtocolMin = 2
-	ProtocolMax = 2
+	ProtocolMin = 3
+	ProtocolMax = 3
 )
