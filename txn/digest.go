@@ -10,13 +10,18 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// Digest implements kv.Service. docs/formats/digest.md draws what is hashed.
+// Digest implements kv.Service. docs/formats/digest.md draws what is hashed. One of all buckets, by which regions are
+// compared, is a call on none of them, and goes by no rules.
 func (c *Coordinator) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
-	own, err := c.session(ctx, &req.Options, nil)
-	if err != nil {
+	var rules *kv.Rules
+	if req.Bucket != "" {
+		rules = c.bucketRules()
+	}
+	if err := rules.Listing(&req.Options, req.Bucket); err != nil {
 		return kv.Digest{}, err
 	}
-	s, err := c.snapshots.Open(false, own)
+	m := c.meter(&req.Options)
+	s, err := c.begin(ctx, &kv.Begin{Options: req.Options, ReadOnly: true}, m)
 	if err != nil {
 		return kv.Digest{}, err
 	}
@@ -34,6 +39,7 @@ func (c *Coordinator) Digest(ctx context.Context, req kv.DigestRequest) (kv.Dige
 	}
 	out := kv.Digest{Objects: d.objects, Receipt: c.receipt(&req.Options, v.at)}
 	copy(out.Sum[:], d.hash.Sum(nil))
+	c.complete(m, &out.Receipt)
 	return out, nil
 }
 

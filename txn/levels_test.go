@@ -136,6 +136,36 @@ func TestReceiptsMeasureWhatIsPaid(t *testing.T) {
 	require.Zero(t, last.Paid.Sync, "it did not wait for the disk")
 }
 
+func TestReceiptsOfListingsAndDigestsAreMeasured(t *testing.T) {
+	r, _ := withNeighbours(t)
+	r.must(kv.Options{}, increment("n", 1))
+	check := func(receipt kv.Receipt, err error) {
+		t.Helper()
+		require.NoError(t, err)
+		require.Len(t, receipt.Staleness, 2)
+		require.Positive(t, receipt.Paid.Work)
+	}
+	o := kv.Options{Level: kv.LevelQuorum, Receipt: true}
+	page, err := r.Keys(t.Context(), kv.KeysRequest{Options: o, Bucket: kv.DefaultBucket, Limit: 1})
+	check(page.Receipt, err)
+	d, err := r.Digest(t.Context(), kv.DigestRequest{Options: o})
+	check(d.Receipt, err)
+	id, _, err := r.Begin(t.Context(), kv.Begin{Options: o, ReadOnly: true})
+	require.NoError(t, err)
+	page, err = r.Keys(t.Context(), kv.KeysRequest{Txn: id, Bucket: kv.DefaultBucket, Limit: 1})
+	check(page.Receipt, err)
+	require.Greater(t, page.Receipt.Staleness[0].Age, time.Second, "the snapshot is older by now")
+
+	page, err = r.Keys(t.Context(), kv.KeysRequest{Bucket: kv.DefaultBucket, Limit: 1})
+	require.NoError(t, err)
+	require.Empty(t, page.Receipt.Staleness, "nobody asked")
+	withOrder(t, r)
+	o.Level = kv.LevelStrong
+	d, err = r.Digest(t.Context(), kv.DigestRequest{Options: o})
+	check(d.Receipt, err)
+	require.Equal(t, kv.LevelStrong, d.Receipt.Level)
+}
+
 // Regions serve that have no vote yet: what a majority of the voters has is on fewer disks than a majority's.
 func TestStrongTransactionsWaitForAMajorityThatHasNoVotes(t *testing.T) {
 	r, n := withNeighbours(t)

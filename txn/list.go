@@ -32,17 +32,26 @@ func (c *Coordinator) Keys(ctx context.Context, req kv.KeysRequest) (kv.KeysPage
 		}
 		v := c.viewAt(nonNil(t.snapshot.At()))
 		v.mine = t.writes.ifAny()
-		return c.keysPage(ctx, v, &req, after, &t.options)
+		m := c.meter(&t.options)
+		if m != nil {
+			m.staleness = aged(t.staleness, c.mono()-t.began)
+		}
+		page, err := c.keysPage(ctx, v, &req, after, &t.options)
+		c.complete(m, &page.Receipt)
+		return page, err
 	}
 	if err := c.bucketRules().Listing(&req.Options, req.Bucket); err != nil {
 		return kv.KeysPage{}, err
 	}
-	s, err := c.begin(ctx, &kv.Begin{Options: req.Options, ReadOnly: true}, nil)
+	m := c.meter(&req.Options)
+	s, err := c.begin(ctx, &kv.Begin{Options: req.Options, ReadOnly: true}, m)
 	if err != nil {
 		return kv.KeysPage{}, err
 	}
 	defer s.Close()
-	return c.keysPage(ctx, c.viewAt(nonNil(s.At())), &req, after, &req.Options)
+	page, err := c.keysPage(ctx, c.viewAt(nonNil(s.At())), &req, after, &req.Options)
+	c.complete(m, &page.Receipt)
+	return page, err
 }
 
 func checkKeys(req *kv.KeysRequest) error {

@@ -6,8 +6,7 @@ import (
 	"github.com/theriac-db/theriac/kv"
 )
 
-// bucketRules are the rules of buckets as they are now; nil: there are none. They don't hold for digests, by
-// which regions are compared and which tell nothing of what is in a bucket.
+// bucketRules are the rules of buckets as they are now; nil: there are none.
 func (c *Coordinator) bucketRules() *kv.Rules {
 	if c.rules == nil {
 		return nil

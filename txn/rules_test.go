@@ -54,8 +54,14 @@ func TestBucketsDecideWhatOneShotsLeaveOpen(t *testing.T) {
 	page, err := r.Keys(t.Context(), kv.KeysRequest{Bucket: "loose", Limit: 1})
 	require.NoError(t, err)
 	require.Equal(t, kv.LevelEventual, page.Receipt.Level)
-	_, err = r.Digest(t.Context(), kv.DigestRequest{Bucket: "strong"})
-	require.NoError(t, err, "digests are no calls on a bucket")
+	_, err = r.Digest(t.Context(), kv.DigestRequest{Bucket: "strong", Options: kv.Options{Level: kv.LevelCausal}})
+	require.ErrorIs(t, err, kv.ErrLevelRefused)
+	digest, err := r.Digest(t.Context(), kv.DigestRequest{Bucket: "loose"})
+	require.NoError(t, err)
+	require.Equal(t, kv.LevelEventual, digest.Receipt.Level)
+	digest, err = r.Digest(t.Context(), kv.DigestRequest{})
+	require.NoError(t, err, "of all it is a call on none")
+	require.Equal(t, kv.LevelCausal, digest.Receipt.Level)
 }
 
 func TestInteractiveTransactionsKeepToTheRulesOfBuckets(t *testing.T) {

@@ -412,6 +412,13 @@ func (n *Node) Outcome(_ context.Context, req kv.OutcomeRequest) (kv.OutcomeAnsw
 func (n *Node) Digest(ctx context.Context, req kv.DigestRequest) (kv.Digest, error) {
 	n.store.mu.Lock()
 	defer n.store.mu.Unlock()
+	var rules *kv.Rules
+	if req.Bucket != "" {
+		rules = n.store.rules
+	}
+	if err := rules.Listing(&req.Options, req.Bucket); err != nil {
+		return kv.Digest{}, err
+	}
 	if err := n.admit(ctx, req.Options); err != nil {
 		return kv.Digest{}, err
 	}
