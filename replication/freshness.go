@@ -8,6 +8,7 @@ import (
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication/causal"
 )
@@ -86,6 +87,9 @@ func (r *Replicator) heedFreshness(s *stream, h *peerv1.Heartbeat) error {
 			return err
 		}
 		age := time.Duration(f.GetAgeMicros()) * time.Microsecond
+		if age > 0 && mutant.On(mutant.HearsayCountsAsFresh) {
+			age = 0
+		}
 		r.c.Exposure.HeardAt(lane, clock.Timestamp(f.GetLast()), time.Duration(h.GetEcho())-age)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -98,7 +99,9 @@ func (r *Replicator) askRound(now time.Duration) {
 	r.rounds.flying[q] = true
 	q.asked = true
 	serving := r.serving()
-	q.need = len(serving)/2 + 1
+	if q.need = len(serving)/2 + 1; mutant.On(mutant.QuorumOneShort) {
+		q.need--
+	}
 	for _, m := range serving {
 		if m.Region == r.self.Region {
 			if !r.c.Exposure.Recovering() {

@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 	"math"
 
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -199,6 +200,9 @@ var emptyRaft = RaftState{First: 1}
 // from it is sent.
 func (b *Batch) SetHardState(term, vote, commit uint64) {
 	b.raft.Term, b.raft.Vote, b.raft.Commit = term, vote, commit
+	if mutant.On(mutant.VoteForgotten) {
+		b.raft.Vote = 0
+	}
 	b.raftSet = true
 }
 
@@ -222,7 +226,9 @@ func (b *Batch) AppendRaft(entries ...RaftEntry) error {
 		b.keep(b.pb.Set(b.scratch[:n], b.scratch[n:], nil))
 	}
 	last := entries[len(entries)-1].Index
-	b.dropEntries(last+1, b.raft.Last+1)
+	if !mutant.On(mutant.OldEntriesStay) {
+		b.dropEntries(last+1, b.raft.Last+1)
+	}
 	b.raft.Last = last
 	return b.err
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -108,6 +109,9 @@ func (c *Coordinator) awaitRegions(ctx context.Context, o *kv.Options, s clock.S
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-o.Leave))
 		defer cancel()
+	}
+	if mutant.On(mutant.DurableInOneFewer) {
+		n--
 	}
 	have, err = c.regions.WaitDurable(ctx, s, n)
 	return have, true, err

@@ -3,6 +3,7 @@ package txn
 import (
 	"iter"
 
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -18,6 +19,9 @@ func (c *Coordinator) bucketRules() *kv.Rules {
 // none, and refuses what they forbid.
 func (c *Coordinator) settle(req *kv.Request) error {
 	if r := c.bucketRules(); r != nil {
+		if mutant.On(mutant.RulesNotAsked) {
+			return nil
+		}
 		return undecided(req.Options.Attempt, r.Request(req, c.serving()))
 	}
 	return nil

@@ -20,17 +20,41 @@ const (
 	CacheKeepsValue   Name = "cache-keeps-value"
 	LogSkipsFirst     Name = "log-skips-first"
 	RemovalStopsShort Name = "removal-stops-short"
+	VoteForgotten     Name = "vote-forgotten"
+	OldEntriesStay    Name = "old-entries-stay"
 
 	// replication/causal.
-	DependencyLeftOut     Name = "dependency-left-out"
-	ExposedBeforeDurable  Name = "exposed-before-durable"
-	HorizonAboveSnapshots Name = "horizon-above-snapshots"
-	StableWithoutReports  Name = "stable-without-reports"
-	SnapshotOneBehind     Name = "snapshot-one-behind"
+	DependencyLeftOut      Name = "dependency-left-out"
+	ExposedBeforeDurable   Name = "exposed-before-durable"
+	HorizonAboveSnapshots  Name = "horizon-above-snapshots"
+	StableWithoutReports   Name = "stable-without-reports"
+	SnapshotOneBehind      Name = "snapshot-one-behind"
+	UniformWithoutMajority Name = "uniform-without-majority"
+	StrongBelowHorizon     Name = "strong-below-horizon"
 
 	// replication.
 	TokenWaitsForOneRegion Name = "token-waits-for-one-region"
 	CutClaimsTooMuch       Name = "cut-claims-too-much"
+	HearsayCountsAsFresh   Name = "hearsay-counts-as-fresh"
+	QuorumOneShort         Name = "quorum-one-short"
+
+	// txn/strong/certify.
+	ReadsNotCertified     Name = "reads-not-certified"
+	PrefixesNotCertified  Name = "prefixes-not-certified"
+	CommitBelowSnapshot   Name = "commit-below-snapshot"
+	OperationDecidedAgain Name = "operation-decided-again"
+	ProposalDecidedAgain  Name = "proposal-decided-again"
+	DenialNotKept         Name = "denial-not-kept"
+	LowMarkStays          Name = "low-mark-stays"
+
+	// txn/strong.
+	RaftAnswersBeforeSync  Name = "raft-answers-before-sync"
+	ReadIndexNotAwaited    Name = "read-index-not-awaited"
+	PositionNotAsked       Name = "position-not-asked"
+	CommitDependsOnNothing Name = "commit-depends-on-nothing"
+	SnapshotLacksRecords   Name = "snapshot-lacks-records"
+	VoterOutlivesStore     Name = "voter-outlives-store"
+	RefoundedWithoutAll    Name = "refounded-without-all"
 
 	// txn.
 	AnsweredBeforeSync       Name = "answered-before-sync"
@@ -43,6 +67,8 @@ const (
 	RetryWrittenAgain        Name = "retry-written-again"
 	ComparedWithinGroup      Name = "compared-within-group"
 	ReadsNewestInTransaction Name = "reads-newest-in-transaction"
+	DurableInOneFewer        Name = "durable-in-one-fewer"
+	RulesNotAsked            Name = "rules-not-asked"
 
 	// node.
 	ForgetsBelowHorizon Name = "forgets-below-horizon"

@@ -52,7 +52,7 @@ func TestEveryMutantIsInTheCodeAndDescribed(t *testing.T) {
 		named[m.Name] = true
 		require.True(t, strings.HasSuffix(m.Breaks, ".") && m.Site != "", m.Name)
 		require.NotEmpty(t, m.Checks, m.Name)
-		require.Positive(t, m.Seeds, m.Name)
+		require.GreaterOrEqual(t, m.Seeds, 0, m.Name)
 		require.Contains(t, []mutant.Kind{mutant.Protocol, mutant.Arithmetic}, m.Kind)
 		require.Contains(t, code, "mutant.On(mutant."+identifier(m.Name)+")", "%s has no place in the code", m.Name)
 	}

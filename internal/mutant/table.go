@@ -24,7 +24,8 @@ type Mutant struct {
 	Checks []string
 	// Workload is under which load it is looked for; empty: the simulation's own choice for each seed.
 	Workload string
-	// Seeds is within how many seeds it must be found.
+	// Seeds is within how many seeds it must be found; 0: no load comes to what it breaks, and Checks are tests that
+	// must fail, each as its package and its name, "storage.TestX".
 	Seeds int
 }
 
@@ -62,6 +63,18 @@ const (
 	log      = "invariant:log"          // logs hold what some region has never had
 	depends  = "invariant:depends"      // a group depends on all that its transactions have seen
 	told     = "invariant:told"         // what was shown and a crash took back is voided
+	uniform  = "invariant:uniform"      // strong snapshots show what a majority has on disk
+
+	// Of levels above causal.
+	strict       = "strict-serializable"
+	linearizable = "linearizable"
+	skew         = "write-skew"
+	phantoms     = "phantoms"
+	bounded      = "bounded"
+	quorum       = "quorum"
+	durable      = "durable"
+
+	panicked = "panic" // an assertion of the database itself
 )
 
 var table = []Mutant{
@@ -87,6 +100,10 @@ var table = []Mutant{
 		"storage.Store.Log", []string{converge, liveness}, "", 10},
 	{RemovalStopsShort, Arithmetic, "The removal of a large collection ends with the first batch of its leaves.",
 		"storage.Batch.remove", []string{semantics, converge}, "map", 10},
+	{VoteForgotten, Protocol, "A voter that starts again does not know whom it voted for.",
+		"storage.Batch.SetHardState", []string{"storage.TestRaftStateOutlivesCrashesOnceDurable"}, "", 0},
+	{OldEntriesStay, Protocol, "What a new leader's entries replace stays in the log behind them.",
+		"storage.Batch.AppendRaft", []string{"storage.TestRaftLogIsKeptAndReplacedFromAnEntryOn"}, "", 0},
 
 	{DependencyLeftOut, Protocol, "A record is applied before what it depends on.",
 		"causal.Machine.dependencies, Ready", []string{closed, causal, semantics}, "", 10},
@@ -98,11 +115,49 @@ var table = []Mutant{
 		"causal.Machine.Advance", []string{settled, semantics, converge, lost}, "", 10},
 	{SnapshotOneBehind, Protocol, "A read gets the snapshot before the newest.",
 		"causal.Machine.Open", []string{newest, session, causal, semantics}, "", 10},
+	{UniformWithoutMajority, Protocol, "Strong snapshots show what one region fewer than a majority has on disk.",
+		"causal.Machine.majority", []string{uniform}, "mixed-strong", 10},
+	{StrongBelowHorizon, Protocol, "A strong snapshot is opened although versions that it shows may be gone.",
+		"causal.Machine.OpenStrong", []string{panicked, cuts, semantics}, "mixed-strong", 10},
 
 	{TokenWaitsForOneRegion, Protocol, "Of a token only the first region's entry is waited for.",
 		"replication.Exposure.wait", []string{session, causal, semantics}, "session", 10},
 	{CutClaimsTooMuch, Protocol, "The cut that a newcomer is sent lacks some of what it says that it includes.",
 		"replication.Replicator.sendCut", []string{converge, lost, semantics}, "", 10},
+	{HearsayCountsAsFresh, Protocol, "What one region tells of another's freshness counts as of now, however old it is.",
+		"replication.Replicator.heedFreshness", []string{bounded}, "bounded", 10},
+	{QuorumOneShort, Protocol, "A read at level quorum asks one region fewer than a majority.",
+		"replication.Replicator.askRound", []string{quorum}, "quorum", 10},
+
+	{ReadsNotCertified, Protocol, "A strong transaction may commit although what it has read was written since.",
+		"certify.State.transaction", []string{skew, strict}, "write-skew", 10},
+	{PrefixesNotCertified, Protocol, "Of what a strong transaction has read, collections and listings are not certified.",
+		"certify.index.newest", []string{phantoms, linearizable}, "phantom", 10},
+	{CommitBelowSnapshot, Arithmetic, "A strong commit's time need not be above what its transaction has seen.",
+		"certify.State.stamp", []string{converge, semantics, causal}, "mixed-strong", 10},
+	{OperationDecidedAgain, Protocol, "The certifier does not know an operation that it has decided when it is tried again.",
+		"certify.State.first", []string{"txn/strong/certify.TestAnOperationCommitsOnce"}, "", 0},
+	{ProposalDecidedAgain, Protocol, "A proposal that is in the log twice is decided twice.",
+		"certify.State.decide", []string{"txn/strong/certify.TestCommandsAreDecidedOnce"}, "", 0},
+	{DenialNotKept, Protocol, "An operation may be applied after somebody was told that it never will be.",
+		"certify.State.deny", []string{"txn/strong/certify.TestAnOperationCommitsOnce"}, "", 0},
+	{LowMarkStays, Protocol, "A transaction that is older than what the certifier remembers is certified.",
+		"certify.index.dropOldest", []string{"txn/strong/certify.TestCheckJudgesReads"}, "", 0},
+
+	{RaftAnswersBeforeSync, Protocol, "A voter says that it holds entries, and whom it votes for, before that is on its disk.",
+		"strong.Group.append", []string{"txn/strong.TestSingleVoterReadsNothingOlderThanWhatItAcknowledged"}, "", 0},
+	{ReadIndexNotAwaited, Protocol, "A strong read does not wait until this node has applied what the read index names.",
+		"strong.Group.releaseReaders", []string{linearizable, strict}, "strong-register", 10},
+	{PositionNotAsked, Protocol, "A strong read shows what is certified here, and asks nobody whether that is all.",
+		"strong.Certifier.Position", []string{linearizable, strict}, "strong-register", 10},
+	{CommitDependsOnNothing, Protocol, "The record of a strong commit names nothing that its transaction has seen.",
+		"strong.Certifier.add", []string{depends, causal, semantics}, "mixed-strong", 10},
+	{SnapshotLacksRecords, Protocol, "A snapshot of raft's log lacks the commits that are in no other log yet.",
+		"strong.Certifier.Snapshot", []string{"txn/strong.TestACertifierIsRestoredFromItsSnapshot"}, "", 0},
+	{VoterOutlivesStore, Protocol, "A region whose disk was lost goes on as the voter that it was, which has forgotten its votes.",
+		"strong.VoterID", []string{"txn/strong.TestNextChanges"}, "", 0},
+	{RefoundedWithoutAll, Protocol, "A raft group is founded anew although some region has not said how it stands.",
+		"strong.attendance", []string{"txn/strong.TestWhoFoundsTheGroupAnew"}, "", 0},
 
 	{AnsweredBeforeSync, Protocol, "A write is answered before it is on disk.",
 		"txn.group.show", []string{answered, lost, semantics}, "", 10},
@@ -124,6 +179,10 @@ var table = []Mutant{
 		"txn.commit.conflicts", []string{swaps, semantics}, "register", 10},
 	{ReadsNewestInTransaction, Protocol, "An interactive transaction reads what is newest, not its snapshot.",
 		"txn.Coordinator.Execute", []string{half, semantics, causal}, "mixed", 10},
+	{DurableInOneFewer, Protocol, "A write for the disks of several regions is acknowledged on one fewer.",
+		"txn.Coordinator.awaitRegions", []string{answered, durable}, "durability", 10},
+	{RulesNotAsked, Protocol, "One-shot transactions don't keep to the rules of buckets.",
+		"txn.Coordinator.settle", []string{"txn.TestBucketsDecideWhatOneShotsLeaveOpen"}, "", 0},
 
 	{ForgetsBelowHorizon, Protocol, "Dots are forgotten below the horizon, not below what is settled.",
 		"node.run.moveCuts", []string{semantics, converge, lost}, "", 10},

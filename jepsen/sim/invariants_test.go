@@ -415,6 +415,22 @@ func TestALogThatIsCutTooFarIsNoticed(t *testing.T) {
 	require.Empty(t, w.checks(), "its data came from another region: there never was more of a log")
 }
 
+// What most regions had was dropped in time, though one that begins later has less.
+func TestALimitedLogMayEndWhereMostHadItBefore(t *testing.T) {
+	l := &lying{}
+	c, w := watched(t, l)
+	w.plan.LogLimit = 1
+	lane := clock.Lane{Region: 2}
+	w.machines[1].watch.ever = map[clock.Lane]clock.Timestamp{lane: 64}
+	c.watch.onDisk(lane, 128)
+	require.Equal(t, clock.Timestamp(64), w.mayEnd(lane))
+	w.machines[1].watch.onDisk(lane, 128)
+	w.machines[1].watch.own = lane
+	w.machines[2].watch.begin(&life{}, c.record.start, l.Machine)
+	w.machines[3].watch.begin(&life{}, c.record.start, l.Machine)
+	require.Equal(t, clock.Timestamp(128), w.mayEnd(lane))
+}
+
 func TestASettledWriteThatARegionLacksIsNoticed(t *testing.T) {
 	c, w := watched(t, &lying{})
 	c.settled, c.exposed = at(0, 64), at(0, 64)

@@ -64,7 +64,7 @@ func TestOneSeed(t *testing.T) {
 }
 
 // TestMutants: every mutant is noticed by one of the checks that the table names, within its number of
-// seeds, and the same seeds without a mutant show nothing.
+// seeds, and the same seeds without a mutant show nothing. Or the tests that the table names fail, and without it none does.
 func TestMutants(t *testing.T) {
 	all := chosen(t)
 	require.True(t, *tableFlag == "" || len(all) == len(mutant.All()), "a table is of all mutants, here are %d", len(all))
@@ -73,7 +73,11 @@ func TestMutants(t *testing.T) {
 		for _, m := range all {
 			t.Run(string(m.Name), func(t *testing.T) {
 				t.Parallel()
-				hunt.catch(t, m)
+				if m.Seeds == 0 {
+					hunt.fail(t, m)
+				} else {
+					hunt.catch(t, m)
+				}
 			})
 		}
 	})
@@ -147,7 +151,7 @@ func (h *hunt) catch(t *testing.T, m mutant.Mutant) {
 			m.Checks, m.Seeds, reached, slices.Compact(slices.Sorted(slices.Values(others))))
 		return
 	}
-	require.NotZero(t, reached, "no seed came to where it makes a difference")
+	require.True(t, reached > 0 || c.Reached < 0, "no seed came to where it makes a difference")
 	for n := range c.Seeds {
 		out := h.control(t, control{firstSeed + uint64(n), m.Workload})
 		require.Empty(t, wrongs(out.Failures), "seed %d fails without any mutant", firstSeed+n)
@@ -156,6 +160,29 @@ func (h *hunt) catch(t *testing.T, m mutant.Mutant) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.caught = append(h.caught, c)
+}
+
+// fail catches a mutant by tests, each of which fails with it alone.
+func (h *hunt) fail(t *testing.T, m mutant.Mutant) {
+	begun := time.Now()
+	for _, check := range m.Checks {
+		require.NoError(t, tested(t, "", check), "%s fails without any mutant", check)
+		require.Error(t, tested(t, m.Name, check), "%s does not notice", check)
+		t.Logf("caught by %s", check)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.caught = append(h.caught, catch{Mutant: m, By: m.Checks, Seconds: time.Since(begun).Seconds()})
+}
+
+// tested runs a test that is named with its package, with a mutant. A test that is not there is none that fails.
+func tested(t *testing.T, n mutant.Name, check string) error {
+	at := strings.LastIndex(check, ".")
+	test := exec.CommandContext(t.Context(), "go", "test", "-tags", "mutants", "-count=1", "-v", "-run", "^"+check[at+1:]+"$", "./"+check[:at])
+	test.Dir, test.Env = filepath.Join("..", ".."), append(os.Environ(), mutant.Env+"="+string(n))
+	said, err := test.CombinedOutput()
+	require.Contains(t, string(said), "=== RUN   "+check[at+1:], "%s did not run", check)
+	return err
 }
 
 // divide separates the checks that noticed something into those that were to and others.
@@ -251,7 +278,11 @@ func (h *hunt) table() string {
 		if len(c.Others) > 0 {
 			by += " (also " + strings.Join(c.Others, ", ") + ")"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %d of %d | %.1f |\n", c.Name, c.Kind, c.Breaks, c.Site, by, c.Seeds, c.Mutant.Seeds, c.Seconds)
+		seeds := fmt.Sprintf("%d of %d", c.Seeds, c.Mutant.Seeds)
+		if c.Mutant.Seeds == 0 {
+			seeds = "a test"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s | %.1f |\n", c.Name, c.Kind, c.Breaks, c.Site, by, seeds, c.Seconds)
 	}
 	return b.String()
 }
@@ -285,7 +316,8 @@ const tableHead = `# Mutants and what caught them
 
 Written by ` + "`make mutants`" + ` at commit %s: %d of %d mutants were caught, %d of them changed protocol decisions; the seeds
 took %.0f s together, controls not counted. [Testing](../guides/testing.md#mutants) says what this is. A seed is ` +
-	`4 simulated minutes of a cluster; "seeds" is how many were needed, of how many there may be.
+	`4 simulated minutes of a cluster; "seeds" is how many were needed, of how many there may be. Where no load comes to what a mutant
+breaks, a test of the package fails with it.
 
 %s
 

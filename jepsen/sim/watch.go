@@ -33,6 +33,7 @@ type watch struct {
 // begin stands between a node that has opened its store and its machine. A process may have been ended while
 // it opened its store: what it does then is of no disk that anybody will see again.
 func (w *watch) begin(l *life, start causal.Start, m *causal.Machine) replication.Core {
+	w.machine.world.noteEnds()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if l.ended.Load() {
@@ -324,10 +325,10 @@ func (w *watch) keeps(lane clock.Lane, exposed clock.Timestamp, log logReader) {
 
 // needed is from where on a lane's log here must reach.
 func (w *watch) needed(lane clock.Lane) clock.Timestamp {
-	had := w.machine.world.had(lane)
+	end := w.machine.world.mayEnd(lane)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return max(w.cut[lane], mayEnd(had, w.machine.world.plan.LogLimit > 0))
+	return max(w.cut[lane], end)
 }
 
 // logBytes is how much of a log one look reads.

@@ -41,7 +41,8 @@ type world struct {
 	mu       sync.Mutex
 	failures []Failure
 	numbers  map[clock.Region]string
-	present  map[string]bool // machines that have been switched on
+	present  map[string]bool                // machines that have been switched on
+	ended    map[clock.Lane]clock.Timestamp // where limited logs could be cut when a region began last
 }
 
 func newWorld(ctx context.Context, p *plan) *world {
@@ -49,7 +50,7 @@ func newWorld(ctx context.Context, p *plan) *world {
 	w := &world{
 		plan: p, ctx: ctx, start: time.Now(), reach: reach, registry: newRegistry(), certified: newCertified(), log: &logBook{},
 		byName: map[string]*machine{}, numbers: map[clock.Region]string{}, present: map[string]bool{},
-		doomed: map[*machine]bool{},
+		doomed: map[*machine]bool{}, ended: map[clock.Lane]clock.Timestamp{},
 	}
 	w.network = newNetwork(rand.New(rand.NewPCG(p.Seed, 5)), p.Unruly, reach, w.nameOf)
 	for k, l := range p.Links {
@@ -120,6 +121,33 @@ func (w *world) had(lane clock.Lane) (out []clock.Timestamp) {
 		}
 	}
 	return out
+}
+
+// mayEnd is up to where a lane's log may be cut anywhere.
+func (w *world) mayEnd(lane clock.Lane) clock.Timestamp {
+	end := mayEnd(w.had(lane), w.plan.LogLimit > 0)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(w.ended[lane], end)
+}
+
+// noteEnds notes where limited logs may have been cut before a region is there that has less: most had it.
+func (w *world) noteEnds() {
+	if w.plan.LogLimit == 0 {
+		return
+	}
+	lanes := []clock.Lane{{}} // the certifier's
+	for _, m := range w.machines {
+		m.watch.mu.Lock()
+		lanes = append(lanes, m.watch.own)
+		m.watch.mu.Unlock()
+	}
+	for _, lane := range lanes {
+		end := w.mayEnd(lane)
+		w.mu.Lock()
+		w.ended[lane] = end
+		w.mu.Unlock()
+	}
 }
 
 // switchOn starts a machine.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -98,6 +99,9 @@ func (m *Machine) majority() quorum {
 		return quorum{}
 	}
 	need := n/2 + 1
+	if mutant.On(mutant.UniformWithoutMajority) {
+		need--
+	}
 	return quorum{low: highest(others, need), high: highest(others, need-1), own: m.own.serves, alone: need == 1}
 }
 
@@ -228,6 +232,9 @@ func (m *Machine) OpenStrong(writes bool) (snapshot Snapshot, wait clock.Entry, 
 	must := m.strong.begun.Join(m.Horizon())
 	if writes {
 		must = must.Join(m.floor)
+	}
+	if mutant.On(mutant.StrongBelowHorizon) {
+		must = m.strong.begun
 	}
 	at := m.StrongCut()
 	for _, e := range must {

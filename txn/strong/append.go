@@ -4,6 +4,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/storage"
 )
 
@@ -101,6 +102,7 @@ func (g *Group) append(m *raftpb.Message, mustSync bool) error {
 		g.syncing++
 		g.unwritten = false
 	}
+	item.done = item.done || item.snapshot == nil && mutant.On(mutant.RaftAnswersBeforeSync)
 	g.appends = append(g.appends, item)
 	return g.answerAppends()
 }

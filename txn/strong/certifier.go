@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/txn/strong/certify"
 	"github.com/theriac-db/theriac/txn/strong/wire"
@@ -314,6 +315,9 @@ func (c *Certifier) resolve(t *Ticket, d certify.Decision, err error) {
 // Position returns the time up to which every strong commit is certified here that was acknowledged anywhere
 // before the call.
 func (c *Certifier) Position(ctx context.Context) (clock.Timestamp, error) {
+	if mutant.On(mutant.PositionNotAsked) {
+		return c.Last(), nil
+	}
 	if _, err := c.group.ReadIndex(ctx); err != nil {
 		return 0, err
 	}
@@ -460,6 +464,9 @@ func (c *Certifier) add(d *certify.Decision) error {
 		}
 		r.Kind, r.Txns = kv.RecordGroup, []kv.Txn{x}
 	}
+	if mutant.On(mutant.CommitDependsOnNothing) {
+		r.Deps = nil
+	}
 	encoded := r.Append(make([]byte, 0, len(p.Body)+32+12*len(p.Snapshot)))
 	c.records = append(c.records, Record{Time: d.Time, Encoded: encoded})
 	c.bytes += len(encoded)
@@ -475,6 +482,9 @@ func (c *Certifier) Snapshot() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forget()
+	if len(c.records) > 0 && mutant.On(mutant.SnapshotLacksRecords) {
+		return wire.AppendBytes([]byte{snapshotVersion, 1}, c.state.AppendSnapshot(nil))
+	}
 	out := binary.AppendUvarint([]byte{snapshotVersion}, uint64(1+len(c.records)))
 	out = wire.AppendBytes(out, c.state.AppendSnapshot(nil))
 	for _, r := range c.records {

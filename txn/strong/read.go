@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -209,10 +210,11 @@ func (g *Group) releaseReaders() {
 	g.position.applied.Store(g.applied)
 	var free []*reader
 	g.reads.known = slices.DeleteFunc(g.reads.known, func(r *reader) bool {
-		if r.index <= g.applied {
+		is := r.index <= g.applied || mutant.On(mutant.ReadIndexNotAwaited)
+		if is {
 			free = append(free, r)
 		}
-		return r.index <= g.applied
+		return is
 	})
 	if len(free) > 0 {
 		g.reads.answer(free, nil)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 )
 
 // Place is a region that serves, with the store that its node has.
@@ -104,6 +105,8 @@ func attendance(places []Place, said map[uint64]Standing) (present []Standing, w
 			return nil, fmt.Sprintf("region %d is not connected", p.Region)
 		case p.Recovering:
 			return nil, fmt.Sprintf("region %d does not have its own writes back yet", p.Region)
+		case !ok && mutant.On(mutant.RefoundedWithoutAll):
+			continue
 		case !ok:
 			return nil, fmt.Sprintf("region %d has not said yet how it stands", p.Region)
 		case !s.Leaderless:

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 )
 
 // index knows the last commits of places: points, and prefixes that were written as a whole.
@@ -47,7 +48,9 @@ func (x *index) dropOldest() {
 	p, q := &x.points, &x.prefixes
 	if q.oldest == none || p.oldest != none && p.slots[p.oldest].time <= q.slots[q.oldest].time {
 		_, time := p.dropOldest()
-		x.low = max(x.low, time) // State.Refound has raised it above what is known
+		if !mutant.On(mutant.LowMarkStays) {
+			x.low = max(x.low, time) // State.Refound has raised it above what is known
+		}
 		return
 	}
 	key, time := q.dropOldest()
@@ -88,7 +91,7 @@ func (x *index) newest(above clock.Timestamp, n int, access func(int) (Access, b
 			raise(i, x.points.last(a.Key))
 		}
 	}
-	if len(x.nested) > 0 {
+	if len(x.nested) > 0 && !mutant.On(mutant.PrefixesNotCertified) {
 		x.nested = outermost(x.nested)
 		raise(below(&x.points, x.nested, above))
 		raise(below(&x.prefixes, x.nested, above))

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/theriac-db/theriac/clock"
+	"github.com/theriac-db/theriac/internal/mutant"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -147,7 +148,7 @@ func (s *State) decide(p *Proposal, d *Decision) {
 		d.Verdict = Beyond
 		return
 	}
-	if kept := life.of(p.Number); kept.verdict != 0 {
+	if kept := life.of(p.Number); kept.verdict != 0 && !mutant.On(mutant.ProposalDecidedAgain) {
 		kept.repeat(d)
 		return
 	}
@@ -194,7 +195,7 @@ func (s *State) first(p *Proposal, d *Decision) {
 		return
 	}
 	if !p.ID.IsZero() {
-		if k, found := s.ids.at[p.ID]; found {
+		if k, found := s.ids.at[p.ID]; found && !mutant.On(mutant.OperationDecidedAgain) {
 			d.Repeated = true
 			if d.Verdict = Denied; !k.denied {
 				d.Verdict, d.Time = Committed, k.time
@@ -230,7 +231,9 @@ func (s *State) command(p *Proposal, d *Decision) {
 // stamp gives a commit its time.
 func (s *State) stamp(p *Proposal, d *Decision) {
 	d.Prev = s.last
-	s.last = max(s.last, s.floor, p.Snapshot.Max()) + 1
+	if s.last = max(s.last, s.floor, p.Snapshot.Max()) + 1; mutant.On(mutant.CommitBelowSnapshot) {
+		s.last = d.Prev + 1
+	}
 	d.Time = s.last
 }
 
@@ -239,7 +242,9 @@ func (s *State) deny(p *Proposal, d *Decision) {
 		d.Verdict = Beyond
 		return
 	}
-	s.ids.note(p.ID, known{denied: true, time: s.last + 1}, s.limits.ids)
+	if !mutant.On(mutant.DenialNotKept) {
+		s.ids.note(p.ID, known{denied: true, time: s.last + 1}, s.limits.ids)
+	}
 	d.Verdict = Denied
 }
 
@@ -253,7 +258,7 @@ func (s *State) transaction(p *Proposal, d *Decision) {
 	}
 	verdict, conflict := s.judge(p.Snapshot.At(0), len(p.Reads)+len(p.Writes), func(i int) (Access, bool) {
 		if i < len(p.Reads) {
-			return p.Reads[i], true
+			return p.Reads[i], !mutant.On(mutant.ReadsNotCertified)
 		}
 		w := &p.Writes[i-len(p.Reads)]
 		return w.Access, w.Covers
