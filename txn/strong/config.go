@@ -40,9 +40,9 @@ const (
 	MaxEntryBytes = 256 << 10
 	MaxPacked     = 4096
 	// EntryGap is the longest time that a leader keeps proposals back until the entry before theirs is
-	// committed. Where the voters are near, more come together so, and each costs less; where they are far
-	// from each other it is little beside the round trip, and several entries are under way.
-	EntryGap = 2 * time.Millisecond
+	// committed. Where the voters are near, more come together so, and each costs less. Where that was in
+	// vain, because they are far from each other, it is tried again after 2 entries, then 4, up to 256.
+	EntryGap = 4 * time.Millisecond
 	// MaxReaders is how many callers may wait for a read index, or for an entry to be applied.
 	MaxReaders = 1 << 16
 	// ReadGap is the least time between two requests for a read index while one is under way. Readers

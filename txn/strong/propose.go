@@ -216,22 +216,39 @@ type gathering struct {
 	gap     <-chan time.Time // since the first proposal behind it; nil: there is none, or it is over
 	over    bool
 	release func() // of the timer; nil: there is none
+	vain    int    // how often in a row the gap was over first
+	skip    int    // entries that are still not waited for
+	passed  bool   // by the next one
 }
 
+// maxVain bounds gathering.vain.
+const maxVain = 8
+
+// end ends the waiting for this time, and learns whether it was worth while.
 func (w *gathering) end() {
-	if w.release != nil {
+	switch {
+	case w.over:
+		w.vain = min(w.vain+1, maxVain)
+		w.skip = 1 << w.vain
+	case w.release != nil:
 		w.release()
+		w.vain = 0
+	case w.passed:
+		w.skip--
 	}
-	w.gap, w.over, w.release = nil, false, nil
+	w.gap, w.over, w.release, w.passed = nil, false, nil, false
 }
 
 // gathers reports whether what is queued waits for more.
 func (g *Group) gathers() bool {
 	w := &g.gathering
-	if !g.role.leading || g.role.commit >= w.behind || w.over {
+	switch {
+	case !g.role.leading || g.role.commit >= w.behind || w.over || !g.proposals.waiting():
 		return false
-	}
-	if w.gap == nil && g.proposals.waiting() {
+	case w.skip > 0:
+		w.passed = true
+		return false
+	case w.gap == nil:
 		w.gap, w.release = g.c.Time.NewTimer(EntryGap)
 	}
 	return true
