@@ -43,8 +43,11 @@ func (c *Coordinator) DropBucket(ctx context.Context, req kv.DropRequest) (d kv.
 	}
 	at := nonNil(s.At())
 	commit, result, err := c.command(ctx, early, s, &certify.Proposal{Kind: certify.KindCommand, Snapshot: at, Body: body})
-	if err != nil {
-		return d, 0, err
+	switch {
+	case err != nil:
+		return d, 0, kv.Errorf(kv.KindOf(err), "drop of bucket %q: %w", string(req.Bucket), err).WithOutcome(kv.OutcomeOf(err))
+	case result.Err != nil:
+		return d, 0, result.Err
 	}
 	d = kv.DroppedBucket{Generation: drop.Generation + 1, Receipt: c.receipt(&o, at)}
 	d.Receipt.Commit = commit
@@ -76,7 +79,7 @@ func (c *Coordinator) judgeDrop(ctx context.Context, req *kv.DropRequest) (drop 
 	return &meta.Drop{Bucket: req.Bucket, Generation: v.generations().of(req.Bucket), Ruled: !holds}, seen, nil
 }
 
-// command has a metadata command decided that commits, and returns where. It closes the snapshot that the command
+// command has a metadata command decided that commits, unless it is refused (Result.Err), and returns where. It closes the snapshot that the command
 // was made at, as a strong transaction's is closed; early is commitStrong's.
 func (c *Coordinator) command(ctx, early context.Context, s Snapshot, p *certify.Proposal) (commit clock.Stamp, r meta.Result, err error) {
 	ticket, err := c.strong.Certify(early, p)
@@ -104,8 +107,6 @@ func (c *Coordinator) command(ctx, early context.Context, s Snapshot, p *certify
 	if d.Verdict != certify.Done {
 		return commit, r, kv.Errorf(kv.KindUnavailable, "it was not decided (%s): try again", d.Verdict)
 	}
-	if r, err = meta.DecodeAnswer(d.Answer); err == nil && r.Err != nil {
-		err = r.Err
-	}
+	r, err = meta.DecodeAnswer(d.Answer)
 	return commit, r, err
 }
