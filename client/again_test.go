@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -165,6 +166,61 @@ func TestClosuresThatMetAnotherRunAgain(t *testing.T) {
 		r.eu.before = only("Commit", 1, func() error { return met(0) })
 		require.ErrorIs(t, r.db.Update(ctx, readAndAdd, Strong(), WithOpID(NewOpID())), ErrAborted)
 		require.Equal(t, 1, r.eu.count("Begin"))
+	})
+	inBubble(t, "when the function returns an error", func(t *testing.T, r *regions) {
+		none, runs := errors.New("there is none"), 0
+		look := func(tx *Tx) error {
+			runs++
+			if err := tx.Register("r").SetString(ctx, "seen"); err != nil {
+				return err
+			}
+			n, err := tx.Counter("n").Get(ctx)
+			switch {
+			case err != nil:
+				return err
+			case runs == 1: // acknowledged, and not yet in the snapshot
+				require.NoError(t, r.db.Counter("n").Add(ctx, 1, Strong()))
+			}
+			if n == 0 {
+				return none
+			}
+			return nil
+		}
+		require.NoError(t, r.db.Update(ctx, look, Strong(), WithOpID(NewOpID())))
+		require.Equal(t, 2, runs, "what the first has read was not the newest")
+
+		r.eu.before = only("Commit", 3, func() error { return kv.Errorf(kv.KindUnavailable, "no majority") })
+		err := r.db.Update(ctx, func(tx *Tx) error {
+			require.NoError(t, tx.Register("r").SetString(ctx, "lost"))
+			_, err := tx.Counter("n").Get(ctx)
+			return errors.Join(err, none)
+		}, Strong())
+		require.ErrorIs(t, err, none, "judged in the end")
+		text, err := r.db.Register("r").GetString(ctx)
+		require.NoError(t, err)
+		require.Equal(t, "seen", text, "nothing of a run that ends with an error is written")
+	})
+	inBubble(t, "a function's error that can't be judged", func(t *testing.T, r *regions) {
+		none, runs := errors.New("there is none"), 0
+		r.eu.before = only("Commit", 1000, func() error { return kv.Errorf(kv.KindUnavailable, "no majority") })
+		r.us.before = r.eu.before
+		look := func(tx *Tx) error {
+			runs++
+			_, err := tx.Counter("n").Get(ctx)
+			return errors.Join(err, none)
+		}
+		err := r.db.Update(ctx, look, Strong())
+		require.ErrorIs(t, err, ErrUnavailable)
+		require.NotErrorIs(t, err, none, "nobody takes it for one that is certain")
+		require.ErrorContains(t, err, "there is none")
+		require.Equal(t, OutcomeNotApplied, OutcomeOf(err))
+		require.Equal(t, maxRuns, runs)
+		bounded, cancel := context.WithCancel(ctx)
+		err = r.db.Update(bounded, func(tx *Tx) error { _ = look(tx); cancel(); return bounded.Err() }, Strong())
+		require.Equal(t, context.Canceled, err, "the caller's own")
+		require.ErrorIs(t, r.db.Update(ctx, look, Causal()), none)
+		require.ErrorIs(t, r.db.View(ctx, look, Strong()), none, "it includes all that was acknowledged")
+		require.ErrorIs(t, r.db.Update(ctx, func(*Tx) error { return none }, Strong()), none, "it has read nothing")
 	})
 	inBubble(t, "also when the function hides the error", func(t *testing.T, r *regions) {
 		r.eu.before = only("Execute", 1, func() error { return met(0) })

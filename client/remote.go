@@ -301,8 +301,8 @@ func (r *remote) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries 
 }
 
 func (r *remote) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
-	c := rpc{remote: r, name: "Commit", writes: true}
-	m := &pb.CommitRequest{Transaction: uint64(id), Options: convert.EncodeOptions(o)}
+	c := rpc{remote: r, name: "Commit", writes: !o.Discard}
+	m := &pb.CommitRequest{Transaction: uint64(id), Options: convert.EncodeOptions(o), Discard: o.Discard}
 	var p peer.Peer // gRPC sets Addr once the call has a stream: before, nothing was sent
 	answer, err := r.api.Commit(ctx, m, grpc.Peer(&p))
 	if err != nil {

@@ -42,7 +42,7 @@ type Tx struct {
 }
 
 // Update runs fn in a transaction and commits it. If fn returns an error or panics nothing is
-// written, and the error is returned as it is.
+// written, and the error is returned as it is; at level strong it is judged before.
 //
 // fn may run again, when it is certain that the run before wrote nothing: at most 8 times in all when a
 // comparison of CompareAndSet no longer held at the commit, or the node failed before; at most 16 times
@@ -51,9 +51,10 @@ type Tx struct {
 // and than those of the buckets before.
 // So fn should do nothing but its transaction's calls and setting variables anew.
 //
-// What a run has read at level strong is judged when it commits: until then it may lack what was acknowledged just
-// before. So an error that fn returns is not certain to be right by then. Who has to be sure of a no sets a variable
-// and returns nil, having written nothing: then the commit judges the run, too, and fn runs again if need be.
+// What a run has read at level strong is judged at its end: until then it may lack what was acknowledged just
+// before. That is so, too, when fn returns an error, which costs a round trip to a majority then: if the run
+// has read what is no longer the newest, fn runs again, and if that can't be found out, an error says so, of the
+// kind that kept it from that, in place of fn's, whose text it has. A panic is not judged.
 func (h *home) Update(ctx context.Context, fn func(tx *Tx) error, opts ...CallOption) error {
 	return h.transact(ctx, fn, opts, false)
 }
@@ -168,9 +169,38 @@ func (h *home) newTx(ctx context.Context, opts []CallOption, readOnly bool) (*Tx
 func (tx *Tx) run(ctx context.Context, fn func(tx *Tx) error) error {
 	defer tx.end(ctx)
 	if err := fn(tx); err != nil {
-		return err
+		return tx.judge(ctx, err)
 	}
 	return tx.commit(ctx)
+}
+
+// judge returns an error of fn once what a strong transaction has read, which may be why, is known to have been the
+// newest; otherwise it returns why that isn't known. Such a snapshot is of what a majority is known to have, and may
+// lack what was acknowledged just before.
+func (tx *Tx) judge(ctx context.Context, err error) error {
+	switch {
+	case !tx.begun || tx.readOnly || tx.receipt.Level != LevelStrong || gone(tx.broken):
+		return err
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, ErrDeadline)):
+		return err // it is the caller's own, and tells nothing of the data
+	}
+	tx.call.Attempt = kv.Attempt{} // an operation's id is for what is written, and is not used up
+	options := tx.call.Options
+	options.Discard = true
+	if _, failed := tx.home.svc.Commit(ctx, tx.id, options); failed != nil {
+		tx.broken = unjudged(failed, err)
+		return tx.home.failed(tx.broken)
+	}
+	tx.ended = true
+	return err
+}
+
+// unjudged is the error of a run that fn ended with an error, where what it has read can't be told to be the newest.
+func unjudged(failed, err error) error {
+	if kv.IsConflict(failed) {
+		return failed
+	}
+	return kv.Errorf(kv.KindOf(failed), "what the transaction has read could not be judged, so nor can its function's error (%v): %w", err, failed)
 }
 
 // repeatable reports whether fn may run again after err: its run wrote nothing, and there is hope.

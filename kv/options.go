@@ -60,6 +60,9 @@ type Options struct {
 	// Leave is how much of the context's deadline a wait for other regions' disks leaves to the answer's way. It
 	// is no caller's: a door sets it, since an answer that is late tells nobody that the write is applied.
 	Leave time.Duration
+	// Discard is of Commit alone: nothing is written, and what a transaction at level strong has read is judged as
+	// if it had written nothing.
+	Discard bool
 }
 
 // Consistency is the level with what belongs to it.

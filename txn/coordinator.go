@@ -463,7 +463,7 @@ func (c *Coordinator) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv
 	if m != nil {
 		m.staleness = aged(t.staleness, c.mono()-t.began)
 	}
-	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
+	if o.Discard || t.writes.live == 0 && len(t.writes.conditions) == 0 {
 		t.endLocked()
 		c.complete(m, &r)
 		return r, nil

@@ -378,8 +378,8 @@ func (c *Coordinator) closeOnceExposed(s Snapshot, seen clock.Vector) {
 	s.Close()
 }
 
-// commitRead ends an interactive strong transaction that wrote nothing: what it read was the newest at
-// one moment, or it is aborted. It writes nothing either.
+// commitRead ends an interactive strong transaction that wrote nothing, or whose writes go: what it read was the
+// newest at one moment, or it is aborted. It writes nothing either.
 func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, o *kv.Options, m *meter) (kv.Receipt, error) {
 	op := strongOp{at: nonNil(t.snapshot.At()), writes: &writeSet{}, reads: t.reads, options: &t.options}
 	defer t.endLocked()
@@ -404,7 +404,7 @@ func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, o *kv.Options,
 
 // endStrong ends an interactive transaction at level strong.
 func (c *Coordinator) endStrong(ctx context.Context, t *openTxn, o *kv.Options, m *meter) (kv.Receipt, error) {
-	if t.writes.live == 0 && len(t.writes.conditions) == 0 {
+	if o.Discard || t.writes.live == 0 && len(t.writes.conditions) == 0 {
 		return c.commitRead(ctx, t, o, m)
 	}
 	if refused := c.Refused(); refused != nil {

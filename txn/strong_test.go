@@ -295,6 +295,42 @@ func TestStrongConditionsHoldInTheWholeCluster(t *testing.T) {
 	require.Zero(t, r.shell.openSnapshots())
 }
 
+// Who goes by what was read without a commit has it judged, and nothing of the transaction is written.
+func TestADiscardedStrongTransactionIsJudged(t *testing.T) {
+	r := fresh(t)
+	o := withOrder(t, r)
+	discard := func(id kv.TxnID) error {
+		t.Helper()
+		receipt, err := r.Commit(t.Context(), id, kv.Options{Discard: true})
+		require.Zero(t, receipt.Commit)
+		require.Zero(t, r.shell.openSnapshots())
+		return err
+	}
+	begin := func() kv.TxnID {
+		id := r.beginStrong()
+		r.within(id, ask(object("a", crdt.RegisterLWW)), assign("b", "lost"))
+		return id
+	}
+	require.NoError(t, discard(begin()))
+	id := begin()
+	met := r.must(strong, assign("a", "1"))
+	err := discard(id)
+	require.True(t, kv.IsConflict(err))
+	require.Equal(t, met.Commit.Time, kv.TokenOf(err).Seen.At(0))
+	id = begin()
+	r.must(strong, assign("b", "1"))
+	require.NoError(t, discard(id), "what it would have replaced does not count")
+	id = begin()
+	o.fails = kv.Errorf(kv.KindUnavailable, "no majority")
+	require.ErrorIs(t, discard(id), kv.ErrUnavailable)
+	o.fails = nil
+	id, _, err = r.Begin(t.Context(), kv.Begin{})
+	require.NoError(t, err)
+	r.within(id, nil, assign("b", "lost"))
+	require.NoError(t, discard(id), "there is nothing to judge at other levels")
+	require.Equal(t, "1", r.text("b"))
+}
+
 func TestAStrongCommitOfUnknownOutcomeKeepsItsSnapshot(t *testing.T) {
 	r := fresh(t)
 	o := withOrder(t, r)

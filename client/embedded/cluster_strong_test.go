@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"testing"
@@ -43,6 +44,26 @@ func TestStrongTransactionsOfAllRegionsAreOneAfterTheOther(t *testing.T) {
 			v, err := c.DB(r).Register("n").Get(ctx, client.Strong())
 			require.NoError(t, err)
 			require.Equal(t, "60", string(v), r)
+		}
+	})
+}
+
+// What was acknowledged in one region no closure in another one decides without, also one that ends with an error.
+func TestErrorsOfStrongClosuresAreOfTheNewest(t *testing.T) {
+	onPaper(t, func(t *testing.T, c *Cluster) {
+		ctx := soon(t, time.Hour)
+		regions := c.Regions()
+		for i := range 30 {
+			key := strconv.Itoa(i)
+			require.NoError(t, c.DB(regions[0]).Register(key).SetString(ctx, "there", client.Strong()))
+			errNone := errors.New("there is none")
+			require.NoError(t, c.DB(regions[2]).Update(ctx, func(tx *client.Tx) error {
+				v, err := tx.Register(key).Get(ctx)
+				if err == nil && len(v) == 0 {
+					return errNone
+				}
+				return err
+			}, client.Strong()))
 		}
 	})
 }

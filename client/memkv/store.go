@@ -300,11 +300,11 @@ func (n *Node) Commit(_ context.Context, id kv.TxnID, o kv.Options) (kv.Receipt,
 	if err := o.Reach().Check(); err != nil {
 		return kv.Receipt{}, err
 	}
-	if len(t.ops) == 0 {
-		return t.receipt, nil
-	}
 	if err := n.certify(t); err != nil {
 		return kv.Receipt{}, err
+	}
+	if o.Discard || len(t.ops) == 0 {
+		return t.receipt, nil
 	}
 	return n.commit(&o, t.receipt, t.ops)
 }

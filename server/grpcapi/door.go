@@ -149,6 +149,7 @@ func (d *door) Commit(ctx context.Context, m *pb.CommitRequest) (*pb.CommitRespo
 		return nil, convert.EncodeError(err)
 	}
 	leaveTime(ctx, &options)
+	options.Discard = m.GetDiscard()
 	receipt, err := d.cfg.Service.Commit(ctx, id, options)
 	if err != nil {
 		return nil, convert.EncodeError(err)

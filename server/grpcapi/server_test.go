@@ -297,6 +297,24 @@ func TestTransactionsBelongToWhoBeganThem(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestACommitMayDiscardWhatIsWritten(t *testing.T) {
+	lis := listen(t)
+	start(t, lis, grpcapi.Config{Service: memkv.New().Node(1, "eu")})
+	api := pb.NewDatabaseClient(raw(t, lis.Addr().String()))
+	add := []*pb.Operation{{Bucket: "b", Type: 1, Verb: &pb.Operation_Increment{Increment: 1}}}
+	for _, discard := range []bool{true, false} {
+		begun, err := api.Begin(ctx, &pb.BeginRequest{})
+		require.NoError(t, err)
+		_, err = api.Execute(ctx, &pb.ExecuteRequest{Transaction: begun.Transaction, Operations: add})
+		require.NoError(t, err)
+		done, err := api.Commit(ctx, &pb.CommitRequest{Transaction: begun.Transaction, Discard: discard})
+		require.NoError(t, err)
+		require.Equal(t, discard, done.Receipt.Commit == nil)
+		_, err = api.Commit(ctx, &pb.CommitRequest{Transaction: begun.Transaction})
+		require.Equal(t, codes.NotFound, status.Code(err), "it has ended")
+	}
+}
+
 func TestMalformedRequestsAreRefused(t *testing.T) {
 	lis := listen(t)
 	start(t, lis, grpcapi.Config{Service: memkv.New().Node(1, "eu")})

@@ -2111,9 +2111,12 @@ func (x *ExecuteResponse) GetValues() []*Value {
 
 // CommitRequest ends a transaction by writing.
 type CommitRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Transaction   uint64                 `protobuf:"fixed64,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
-	Options       *Options               `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"` // durability and attempt; level and token are Begin's
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Transaction uint64                 `protobuf:"fixed64,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	Options     *Options               `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"` // durability and attempt; level and token are Begin's
+	// Nothing is written. What a transaction at LEVEL_STRONG has read is judged as if it had written nothing, so that
+	// who goes by it without a commit knows that it was the newest. default: what was executed is written.
+	Discard       bool `protobuf:"varint,3,opt,name=discard,proto3" json:"discard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2160,6 +2163,13 @@ func (x *CommitRequest) GetOptions() *Options {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *CommitRequest) GetDiscard() bool {
+	if x != nil {
+		return x.Discard
+	}
+	return false
 }
 
 // CommitResponse says that it was written.
@@ -4338,10 +4348,11 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"operations\x12+\n" +
 	"\aqueries\x18\x03 \x03(\v2\x11.theriac.v1.QueryR\aqueries\"<\n" +
 	"\x0fExecuteResponse\x12)\n" +
-	"\x06values\x18\x01 \x03(\v2\x11.theriac.v1.ValueR\x06values\"`\n" +
+	"\x06values\x18\x01 \x03(\v2\x11.theriac.v1.ValueR\x06values\"z\n" +
 	"\rCommitRequest\x12 \n" +
 	"\vtransaction\x18\x01 \x01(\x06R\vtransaction\x12-\n" +
-	"\aoptions\x18\x02 \x01(\v2\x13.theriac.v1.OptionsR\aoptions\"?\n" +
+	"\aoptions\x18\x02 \x01(\v2\x13.theriac.v1.OptionsR\aoptions\x12\x18\n" +
+	"\adiscard\x18\x03 \x01(\bR\adiscard\"?\n" +
 	"\x0eCommitResponse\x12-\n" +
 	"\areceipt\x18\x01 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"0\n" +
 	"\fAbortRequest\x12 \n" +

@@ -99,7 +99,11 @@ func (d *Door) Execute(ctx context.Context, id kv.TxnID, ops []kv.Op, queries []
 
 // Commit implements kv.Service.
 func (d *Door) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
-	return through(d, kv.OutcomeUnknown, func(s kv.Service) (kv.Receipt, error) { return s.Commit(ctx, id, o) })
+	lost := kv.OutcomeUnknown
+	if o.Discard {
+		lost = kv.NotApplied
+	}
+	return through(d, lost, func(s kv.Service) (kv.Receipt, error) { return s.Commit(ctx, id, o) })
 }
 
 // Abort implements kv.Service.
