@@ -553,7 +553,7 @@ func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 	want := map[protoreflect.Name]int{
 		"Options": 9, "Attempt": 6, "Receipt": 13, "RegionStaleness": 4, "Phases": 6, "Operation": 12, "Query": 6, "Page": 2, "Value": 8,
 		"Field": 2, "Step": 2, "Expectation": 1, "DoRequest": 3, "DoResponse": 2, "BeginRequest": 3,
-		"BeginResponse": 3, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 2, "CommitResponse": 1,
+		"BeginResponse": 2, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 3, "CommitResponse": 1,
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
 		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 19, "Addresses": 4, "RegionStatus": 10, "LevelStatus": 3,
 		"BucketsRequest": 2, "BucketsResponse": 2, "ErrorDetail": 7, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
