@@ -225,6 +225,15 @@ func (h *home) BucketRules(ctx context.Context) ([]DecidedRules, error) {
 	return h.svc.BucketRules(ctx)
 }
 
+// RemoveRegion removes a region from the cluster, for good; one that has not finished joining is abandoned. It is
+// decided by a majority of the regions (ErrUnavailable where none is reached). From the first of two decisions on
+// no region takes what the removed one writes; what it acknowledged and no other had received is lost. The second one
+// waits until every other region has said what it holds: if ctx ends before, the error matches ErrDeadline with
+// OutcomeApplied, and the removal goes on by itself. A region that never comes back must be removed too, then.
+func (h *home) RemoveRegion(ctx context.Context, name string) error {
+	return h.svc.RemoveRegion(ctx, name)
+}
+
 // Buckets goes through the names of the buckets that exist, those that were written to, in byte order, a
 // page at a time. The pages are of no one snapshot: a bucket that appears meanwhile may be missed. An
 // error ends it.

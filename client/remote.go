@@ -449,6 +449,15 @@ func (r *remote) DropBucket(ctx context.Context, req kv.DropRequest) (kv.Dropped
 	return d, nil
 }
 
+func (r *remote) RemoveRegion(ctx context.Context, name string) error {
+	c := rpc{remote: r, name: "RemoveRegion", writes: true}
+	var p peer.Peer
+	if _, err := r.api.RemoveRegion(ctx, &pb.RemoveRegionRequest{Region: name}, grpc.Peer(&p)); err != nil {
+		return c.failed(ctx, err, p.Addr != nil)
+	}
+	return nil
+}
+
 func (r *remote) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
 	c := rpc{remote: r, name: "BucketRules"}
 	answer, err := r.api.BucketRules(ctx, &pb.BucketRulesRequest{})

@@ -317,6 +317,11 @@ func decide[T any](ctx context.Context, r *router, call func(kv.Service) (T, err
 	return d, err
 }
 
+// RemoveRegion leaves no node for being silent, as decide.
+func (r *router) RemoveRegion(ctx context.Context, name string) error {
+	return r.each(ctx, &kv.Options{}, func(t *turn) error { return t.e.svc.RemoveRegion(ctx, name) })
+}
+
 func (r *router) BucketRules(ctx context.Context) (list []kv.DecidedRules, err error) {
 	err = r.each(ctx, &kv.Options{}, func(t *turn) error {
 		list, err = t.e.svc.BucketRules(t.ctx)

@@ -94,6 +94,12 @@ type RegionStatus struct {
 	Staleness      time.Duration
 	StalenessP99   time.Duration // of the last minutes
 	StalenessKnown bool          // false: nothing was heard of it yet, and both are 0
+
+	// Phase is how far it is in its life: joining, serving, fenced (it is being removed), or removed (and not all
+	// that it left is here yet); empty: not known yet.
+	Phase string
+	// Awaits are the regions that must first say what they hold of one that is fenced.
+	Awaits []string
 }
 
 // LevelStatus says whether a node can serve a level now.
@@ -184,4 +190,9 @@ type Service interface {
 	DropBucket(ctx context.Context, req DropRequest) (DroppedBucket, error)
 	// BucketRules lists the buckets that have rules, by name, as this node knows them.
 	BucketRules(ctx context.Context) ([]DecidedRules, error)
+	// RemoveRegion removes a region from the cluster, in two decisions of the raft group: a majority of the regions
+	// must be reached, and all but those that are being removed for the second one. When it returns the region is
+	// removed; one that joins is abandoned. It fails with KindDeadline and outcome Applied when the first decision
+	// is made and the second was not until ctx ended: it then follows by itself.
+	RemoveRegion(ctx context.Context, name string) error
 }

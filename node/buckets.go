@@ -77,7 +77,7 @@ func (n *run) BucketRules(context.Context) ([]kv.DecidedRules, error) {
 		r := kv.DecidedRules{BucketRules: decided[i].BucketRules, Since: decided[i].Since}
 		for _, m := range n.replicator.EveryRegion() {
 			acts := int(m.Region) <= len(regions) && regions[m.Region-1].Acknowledged >= r.Since
-			if m.Serving && !acts {
+			if m.Serving && !m.Fenced && !acts {
 				r.Pending = append(r.Pending, m.Name)
 			}
 		}

@@ -28,7 +28,7 @@ type Config struct {
 	// a node without data founds a cluster. A node with data asks them whose they are, and does not start
 	// where all that answer are of another cluster.
 	Join []string
-	// Gone names regions that are gone for good, for which neither recovery nor, at the founder, a
+	// Gone names regions that are gone for good, for which neither recovery nor, if it is asked, a
 	// region that joins need wait; those that had not finished joining are abandoned. What only they
 	// knew of this region's writes is lost.
 	Gone []string

@@ -14,6 +14,7 @@ import (
 	"github.com/theriac-db/theriac/txn"
 	"github.com/theriac-db/theriac/txn/strong"
 	"github.com/theriac-db/theriac/txn/strong/certify"
+	"github.com/theriac-db/theriac/txn/strong/meta"
 )
 
 // proposingKey is the metadata that says, while it has a value, that proposals of this region may be under
@@ -86,15 +87,41 @@ func (c *consensus) failed(err error) {
 
 // wanted says what the leader changes of the group's members: every region that serves has a vote.
 func (c *consensus) wanted(v strong.View) []strong.Change {
-	r := c.replicator.Load()
-	if r == nil {
+	return look(c.metadata, func(s *meta.State) []strong.Change { return nextChanges(s, &v) })
+}
+
+// nextChanges is the next step towards the members that are decided. The store that follows another one of its
+// region is given its vote together with that one's being taken, so that no region ever counts twice and none is
+// missing meanwhile.
+func nextChanges(s *meta.State, v *strong.View) []strong.Change {
+	step, found := s.Next(membersIn(v))
+	switch {
+	case !found:
 		return nil
+	case step.Role == meta.None:
+		return []strong.Change{{Op: strong.Remove, ID: step.ID}}
+	case step.Role == meta.Learner:
+		return []strong.Change{{Op: strong.AddLearner, ID: step.ID}}
 	}
-	var seats []strong.Seat
-	for _, s := range r.RegionStores() {
-		seats = append(seats, strong.Seat{Region: s.Region, Store: s.Incarnation})
+	changes := []strong.Change{{Op: strong.AddVoter, ID: step.ID}}
+	for _, other := range v.Voters {
+		if strong.RegionOf(other) == strong.RegionOf(step.ID) {
+			changes = append(changes, strong.Change{Op: strong.Remove, ID: other})
+		}
 	}
-	return strong.NextChanges(v, seats)
+	return changes
+}
+
+// membersIn are the group's members as its leader sees them.
+func membersIn(v *strong.View) (out []meta.Member) {
+	for _, p := range v.Progress {
+		m := meta.Member{ID: p.ID, Role: meta.Voter, Active: p.Active, Caught: p.Match+strong.CatchUp >= v.Commit}
+		if p.Learner {
+			m.Role = meta.Learner
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // voter is this node's id in the raft group.

@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 	"github.com/theriac-db/theriac/replication"
+	"github.com/theriac-db/theriac/txn/strong"
 	"github.com/theriac-db/theriac/txn/strong/meta"
 )
 
@@ -17,7 +19,7 @@ const settleInterval = time.Second
 // followMetadata has calls judged by what is decided, as soon as it is, until ctx ends.
 func (c *consensus) followMetadata(ctx context.Context) error {
 	for {
-		if err := c.metadata.enforce(ctx, c.n.store); err != nil {
+		if err := c.metadata.enforce(ctx, c.n.store, c.act); err != nil {
 			return err
 		}
 		poke(c.behind)
@@ -29,7 +31,39 @@ func (c *consensus) followMetadata(ctx context.Context) error {
 	}
 }
 
-// settle says what this region acts by, and has the leader enter the regions, until ctx ends.
+// act has replication go by the regions that are decided.
+func (c *consensus) act(ctx context.Context, version uint64, regions []meta.Region) error {
+	r := c.replicator.Load()
+	if r == nil || version == 0 {
+		return nil
+	}
+	err := r.Decided(ctx, version, membersOf(regions))
+	if errors.Is(err, kv.ErrInvalid) {
+		// What this node knew of regions was decided by a group whose stores are lost, and not by the one that was
+		// founded in its place; or the node is no more, which ends replication.
+		c.n.config.logf("regions as of version %d: %v", version, err)
+		return nil
+	}
+	return err
+}
+
+// membersOf is what is decided of regions as replication wants it.
+func membersOf(regions []meta.Region) []replication.Member {
+	list := make([]replication.Member, len(regions))
+	for i := range regions {
+		r := &regions[i]
+		list[i] = replication.Member{
+			Region: r.Number, Name: r.Name, Incarnation: r.Store, Last: r.Last, Closed: r.Closed,
+			Serving:   r.Phase == meta.Serving || r.Phase == meta.Fenced || r.Phase == meta.Removed,
+			Fenced:    r.Phase == meta.Fenced || r.Phase == meta.Removed,
+			Removed:   r.Phase == meta.Removed,
+			Abandoned: r.Phase == meta.Abandoned,
+		}
+	}
+	return list
+}
+
+// settle says what this region acts by and holds, and has the leader decide what it has to, until ctx ends.
 func (c *consensus) settle(ctx context.Context) {
 	for {
 		fired, release := c.n.config.Time.NewTimer(settleInterval)
@@ -76,20 +110,69 @@ func (c *consensus) command(ctx context.Context, command meta.Command) (meta.Res
 
 // owed is the next command that this node has to see decided; nil: there is none.
 func (c *consensus) owed() meta.Command {
-	version := c.metadata.table.Load().version
+	r, version := c.replicator.Load(), c.metadata.table.Load().version
+	if r == nil {
+		return nil
+	}
 	own, found := c.region(c.n.lane.Region)
 	if found && own.Phase == meta.Serving && own.Acknowledged < version {
 		return &meta.Acknowledge{Region: own.Number, Version: version}
 	}
-	r := c.replicator.Load()
-	if r == nil || !c.group.Status().Leading {
+	if asked := look(c.metadata, func(s *meta.State) uint64 { return askedOf(s, own.Number) }); asked != 0 {
+		if holds, ready := r.Held(asked); ready {
+			return &meta.Held{Reporter: own.Number, Version: asked, Holds: holds}
+		}
+	}
+	group := c.group.Status()
+	if !group.Leading {
 		return nil
 	}
-	stores := map[clock.Region]uint64{}
-	for _, s := range r.RegionStores() {
-		stores[s.Region] = s.Incarnation
+	stores, founding := r.RegionStores(), c.n.founding()
+	return look(c.metadata, func(s *meta.State) meta.Command { return lead(s, stores, founding, members(&group)) })
+}
+
+// askedOf is the version since which a region is to say what it holds of those that are being removed; 0: it has.
+func askedOf(s *meta.State, r clock.Region) uint64 {
+	if !slices.Contains(s.Missing(), r) {
+		return 0
 	}
-	return enter(look(c.metadata, (*meta.State).Regions), r.EveryRegion(), stores)
+	return s.Asked()
+}
+
+// founding is the decision by which there is a cluster of this node's region alone.
+func (n *run) founding() *meta.Found {
+	return &meta.Found{Name: n.identity.Name, Store: n.store.Start().Incarnation}
+}
+
+// members are the regions that have a member in the raft group.
+func members(s *strong.Status) (of []clock.Region) {
+	for _, id := range slices.Concat(s.Voters, s.Outgoing, s.Learners) {
+		of = append(of, strong.RegionOf(id))
+	}
+	return of
+}
+
+// lead is the next command that it is up to the leader to see decided; nil: there is none. stores are those of
+// the regions that are reached, members the regions that take part in the group.
+func lead(s *meta.State, stores []replication.RegionStore, founding *meta.Found, members []clock.Region) meta.Command {
+	regions := s.Regions()
+	if len(regions) == 0 {
+		return founding
+	}
+	for _, r := range stores {
+		if g, found := s.Region(r.Region); found && g.Phase == meta.Serving && r.Incarnation != 0 && r.Incarnation != g.Store {
+			return &meta.Replace{Region: g.Number, Was: g.Store, Store: r.Incarnation}
+		}
+	}
+	if len(s.Missing()) > 0 {
+		return nil
+	}
+	for i := range regions { // one that the group may still need is not told that it has ended
+		if g := &regions[i]; g.Phase == meta.Fenced && !slices.Contains(members, g.Number) {
+			return &meta.Close{Region: g.Number}
+		}
+	}
+	return nil
 }
 
 // region is what the metadata knows of a region.
@@ -97,46 +180,4 @@ func (c *consensus) region(n clock.Region) (r meta.Region, found bool) {
 	c.metadata.mu.Lock()
 	defer c.metadata.mu.Unlock()
 	return c.metadata.state.Region(n)
-}
-
-// enter is the next step by which the metadata comes to know the regions under the numbers that the founder
-// has given; nil: it does. stores are those that serving regions have, as far as is known. Numbers are given in
-// order here too, so a region that has yet to serve, or whose store nobody knows, holds up those behind it:
-// they count as not having acknowledged anything.
-func enter(known []meta.Region, all []replication.Member, stores map[clock.Region]uint64) meta.Command {
-	for i, m := range all {
-		if m.Region != clock.Region(i+1) {
-			return nil
-		}
-		store := stores[m.Region]
-		if i >= len(known) {
-			return enterNew(m, store)
-		}
-		switch r := &known[i]; {
-		case r.Phase == meta.Joining && m.Abandoned:
-			return &meta.Abandon{Region: m.Region}
-		case r.Phase == meta.Joining:
-			return &meta.Serve{Region: m.Region, Store: r.Store}
-		case r.Phase == meta.Serving && store != 0 && store != r.Store:
-			return &meta.Replace{Region: m.Region, Was: r.Store, Store: store}
-		}
-	}
-	return nil
-}
-
-func enterNew(m replication.Member, store uint64) meta.Command {
-	switch {
-	case m.Abandoned:
-		return &meta.Add{Name: abandonedName(m), Store: 1}
-	case !m.Serving || store == 0:
-		return nil
-	case m.Region == 1:
-		return &meta.Found{Name: m.Name, Store: store}
-	}
-	return &meta.Add{Name: m.Name, Store: store}
-}
-
-// abandonedName is what a number is entered under whose region is abandoned: its name may have been taken again.
-func abandonedName(m replication.Member) string {
-	return fmt.Sprintf("abandoned-%d", m.Region)
 }

@@ -50,6 +50,7 @@ func (n *run) hooks() replication.Hooks {
 		Received:   func(region clock.Region, records, bytes int) { f.count(f.received, region, records, bytes) },
 		Behind:     n.leftBehind,
 		Forked:     n.forkFound,
+		Fenced:     n.regionIsRemoved,
 		Logf:       n.config.logf,
 	}
 }

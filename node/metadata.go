@@ -111,32 +111,59 @@ func (m *metadata) version() uint64 {
 	return max(m.state.Version(), m.table.Load().version)
 }
 
-// look shows the state, which must not be kept.
+// look shows the state, which must not be kept. at must not wait for anybody else's lock.
 func look[T any](m *metadata, at func(*meta.State) T) T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return at(m.state)
 }
 
+// known is what is decided of regions, and the version of it.
+func (m *metadata) known() (version uint64, regions []meta.Region) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.Version(), m.state.Regions()
+}
+
 // rules are what calls are judged by; nil: no bucket has any.
 func (m *metadata) rules() *kv.Rules { return m.table.Load().rules }
 
-// enforce has calls judged by all that the machine knows. One caller at a time.
-func (m *metadata) enforce(ctx context.Context, s *storage.Store) error {
+// enforce has calls judged by all that the machine knows, and act act by it before. One caller at a time.
+func (m *metadata) enforce(ctx context.Context, s *storage.Store, act func(context.Context, uint64, []meta.Region) error) error {
 	now := m.table.Load()
 	m.mu.Lock()
 	if m.state.Version() <= now.version {
 		m.mu.Unlock()
 		return nil
 	}
-	next, snapshot := newTable(m.state), m.state.AppendSnapshot(nil)
+	next, snapshot, regions := newTable(m.state), m.state.AppendSnapshot(nil), m.state.Regions()
 	m.mu.Unlock()
-	if err := (peerStore{Store: s}).SetMeta(ctx, metadataKey, snapshot); err != nil {
+	err := write(ctx, s, func(b *storage.Batch) error {
+		b.SetMeta(metadataKey, snapshot)
+		b.LoadVoids(voidBehind(regions))
+		return nil
+	})
+	if err == nil {
+		err = act(ctx, next.version, regions)
+	}
+	if err != nil {
 		return err
 	}
 	m.table.Store(next)
 	close(now.passed)
 	return nil
+}
+
+// voidBehind is what regions that were removed have written behind their last entries: whose token names some of
+// it is told that it is lost.
+func voidBehind(regions []meta.Region) map[clock.Lane][]kv.Interval {
+	out := map[clock.Lane][]kv.Interval{}
+	for i := range regions {
+		if r := &regions[i]; r.Phase == meta.Removed {
+			out[clock.Lane{Region: r.Number}] = []kv.Interval{{From: r.Last, To: clock.MaxTimestamp}}
+		}
+	}
+	return out
 }
 
 // await returns once calls are judged by a version, or a later one.

@@ -207,6 +207,12 @@ func (n *Node) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
 	return through(n, func(r *run) ([]kv.DecidedRules, error) { return r.BucketRules(ctx) })
 }
 
+// RemoveRegion implements kv.Service.
+func (n *Node) RemoveRegion(ctx context.Context, name string) error {
+	_, err := through(n, func(r *run) (struct{}, error) { return struct{}{}, r.RemoveRegion(ctx, name) })
+	return err
+}
+
 // Status implements kv.Service. It answers also while nothing else does.
 func (n *Node) Status(ctx context.Context) (kv.Status, error) { return n.current.Load().Status(ctx) }
 

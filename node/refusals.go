@@ -15,6 +15,7 @@ const (
 	notYetWhole               // the lane is not complete, or not started
 	clockIsOff
 	fellBehind
+	isRemoved // for good
 	reasons
 )
 

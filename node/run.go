@@ -157,10 +157,14 @@ func (n *run) makeReplicator() (err error) {
 		Identity: n.identity, Incarnation: n.store.Start().Incarnation, Addresses: n.config.Addresses,
 		Store: peerStore{n.store, n.exposure}, Exposure: n.exposure, Transport: n.config.Transport,
 		Time: n.config.Time, Random: n.config.Random, Applied: n.store.Lanes(), Skew: n.config.Skew, Gone: n.config.Gone, Ask: n.config.Join,
-		Consensus: n.consensus, Strong: positions{n.consensus}, Hooks: n.hooks(),
+		Regions: decisions{n.consensus}, Consensus: n.consensus, Strong: positions{n.consensus}, Hooks: n.hooks(),
 	})
 	n.consensus.replicator.Store(n.replicator)
-	return err
+	if err != nil {
+		return err
+	}
+	version, regions := n.consensus.metadata.known()
+	return n.consensus.act(context.Background(), version, regions)
 }
 
 // publish hands a durable record of the own lane to the streams.
@@ -289,6 +293,7 @@ func (n *run) regions() []kv.RegionStatus {
 	for _, p := range n.replicator.Status() {
 		t := raw.At(p.Region)
 		s := kv.RegionStatus{Region: p.Region, Name: p.Name, Connected: p.Connected, Exposed: t, Lag: n.behind(p.Region, now, t)}
+		s.Phase, s.Awaits = n.consensus.phase(p.Region)
 		age := stale[p.Region]
 		s.Staleness, s.StalenessP99, s.StalenessKnown = age.Age, age.P99, age.Known
 		if p.Addresses.Client != "" {

@@ -11,12 +11,12 @@ import (
 )
 
 // A region that has a number and never finishes joining holds everything up: its reports count
-// before its cut is taken, so nothing settles, and one joins at a time. The founder may abandon it.
+// before its cut is taken, so nothing settles, and one joins at a time. It may be abandoned.
 //
-// That is sound since a region writes nothing before the founder counts it as serving, and the
-// founder decides between serving and abandoned under one lock, durably, once: an abandoned
-// region's lane is empty and stays so. Its number stays in the list of regions, and is refused in
-// every handshake from then on; its name may be used again, with another number.
+// That is sound since a region writes nothing before it is decided that it serves, and it is decided
+// once between serving and abandoned: an abandoned region's lane is empty and stays so. Its number
+// stays in the list of regions, and is refused in every handshake from then on; its name may be used
+// again, with another number.
 
 // abandonedError tells this node that its number is not, or not any more, its own. No waiting mends
 // that: its folder is of no use.
@@ -31,15 +31,11 @@ type dismissedError struct{ err *kv.Error }
 func (e dismissedError) Error() string { return e.err.Error() }
 func (e dismissedError) Unwrap() error { return e.err }
 
-// decidedError says that a region can't be abandoned since it doesn't join any more: it serves, or was
-// abandoned.
-type decidedError struct{ err *kv.Error }
-
-func (e decidedError) Error() string { return e.err.Error() }
-func (e decidedError) Unwrap() error { return e.err }
-
 // useless says why a number is not a node's: of two reasons, and what to do.
 func useless(m Member) *kv.Error {
+	if m.Removed {
+		return kv.Errorf(kv.KindInvalid, "region %d (%s) was removed from the cluster: what it has written since, and what no other region had received, counts nowhere. Stop this node; to take part again, start it with an empty data folder under a new name, and --join", m.Region, m.Name)
+	}
 	why := "another node has joined as region %d (%s) since, from an empty folder"
 	if m.Abandoned {
 		why = "region %d (%s) had not finished joining and was abandoned"
@@ -47,67 +43,66 @@ func useless(m Member) *kv.Error {
 	return kv.Errorf(kv.KindInvalid, why+": stop this node, delete its data folder, which holds nothing that others lack, and join again", m.Region, m.Name)
 }
 
-// Abandon gives up a region that has not finished joining, durably. Only the founder does
-// (kv.ErrInvalid); a name that no region has is kv.ErrNotFound, a region that serves kv.ErrInvalid.
+// Abandon has it decided that a region which has not finished joining never will. A name that no region has is
+// kv.ErrNotFound, a region that serves kv.ErrInvalid; other errors are those of Regions.
 func (r *Replicator) Abandon(ctx context.Context, name string) error {
-	if r.self.Region != founder {
-		f, _ := r.registry.find(founder)
-		return kv.Errorf(kv.KindInvalid, "only the founder abandons a region that joins: ask region %q", f.Name)
-	}
-	return r.abandon(ctx, name, "on demand")
-}
-
-func (r *Replicator) abandon(ctx context.Context, name, why string) error {
-	if r.recovery.running() {
-		return kv.Errorf(kv.KindUnavailable, "the founder is recovering its own data: it decides on no other region before")
-	}
-	r.joining.Lock()
-	defer r.joining.Unlock()
 	m, ok := r.registry.named(name)
 	if !ok {
-		return decidedError{kv.Errorf(kv.KindNotFound, "there is no region %q", name)}
+		return kv.Errorf(kv.KindNotFound, "there is no region %q", name)
 	}
-	if err := r.registry.abandon(ctx, m.Region); err != nil {
+	return r.abandon(ctx, m, "on demand")
+}
+
+func (r *Replicator) abandon(ctx context.Context, m Member, why string) error {
+	if err := r.c.Regions.Abandon(ctx, m.Region); err != nil {
 		return err
 	}
 	r.c.Hooks.logf("region %d (%s) is abandoned %s: it had not finished joining", m.Region, m.Name, why)
-	return r.membersChanged()
-}
-
-// reviewJoiners abandons the region that joins when it has not been heard of for JoinLimit, or is
-// named as gone. Only the planner calls it, and only the founder does anything.
-func (r *Replicator) reviewJoiners(ctx context.Context) error {
-	if r.self.Region != founder || r.recovery.running() {
-		return nil
-	}
-	_, list := r.registry.snapshot()
-	for _, m := range list {
-		if err := r.reviewJoiner(ctx, m); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
+// reviewJoiners has the region that joins abandoned when it has not been heard of for JoinLimit, or is
+// named as gone. Only the planner calls it, and only the node that leads does anything, of those that could.
+func (r *Replicator) reviewJoiners() {
+	if r.recovery.running() || !r.c.Regions.Leads() {
+		return
+	}
+	_, list := r.registry.snapshot()
+	for _, m := range list {
+		r.reviewJoiner(m)
+	}
+}
+
 // reviewJoiner takes a region as it was a moment ago: it may have come to serve since, or an operator
-// may have abandoned it. Then there is nothing left to do.
-func (r *Replicator) reviewJoiner(ctx context.Context, m Member) error {
+// may have abandoned it. Then there is nothing left to do, and the refusal is not news.
+func (r *Replicator) reviewJoiner(m Member) {
 	why := ""
 	switch {
 	case m.Serving:
-		return nil
+		return
 	case r.gone(m.Name):
 		why = "since it is named as gone"
 	case !r.heardOf(m.Region):
 		why = fmt.Sprintf("since nothing was heard of it for %v", JoinLimit)
 	default:
-		return nil
+		return
 	}
-	var decided decidedError
-	if err := r.abandon(ctx, m.Name, why); err != nil && !errors.As(err, &decided) {
-		return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.admitting[m.Region] || r.ctx == nil {
+		return
 	}
-	return nil
+	r.admitting[m.Region] = true
+	r.start(func(context.Context) {
+		ctx, cancel := r.deciding()
+		defer cancel()
+		if err := r.abandon(ctx, m, why); err != nil && !errors.Is(err, kv.ErrUnavailable) && !errors.Is(err, kv.ErrInvalid) {
+			r.c.Hooks.logf("region %d (%s) can't be abandoned: %v", m.Region, m.Name, err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.admitting, m.Region)
+	})
 }
 
 // gone tells whether the operator has named a region as gone for good.
@@ -146,11 +141,12 @@ func (r *Replicator) contact(region clock.Region) {
 }
 
 // letGo drops what this node has of regions that were abandoned, and ends the streams of nodes
-// whose number is another's.
+// whose number is another's, or whose region is being removed.
 func (r *Replicator) letGo() error {
 	_, all := r.registry.everybody()
 	for _, m := range all {
 		r.hangUp(m)
+		r.bar(m)
 		if !m.Abandoned {
 			continue
 		}
@@ -195,10 +191,10 @@ func (r *Replicator) end(err error) {
 // isNot tells whether the node with a store is not the region that it says to be, by what the list
 // says of the region: its number was given up, or has gone to another node while it joined.
 func (m Member) isNot(incarnation uint64) bool {
-	return m.Abandoned || !m.Serving && m.Incarnation != 0 && m.Incarnation != incarnation
+	return m.Abandoned || m.Removed || !m.Serving && m.Incarnation != 0 && m.Incarnation != incarnation
 }
 
-// dismissed refuses a node that is not the region that it says to be.
+// dismissed refuses a node that is not the region that it says to be, or whose region was removed.
 func (g *registry) dismissed(region clock.Region, incarnation uint64) error {
 	_, all := g.everybody()
 	for _, m := range all {
@@ -209,48 +205,20 @@ func (g *registry) dismissed(region clock.Region, incarnation uint64) error {
 	return nil
 }
 
-// stillSelf refuses a newer list by which this node is not, or no longer, its region. It matters
-// while it joins: a list that says "serving" must not let it write when another node is meant.
+// stillSelf refuses a newer list by which this node is not, or no longer, its region. While it joins, a list
+// that says "serving" must not let it write when another node is meant.
 func (g *registry) stillSelf(list []Member) error {
 	before, ok := g.find(g.self)
-	if !ok || before.Serving {
+	if !ok {
 		return nil
 	}
 	for _, m := range list {
-		another := m.Incarnation != 0 && m.Incarnation != g.incarnation
-		if m.Region == g.self && (m.Abandoned || another) {
+		another := m.Incarnation != 0 && m.Incarnation != g.incarnation && !before.Serving
+		if m.Region == g.self && (m.Abandoned || m.Removed || another) {
 			return abandonedError{useless(m)}
 		}
 	}
 	return nil
-}
-
-// regrant notes that another node asks to be a region that joins, and tells whether that is news.
-// Only the founder calls it.
-func (g *registry) regrant(ctx context.Context, r clock.Region, incarnation uint64) (bool, error) {
-	g.change.Lock()
-	defer g.change.Unlock()
-	m, ok := g.find(r)
-	if !ok || m.Serving || m.Incarnation == incarnation {
-		return false, nil
-	}
-	m.Incarnation = incarnation
-	return true, g.alter(ctx, g.version+1, m)
-}
-
-// abandon makes a region that joins one that is abandoned. Only the founder calls it.
-func (g *registry) abandon(ctx context.Context, r clock.Region) error {
-	g.change.Lock()
-	defer g.change.Unlock()
-	m, ok := g.find(r)
-	if !ok {
-		return nil // it was abandoned meanwhile
-	}
-	if m.Serving {
-		return decidedError{kv.Errorf(kv.KindInvalid, "region %d (%s) has joined: a region that serves can't be abandoned", m.Region, m.Name)}
-	}
-	m.Abandoned, m.Addresses = true, kv.Addresses{}
-	return g.alter(ctx, g.version+1, m)
 }
 
 // streamingTo lists the regions that are being sent a cut.

@@ -16,7 +16,7 @@ import (
 func (r *Replicator) dialMembers() {
 	_, list := r.registry.snapshot()
 	for _, m := range list {
-		if m.Region == r.self.Region || r.dialling[m.Region] != nil {
+		if m.Region == r.self.Region || m.Fenced || r.dialling[m.Region] != nil {
 			continue
 		}
 		wake := make(chan struct{}, 1)
@@ -36,8 +36,8 @@ func (r *Replicator) keepDialling(ctx context.Context, region clock.Region, wake
 	told := faults{time: r.c.Time}
 	for ctx.Err() == nil {
 		m, ok := r.registry.find(region)
-		if !ok {
-			return // abandoned
+		if !ok || m.Fenced {
+			return // abandoned, or being removed
 		}
 		begun := r.c.Time.Monotonic()
 		err := r.dialOnce(ctx, m)
@@ -45,7 +45,7 @@ func (r *Replicator) keepDialling(ctx context.Context, region clock.Region, wake
 			return
 		}
 		var starting startingError // one that joins loads its data first, as it should
-		if (m.Serving || !errors.As(err, &starting)) && told.news(err) {
+		if (m.Serving || !errors.As(err, &starting)) && m.Addresses.Peer != "" && told.news(err) {
 			r.c.Hooks.logf("region %d (%s) at %s: %v; it is dialled again for ever", region, m.Name, m.Addresses.Peer, err)
 		}
 		if r.c.Time.Monotonic()-begun > StreamTimeout {
@@ -133,7 +133,7 @@ func (r *Replicator) dialOnce(ctx context.Context, m Member) error {
 	switch {
 	case isFork(err):
 		r.tellFork(conn, err)
-	case isRival(err):
+	case isRival(err), isFenced(err):
 		refuse(conn, err)
 	}
 	return err
@@ -231,6 +231,9 @@ func refusal(m *peerv1.Refused) error {
 	if m.GetStarting() {
 		return startingError{e}
 	}
+	if m.GetFenced() {
+		return fencedError{e}
+	}
 	return e
 }
 
@@ -266,7 +269,7 @@ func refusedMessage(err error) *peerv1.Message {
 	m := &peerv1.Refused{
 		Kind: uint32(kv.KindOf(err)), Message: err.Error(),
 		Retry: errors.Is(err, kv.ErrUnavailable), Abandoned: errors.As(err, &dismissed), Forked: errors.As(err, &diverged),
-		Rival: isRival(err), Starting: errors.As(err, &starting),
+		Rival: isRival(err), Starting: errors.As(err, &starting), Fenced: isFenced(err),
 	}
 	return &peerv1.Message{Body: &peerv1.Message_Refused{Refused: m}}
 }
@@ -388,10 +391,12 @@ func (r *Replicator) faulty(region clock.Region, err error) error {
 	var outranked outrankedError
 	r.fork(region, err)
 	switch {
+	case isFenced(err) && !r.registry.fenced(region): // said by the peer, of this node
+		r.c.Hooks.fenced()
 	case errors.As(err, &outranked):
 		r.outranked(region)
 	case errors.As(err, &abandoned):
-		r.end(err)
+		r.endFor(err)
 	case errors.As(err, &dismissed): // the peer's affair
 	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrCorrupt):
 		r.c.Hooks.fault(region, err)
@@ -429,7 +434,7 @@ func (r *Replicator) accept(conn Conn) {
 	}
 	if err != nil {
 		r.meetCluster(h)
-		if !isRival(err) { // that is told already, and comes again and again
+		if !isRival(err) && !isFenced(err) { // that is told already, and comes again and again
 			r.c.Hooks.logf("connection from %s (region %d, %s): %v", conn.Remote(), h.GetRegion(), h.GetName(), err)
 		}
 		if isFork(err) {
@@ -479,7 +484,7 @@ func (r *Replicator) acceptStream(conn Conn, h *peerv1.Hello, stop func()) error
 		}
 		return greet(conn, held)
 	})
-	if isFork(err) || isRival(err) {
+	if isFork(err) || isRival(err) || isFenced(err) {
 		return err // the peer must hear of it
 	}
 	r.c.Hooks.logf("region %d (%s): %v", m.Region, m.Name, err)
@@ -521,7 +526,7 @@ func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.He
 	r.mu.Lock()
 	old := r.streams[s.peer]
 	r.mu.Unlock()
-	if err := r.rival(m, s.store); err != nil {
+	if err := errors.Join(r.turnedAway(s.peer), r.rival(m, s.store)); err != nil {
 		return err
 	}
 	if old != nil {
@@ -541,7 +546,7 @@ func (r *Replicator) begin(s *stream, m Member, finish func(*stream) (*peerv1.He
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// letGo ends the streams that are here: a region may have been abandoned since it was checked.
-	if err := r.registry.dismissed(s.peer, s.store.incarnation); err != nil {
+	if err := errors.Join(r.turnedAway(s.peer), r.registry.dismissed(s.peer, s.store.incarnation)); err != nil {
 		return err
 	}
 	r.streams[s.peer] = s
@@ -611,8 +616,8 @@ func (r *Replicator) keepAnnouncing(ctx context.Context, region clock.Region) {
 		connected := r.streams[region] != nil
 		r.mu.Unlock()
 		m, ok := r.registry.find(region)
-		if !ok {
-			return // abandoned
+		if !ok || m.Fenced {
+			return // abandoned, or being removed
 		}
 		if connected || m.Addresses.Peer == "" {
 			b.reset()

@@ -102,7 +102,7 @@ func (r *Replicator) carry(ctx context.Context, c *courier) {
 			return
 		}
 		m, known := r.registry.find(c.region)
-		if !known {
+		if !known || m.Removed {
 			c.take()
 			continue
 		}
@@ -292,7 +292,7 @@ type RegionStore struct {
 	Recovering bool
 }
 
-// RegionStores lists the stores of all regions that serve.
+// RegionStores lists the stores of all regions that serve and are not being removed.
 func (r *Replicator) RegionStores() (out []RegionStore) {
 	_, list := r.registry.snapshot()
 	own := r.standing()
@@ -306,7 +306,7 @@ func (r *Replicator) RegionStores() (out []RegionStore) {
 		} else if peer := r.streams[m.Region]; peer != nil && peer.live(now) {
 			s.Incarnation, s.Recovering = peer.store.incarnation, peer.store.standing < servesFromStart
 		}
-		if m.Serving {
+		if m.Serving && !m.Fenced {
 			out = append(out, s)
 		}
 	}

@@ -25,6 +25,7 @@ type Core interface {
 	Serves(r clock.Region)
 	AddRegion(lane clock.Lane) error
 	RemoveRegion(lane clock.Lane) error
+	EndRegion(lane clock.Lane, last, closed clock.Timestamp) bool
 	Report() causal.Report
 	Receive(r causal.Report) bool
 	Incarnated(r clock.Region, incarnation uint64)

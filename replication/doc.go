@@ -55,13 +55,13 @@
 //     earlier incarnation of that region had sent and that waits here, and so it does when the region
 //     recovers with the store that it had; so a region that lost its disk, or some of it, learns of
 //     every record of its own that will ever be applied anywhere.
-//  7. A region's number is on the founder's disk before it is granted, and every region counts the
+//  7. A region's number is decided before it is granted, and every region counts the
 //     newcomer's reports before its cut is taken. A number is never used again, a name only
-//     when its region was abandoned.
+//     when its region was abandoned or removed.
 //  8. A cut replaces a node's data only if it includes all that the node had, but for own records that
 //     its own log, which stays, still holds; that is on disk before anything is dropped (behind.go).
 //  9. An inLane keeps applied <= taken <= tail.
-//  10. A region writes nothing before the founder counts it as serving, and the founder decides once
+//  10. A region writes nothing before it is decided that it serves, and it is decided once
 //     between that and abandoning it: an abandoned region's lane is empty everywhere, for good.
 //  11. Of two nodes that claim one region with different stores, regions in reach of each other hear one
 //     and the same, and never one that recovers instead of one that serves (rivals.go). A store that is
@@ -77,4 +77,6 @@
 //     which nothing is known here.
 //  14. A call that asks a majority is answered by what regions had after it began: it joins no round that
 //     was asked before. A region that takes its own writes from others is no part of a majority.
+//  15. From when a node acts by a region's fence on it takes no record, promise or report of the region, and what it
+//     says it holds of it (Held) does not grow before the close, nor beyond the last entry after it.
 package replication

@@ -1,13 +1,11 @@
 package replication
 
 import (
-	"context"
-
 	"github.com/theriac-db/theriac/clock"
 )
 
-// ReviewJoiner has the founder judge a region as it was a moment ago.
-func (r *Replicator) ReviewJoiner(ctx context.Context, m Member) error { return r.reviewJoiner(ctx, m) }
+// ReviewJoiner judges a region as it was a moment ago.
+func (r *Replicator) ReviewJoiner(m Member) { r.reviewJoiner(m) }
 
 // ForgetTail makes a node read a lane from its log again.
 func (r *Replicator) ForgetTail(lane clock.Lane) {

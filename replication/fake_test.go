@@ -307,6 +307,8 @@ type cluster struct {
 	t   *testing.T
 	net *memtransport.Network
 	rnd func() uint64
+
+	council council
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -431,6 +433,7 @@ func (n *node) run(ctx context.Context, config replication.Config) error {
 	}
 	n.x, n.last, n.hybrid = x, applied[self], clock.NewHybrid(0, applied[self])
 	config.Identity, config.Incarnation, config.Addresses = n.id, n.store.incarnation, kv.Addresses{Peer: n.address}
+	config.Regions = &seat{council: &n.c.council, node: n}
 	config.Store, config.Exposure, config.Transport, config.Time = n.store, x, n.c.net.Node(n.address), n
 	config.Random, config.Applied = n.c.rnd, applied
 	config.Hooks.Logf = n.logf

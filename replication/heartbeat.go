@@ -174,7 +174,9 @@ func (r *Replicator) takeReports(reports []*peerv1.RegionReport) error {
 		if err != nil {
 			return err
 		}
-		r.c.Exposure.Receive(c)
+		if !r.registry.fenced(c.Region) { // what it acknowledges from here on counts nowhere
+			r.c.Exposure.Receive(c)
+		}
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ type Hooks struct {
 	// Behind tells that this node can't catch up any more and must refuse writes, why, and what it
 	// waits for; "" once that is over.
 	Behind func(reason string)
+	// Fenced tells that this node's region is being removed: what it writes from here on is lost. It may be
+	// told more than once.
+	Fenced func()
 	// Sent and Received count records on the stream to a region, whoever wrote them, and the bytes
 	// that they take packed, before compression.
 	Sent, Received func(region clock.Region, records, bytes int)
@@ -84,6 +87,12 @@ func (h *Hooks) forked(err error) {
 func (h *Hooks) behind(reason string) {
 	if h.Behind != nil {
 		h.Behind(reason)
+	}
+}
+
+func (h *Hooks) fenced() {
+	if h.Fenced != nil {
+		h.Fenced()
 	}
 }
 

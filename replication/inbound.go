@@ -34,13 +34,15 @@ type inLane struct {
 
 	takenSum, appliedSum uint64 // of those records (sumOf); 0: not known
 
-	out       *outLane      // of the same lane
-	room      chan struct{} // of the certifier's lane: who feeds it is told to go on; nil: nobody does
-	flying    [][]Incoming  // batches that the store has and has not answered, in order
-	dropped   bool          // what waited was, on a refusal; it is asked for again once nothing is flying
-	rejection *rejection    // the store has refused a batch of it; nil: none, or what it refused is here
-	asked     int           // handshakes that tell what is held of it; nothing is handed over meanwhile
-	idle      chan struct{} // closed once nothing is flying; nil: nobody waits for that
+	out       *outLane        // of the same lane
+	room      chan struct{}   // of the certifier's lane: who feeds it is told to go on; nil: nobody does
+	flying    [][]Incoming    // batches that the store has and has not answered, in order
+	dropped   bool            // what waited was, on a refusal; it is asked for again once nothing is flying
+	barred    bool            // its region is being removed, or was: nothing behind last is taken
+	last      clock.Timestamp // of one that is barred
+	rejection *rejection      // the store has refused a batch of it; nil: none, or what it refused is here
+	asked     int             // handshakes that tell what is held of it; nothing is handed over meanwhile
+	idle      chan struct{}   // closed once nothing is flying; nil: nobody waits for that
 }
 
 // waiting is a record that came and is not handed to the store yet.
@@ -106,6 +108,8 @@ func (l *inLane) deliver(sub *inSub, prev clock.Timestamp, records []Incoming) e
 		h := &in.Record.Header
 		sub.last = h.Time
 		switch {
+		case !l.takes(h.Time):
+			sub.finish(len(in.Encoded)) // it counts nowhere
 		case h.Time <= l.tail:
 			if err := sub.again(in); err != nil {
 				return err

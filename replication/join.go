@@ -66,7 +66,7 @@ func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 	if c.Logf == nil {
 		c.Logf = func(string, ...any) {}
 	}
-	if err := checkForked(c.Store); err != nil {
+	if err := errors.Join(checkForked(c.Store), checkUseless(c.Store)); err != nil {
 		return Identity{}, err
 	}
 	id, err := loadIdentity(c.Store)
@@ -90,19 +90,20 @@ func Identify(ctx context.Context, c JoinConfig) (Identity, error) {
 		err = c.renew(ctx, &id)
 	}
 	if err == nil {
-		id.Alone, err = alone(c.Store)
+		id.Alone, err = alone(c.Store, id.Region)
 	}
 	return id, err
 }
 
 // alone tells whether a store knows of one region only.
-func alone(store Meta) (bool, error) {
+func alone(store Meta, self clock.Region) (bool, error) {
 	g, err := loadRegistry(store)
 	if err != nil {
 		return false, err
 	}
 	_, list := g.snapshot()
-	return len(list) == 1, nil
+	others := slices.ContainsFunc(list, func(m Member) bool { return m.Region != self && !m.Removed })
+	return !others, nil
 }
 
 func loadIdentity(store Meta) (Identity, error) {
@@ -144,13 +145,17 @@ func (id Identity) save(ctx context.Context, store Meta) error {
 	return nil
 }
 
+// foundingVersion is the version of what is decided by which there is one region.
+const foundingVersion = 1
+
 // found makes a new cluster of this node's region alone.
 func found(ctx context.Context, c JoinConfig) (Identity, error) {
-	id := Identity{Region: founder, Name: c.Name, Alone: true, loaded: true}
+	id := Identity{Region: first, Name: c.Name, Alone: true, loaded: true}
 	binary.BigEndian.PutUint64(id.Cluster[:8], c.Random())
 	binary.BigEndian.PutUint64(id.Cluster[8:], c.Random())
 	g := &registry{store: c.Store}
-	if _, err := g.add(ctx, Member{Name: c.Name, Addresses: c.Addresses, Incarnation: c.Incarnation}); err != nil {
+	self := Member{Region: first, Name: c.Name, Serving: true, Addresses: c.Addresses, Incarnation: c.Incarnation}
+	if err := g.write(ctx, foundingVersion, []Member{self}); err != nil {
 		return Identity{}, err
 	}
 	return id, id.save(ctx, c.Store)
@@ -185,7 +190,7 @@ func (c *JoinConfig) askAround(ctx context.Context) (Identity, error) {
 }
 
 // maxHops is how often one question is sent on: from a client port to that node's peer port, and from
-// there to the founder's.
+// there to another's.
 const maxHops = 2
 
 func pointsOn(a *peerv1.JoinAnswer) bool {
@@ -267,16 +272,14 @@ func (c *JoinConfig) bootstrap(ctx context.Context, id *Identity) error {
 	if err != nil {
 		return err
 	}
-	_, list := g.snapshot()
+	_, all := g.snapshot()
+	list := slices.DeleteFunc(slices.Clone(all), func(m Member) bool { return m.Region == id.Region || m.Fenced })
+	if len(list) == 0 {
+		return kv.Errorf(kv.KindCorrupt, "no other region to take data from")
+	}
 	b, told := backoff{random: c.Random}, faults{time: c.Time}
 	for i := 0; ; i++ {
 		m := list[i%len(list)]
-		if m.Region == id.Region {
-			if len(list) == 1 {
-				return kv.Errorf(kv.KindCorrupt, "no other region to take data from")
-			}
-			continue
-		}
 		err := c.loadFrom(ctx, m, id)
 		if err == nil {
 			return nil

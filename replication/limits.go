@@ -4,9 +4,11 @@ import "time"
 
 // Limits of replication. docs/reference/limits.md lists them.
 const (
-	// MaxMembers bounds the regions of a cluster, those that are still joining included, and those
-	// that were abandoned: their numbers are not given again.
+	// MaxMembers bounds the regions of a cluster at a time, those that join or are being removed included.
 	MaxMembers = 256
+	// MaxNumbers bounds the regions that a cluster ever has, those that were removed or abandoned included: their
+	// numbers are not given again.
+	MaxNumbers = 1023
 	// MaxRecord bounds an encoded log record, in bytes; also what the records of one message take
 	// when they are unpacked. It is well above what txn lets into one group.
 	MaxRecord = 64 << 20
@@ -34,6 +36,9 @@ const (
 	StreamTimeout = 5 * time.Second
 	// HandshakeTimeout bounds dialling and the exchange of hellos.
 	HandshakeTimeout = 5 * time.Second
+	// DecisionTimeout bounds each attempt to have it decided that a region joins, serves or is given up. Who asks
+	// for a number waits for it on a connection, so it is less than HandshakeTimeout.
+	DecisionTimeout = 4 * time.Second
 	// GreetTimeout bounds each time that a node with data asks those that it is told to join whose they are.
 	GreetTimeout = 2 * time.Second
 	// Patience is how long a record waits for a dependency before that is asked of its sender.
@@ -49,8 +54,8 @@ const (
 	BootstrapTimeout = time.Minute
 	// HoldLimit is how long a cut is held for a newcomer that is not heard of.
 	HoldLimit = 10 * time.Minute
-	// JoinLimit is how long a region that joins is not heard of, by any region, before the founder
-	// abandons it, so that others can join and stability moves on.
+	// JoinLimit is how long a region that joins is not heard of, by any region, before it is
+	// abandoned, so that others can join and stability moves on.
 	JoinLimit = time.Hour
 	// BehindAfter is how long nobody in reach has had what a node lacks in its log before the node takes
 	// a cut in place of its data: who has may be about to connect.

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,7 +32,7 @@ func TestMembersAreReadWhileTheyAreWritten(t *testing.T) {
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() {
-		_, err := g.add(context.Background(), Member{Name: "eu"})
+		_, err := g.adopt(context.Background(), 1, []Member{{Region: 1, Name: "eu", Serving: true}})
 		done <- err
 	}()
 	<-m.writing
@@ -63,123 +64,134 @@ func (failMeta) SetMeta(context.Context, string, []byte) error { return errors.N
 // joining is a registry of eu, which serves, and us, which joins.
 func joining(t *testing.T) *registry {
 	t.Helper()
-	g := &registry{store: mapMeta{}, self: founder, incarnation: 1}
-	for i, name := range []string{"eu", "us"} {
-		_, err := g.add(t.Context(), Member{Name: name, Incarnation: uint64(i + 1)})
-		require.NoError(t, err)
-	}
+	g := &registry{store: mapMeta{}, self: first, incarnation: 1}
+	require.NoError(t, g.write(t.Context(), 2, []Member{{Region: 1, Name: "eu", Serving: true}, {Region: 2, Name: "us", Incarnation: 2}}))
 	return g
 }
 
-func TestTheFounderDecidesOnceBetweenServingAndAbandoning(t *testing.T) {
-	ctx := t.Context()
-	g := joining(t)
-	require.NoError(t, g.abandon(ctx, 2))
-	news, err := g.serve(ctx, 2, 2)
-	require.False(t, news)
-	var dismissed dismissedError
-	require.ErrorAs(t, err, &dismissed)
-	require.NoError(t, g.abandon(ctx, 2), "it is already")
-	version, _ := g.snapshot()
-	require.Equal(t, uint64(3), version)
-
-	g = joining(t)
-	news, err = g.serve(ctx, 2, 77)
-	require.False(t, news)
-	require.ErrorAs(t, err, &dismissed, "another node's word")
-	news, err = g.serve(ctx, 2, 2)
-	require.NoError(t, err)
-	require.True(t, news)
-	require.ErrorIs(t, g.abandon(ctx, 2), kv.ErrInvalid)
-	news, err = g.regrant(ctx, 2, 77)
-	require.NoError(t, err)
-	require.False(t, news, "who serves keeps its number without the founder")
+// becomes has a registry take a next version in which region 2 is something else.
+func (g *registry) becomes(t *testing.T, change func(*Member)) error {
+	t.Helper()
+	version, all := g.everybody()
+	list := slices.Clone(all)
+	change(&list[1])
+	_, err := g.adopt(t.Context(), version+1, list)
+	return err
 }
 
-func TestNumbersOfAbandonedRegionsStayUsed(t *testing.T) {
-	ctx := t.Context()
-	g := joining(t)
-	require.NoError(t, g.abandon(ctx, 2))
-	m, err := g.add(ctx, Member{Name: "us", Incarnation: 3})
-	require.NoError(t, err, "its name is free")
-	require.Equal(t, clock.Region(3), m.Region)
-	again, err := loadRegistry(g.store)
-	require.NoError(t, err)
-	require.Equal(t, g.all, again.all)
-	require.Equal(t, g.list, again.list)
-	require.Len(t, again.list, 2)
-	require.Error(t, again.dismissed(2, 2))
-	require.NoError(t, again.dismissed(3, 3))
-	for len(g.all) < MaxMembers {
-		m, err = g.add(ctx, Member{Name: "x"})
+func TestNumbersOfThoseThatAreNoMoreStayUsed(t *testing.T) {
+	for _, past := range []func(*Member){
+		func(m *Member) { m.Abandoned = true },
+		func(m *Member) { m.Serving, m.Fenced, m.Removed, m.Last, m.Closed = true, true, true, 7, 3 },
+	} {
+		g := joining(t)
+		require.NoError(t, g.becomes(t, past))
+		version, all := g.everybody()
+		news, err := g.adopt(t.Context(), version+1, append(slices.Clone(all), Member{Region: 3, Name: "us", Incarnation: 3}))
+		require.NoError(t, err, "its name is free")
+		require.True(t, news)
+		again, err := loadRegistry(g.store)
 		require.NoError(t, err)
-		require.NoError(t, g.abandon(ctx, m.Region))
+		require.Equal(t, g.all, again.all)
+		require.Equal(t, g.list, again.list)
+		require.Error(t, again.dismissed(2, 2))
+		require.NoError(t, again.dismissed(3, 3))
+		m, ok := again.named("us")
+		require.True(t, ok)
+		require.Equal(t, clock.Region(3), m.Region)
+		require.NoError(t, again.part(t.Context(), 2))
+		require.Len(t, again.past(), 1)
+		third, err := loadRegistry(g.store)
+		require.NoError(t, err)
+		require.Equal(t, again.list, third.list, "also after a start")
+		again.store = failMeta{}
+		require.ErrorContains(t, again.part(t.Context(), 1), "disk full")
+		_, err = loadParted(mapMeta{partedKey: []byte("x")})
+		require.ErrorIs(t, err, kv.ErrCorrupt)
+		_, list := again.snapshot()
+		require.Len(t, list, 2)
+		require.Len(t, again.all, 3)
 	}
-	_, err = g.add(ctx, Member{Name: "x"})
-	require.ErrorIs(t, err, kv.ErrTooLarge)
 }
 
-// TestListsThatTakeADecisionBackAreRefused: serving and abandoned are both for good.
+// TestAListOfTheSameVersionTellsAddresses: what is decided has none.
+func TestAListOfTheSameVersionTellsAddresses(t *testing.T) {
+	g := joining(t)
+	list := slices.Clone(g.all)
+	list[1].Addresses, list[1].Abandoned = kv.Addresses{Peer: "us:1"}, true
+	news, err := g.adopt(t.Context(), 2, list)
+	require.NoError(t, err)
+	require.False(t, news)
+	m, ok := g.find(2)
+	require.True(t, ok, "nothing else of it counts")
+	require.Equal(t, "us:1", m.Addresses.Peer)
+	list[1].Addresses.Peer = "elsewhere:1"
+	_, err = g.adopt(t.Context(), 2, list)
+	require.NoError(t, err)
+	m, _ = g.find(2)
+	require.Equal(t, "us:1", m.Addresses.Peer)
+	news, err = g.adopt(t.Context(), 1, nil)
+	require.NoError(t, err)
+	require.False(t, news, "an older one")
+}
+
+// TestListsThatTakeADecisionBackAreRefused: each step of a region's life is for good.
 func TestListsThatTakeADecisionBackAreRefused(t *testing.T) {
 	const joins, serves, gone = peerv1.MemberState_MEMBER_STATE_JOINING, peerv1.MemberState_MEMBER_STATE_SERVING, peerv1.MemberState_MEMBER_STATE_ABANDONED
+	const fenced, removed = peerv1.MemberState_MEMBER_STATE_FENCED, peerv1.MemberState_MEMBER_STATE_REMOVED
 	for _, test := range []struct {
 		from, to peerv1.MemberState
 		ok       bool
 	}{
-		{joins, serves, true}, {joins, gone, true}, {joins, joins, true},
+		{joins, serves, true}, {joins, gone, true}, {joins, joins, true}, {joins, removed, true},
 		{serves, gone, false}, {gone, serves, false}, {gone, joins, false}, {gone, gone, true},
+		{serves, fenced, true}, {serves, removed, true}, {fenced, removed, true}, {fenced, serves, false},
+		{removed, fenced, false}, {removed, serves, false}, {removed, gone, false}, {removed, removed, true},
 	} {
-		list := func(version uint64, state peerv1.MemberState) *peerv1.Members {
-			return &peerv1.Members{Version: version, Members: []*peerv1.Member{
-				{Region: 1, Name: "eu", State: serves}, {Region: 2, Name: "us", State: state, Incarnation: 2}}}
+		list := func(state peerv1.MemberState) []Member {
+			list, err := membersFrom(&peerv1.Members{Members: []*peerv1.Member{
+				{Region: 1, Name: "eu", State: serves}, {Region: 2, Name: "us", State: state, Incarnation: 2}}})
+			require.NoError(t, err)
+			return list
 		}
-		g := &registry{store: mapMeta{}, self: founder}
-		_, err := g.adopt(t.Context(), list(1, test.from))
+		g := &registry{store: mapMeta{}, self: first}
+		_, err := g.adopt(t.Context(), 1, list(test.from))
 		require.NoError(t, err)
-		news, err := g.adopt(t.Context(), list(2, test.to))
+		news, err := g.adopt(t.Context(), 2, list(test.to))
 		require.Equal(t, test.ok, news, "%v to %v: %v", test.from, test.to, err)
 		if !test.ok {
 			require.ErrorIs(t, err, kv.ErrInvalid)
 		}
+		require.Equal(t, test.ok, g.message().GetMembers()[1].GetState() == test.to || test.from == test.to)
 	}
 }
 
 // TestANodeDoesNotTakeAListByWhichItIsNotItsRegion, or it would serve beside the node that is.
 func TestANodeDoesNotTakeAListByWhichItIsNotItsRegion(t *testing.T) {
-	for _, change := range []func(*registry) error{
-		func(g *registry) error { return g.abandon(t.Context(), 2) },
-		func(g *registry) error { _, err := g.regrant(t.Context(), 2, 77); return err },
-		func(g *registry) error {
-			_, err := g.regrant(t.Context(), 2, 77)
-			_, err2 := g.serve(t.Context(), 2, 77)
-			return errors.Join(err, err2)
-		},
+	for _, change := range []func(*Member){
+		func(m *Member) { m.Abandoned = true },
+		func(m *Member) { m.Incarnation = 77 },
+		func(m *Member) { m.Incarnation, m.Serving = 77, true },
+		func(m *Member) { m.Serving, m.Fenced, m.Removed = true, true, true },
 	} {
-		g := joining(t)
-		us := &registry{store: mapMeta{}, self: 2, incarnation: 2}
-		_, err := us.adopt(t.Context(), g.message())
-		require.NoError(t, err)
-		require.NoError(t, change(g))
-		_, err = us.adopt(t.Context(), g.message())
+		us := joining(t)
+		us.self, us.incarnation = 2, 2
+		err := us.becomes(t, change)
 		var abandoned abandonedError
 		require.ErrorAs(t, err, &abandoned)
 		version, _ := us.snapshot()
 		require.Equal(t, uint64(2), version)
 		// Others do.
-		ap := &registry{store: mapMeta{}, self: 3, incarnation: 3}
-		_, err = ap.adopt(t.Context(), g.message())
-		require.NoError(t, err)
+		ap := joining(t)
+		ap.self, ap.incarnation = 3, 3
+		require.NoError(t, ap.becomes(t, change))
 	}
 }
 
 func TestADecisionThatIsNotOnDiskDoesNotCount(t *testing.T) {
 	g := joining(t)
 	g.store = failMeta{}
-	require.ErrorContains(t, g.abandon(t.Context(), 2), "disk full")
-	_, err := g.serve(t.Context(), 2, 2)
-	require.ErrorContains(t, err, "disk full")
-	_, err = g.regrant(t.Context(), 2, 77)
-	require.ErrorContains(t, err, "disk full")
+	require.ErrorContains(t, g.becomes(t, func(m *Member) { m.Serving = true }), "disk full")
 	m, ok := g.find(2)
 	require.True(t, ok)
 	require.Equal(t, Member{Region: 2, Name: "us", Incarnation: 2}, m)

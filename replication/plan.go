@@ -45,7 +45,8 @@ func (r *Replicator) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.reviewJoiners(ctx); err != nil {
+	r.reviewJoiners()
+	if err := r.partFromRemoved(ctx); err != nil {
 		return err
 	}
 	return r.recovery.review(ctx, r)
@@ -69,6 +70,7 @@ func (r *Replicator) arrange(l *inLane, now time.Duration) {
 				want[s] = true
 			}
 		}
+	case l.barred && l.tail >= l.last: // nobody may be asked for more
 	case l.lane == strongLane:
 		r.wantCertified(l, now, want)
 	case direct != nil:
@@ -79,7 +81,7 @@ func (r *Replicator) arrange(l *inLane, now time.Duration) {
 	default:
 		want[r.relay(l, now)] = true
 	}
-	if l.lane != r.self {
+	if l.lane != r.self && l.takes(l.tail+1) {
 		r.wantMissing(l, now, want)
 	}
 	delete(want, nil)

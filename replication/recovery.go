@@ -17,8 +17,8 @@ import (
 // recovery is the time until this node may write: while it joins, and while it takes back what
 // others hold of its own lane, since its disk lost that.
 //
-// It is over once every other region (but those that the operator names as gone) has said in a handshake
-// what it holds of this lane, or, to the founder, by asking for its number that it has nothing; all of that
+// It is over once every other region (but those that the operator names as gone, or that are being removed) has
+// said in a handshake what it holds of this lane, or by asking for its number that it has nothing; all of that
 // is on disk here, and E includes every report of this region that any of them has counted, as far as one
 // of them still holds it: below those, others may have forgotten. Regions that lost their disks together do
 // not wait for what only they had.
@@ -174,7 +174,7 @@ func (c *recovery) review(ctx context.Context, r *Replicator) error {
 	}
 	if m, _ := r.registry.find(r.self.Region); !m.Serving {
 		r.askToServe()
-		c.tell(r, "the founder counts this region as serving")
+		c.tell(r, "it is decided that this region serves")
 		return nil
 	}
 	c.mu.Lock()
@@ -241,14 +241,18 @@ func (c *recovery) missing(r *Replicator) string {
 	return ""
 }
 
-// asked lists the regions that must say what they hold: all others that are not gone, or, for a region
-// that joins, the founder.
+// asked lists the regions that must say what they hold: all others that are neither gone nor being removed, or,
+// for a region that joins, one that serves.
 func (c *recovery) asked(r *Replicator, recovering bool) (out []Member) {
 	_, list := r.registry.snapshot()
 	for _, m := range list {
-		if m.Region != r.self.Region && !r.gone(m.Name) && (recovering || m.Region == founder) {
-			out = append(out, m)
+		if m.Region == r.self.Region || m.Fenced || r.gone(m.Name) {
+			continue
 		}
+		if _, said := c.handed[m.Region]; said && m.Serving && !recovering {
+			return []Member{m}
+		}
+		out = append(out, m)
 	}
 	return out
 }

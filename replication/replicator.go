@@ -34,10 +34,12 @@ type Config struct {
 	// Skew is the bound of the Exposure's machine (causal.Start.MaxSkew). 0: causal.DefaultMaxSkew.
 	Skew time.Duration
 	// Gone names regions that the operator says are gone for good: a recovery does not wait for them,
-	// and the founder abandons them while they join and lets others join without telling them.
+	// they are abandoned while they join, and others join without their being told.
 	Gone []string
 	// Ask lists the addresses that the node is told to join, to find those that lead to another cluster.
 	Ask []string
+	// Regions decides which regions there are.
+	Regions Regions
 	// Strong tells of the raft group for the levels bounded and quorum. Nil: there is none.
 	Strong Strong
 	// Consensus is given what the raft group's other members send. Nil: nothing is taken or sent.
@@ -62,7 +64,7 @@ type Replicator struct {
 	report   *peerv1.RegionReport
 	reported time.Duration
 
-	joining turn // one question for a number is answered at a time, and a joiner abandoned
+	joining turn // one question for a number is answered at a time
 
 	mu         sync.Mutex
 	ctx        context.Context // of Run; nil before
@@ -77,7 +79,9 @@ type Replicator struct {
 	counted    uint64                         // version of the list whose regions' reports all count here
 	incarnated map[clock.Region]uint64
 	skewed     map[clock.Region]skew
-	joiners    map[clock.Region]time.Duration // monotonic, when the founder last heard of who joins
+	joiners    map[clock.Region]time.Duration // monotonic, when who joins was last heard of
+	admitting  map[clock.Region]bool          // it is being decided whether one serves, or is abandoned
+	leaving    map[clock.Region]*leaving
 	rivals     map[clock.Region]*rivalry
 	position   position
 	couriers   map[clock.Region]*courier
@@ -111,7 +115,7 @@ func New(c Config) (*Replicator, error) {
 		in: map[clock.Lane]*inLane{}, out: map[clock.Lane]*outLane{}, streams: map[clock.Region]*stream{},
 		attaching: map[clock.Region]*turn{},
 		dialling:  map[clock.Region]chan struct{}{}, incarnated: map[clock.Region]uint64{}, skewed: map[clock.Region]skew{},
-		joiners: map[clock.Region]time.Duration{}, rivals: map[clock.Region]*rivalry{}, couriers: map[clock.Region]*courier{}, strangers: faults{time: c.Time},
+		joiners: map[clock.Region]time.Duration{}, admitting: map[clock.Region]bool{}, leaving: map[clock.Region]*leaving{}, rivals: map[clock.Region]*rivalry{}, couriers: map[clock.Region]*courier{}, strangers: faults{time: c.Time},
 		rounds: rounds{wake: make(chan struct{}, 1), flying: map[*round]bool{}, last: -AskGap}, aged: map[clock.Region]*ages{},
 	}
 	r.recovery.init(r)
@@ -123,7 +127,13 @@ func New(c Config) (*Replicator, error) {
 	if err := r.addLanes(); err != nil {
 		return nil, err
 	}
-	return r, r.addStrong()
+	if err := r.addStrong(); err != nil {
+		return nil, err
+	}
+	for _, m := range registry.past() {
+		r.c.Exposure.EndRegion(m.Lane(), 0, 0)
+	}
+	return r, r.letGo()
 }
 
 // firstSum is the sum of the record with which a lane begins at this start.
@@ -230,13 +240,24 @@ func (r *Replicator) start(run func(context.Context)) {
 
 // adoptMembers takes a list of regions from a peer.
 func (r *Replicator) adoptMembers(m *peerv1.Members) error {
-	news, err := r.registry.adopt(r.context(), m)
+	list, err := membersFrom(m)
+	if err != nil {
+		return err
+	}
+	return r.adopted(r.registry.adopt(r.context(), m.GetVersion(), list))
+}
+
+// adopted acts on a list that was taken, or not.
+func (r *Replicator) adopted(news bool, err error) error {
 	var abandoned abandonedError
 	if errors.As(err, &abandoned) {
-		r.end(err)
+		r.endFor(err)
 	}
 	if err != nil || !news {
 		return err
+	}
+	if m, _ := r.registry.find(r.self.Region); m.Fenced {
+		r.c.Hooks.fenced()
 	}
 	return r.membersChanged()
 }

@@ -437,7 +437,7 @@ func TestAJoinWaitsForEveryRegionToBeTold(t *testing.T) {
 		c.isolate("us")
 		joined := make(chan *node, 1)
 		go func() {
-			n, _ := c.tryStart(t.Context(), "sa", newFakeStore(4), []string{"ap"})
+			n, _ := c.tryStart(t.Context(), "sa", newFakeStore(4), []string{"ap", "eu"})
 			joined <- n
 		}()
 		wait(t, 30*time.Second)

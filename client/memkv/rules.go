@@ -107,6 +107,11 @@ func (s *Store) enforce() {
 	s.rules = kv.NewRules(list)
 }
 
+// RemoveRegion implements kv.Service: the regions of a Store are its nodes, which come and go with their callers.
+func (n *Node) RemoveRegion(_ context.Context, name string) error {
+	return kv.Errorf(kv.KindInvalid, "region %q: the regions of a store in memory can't be removed", name)
+}
+
 // BucketRules implements kv.Service.
 func (n *Node) BucketRules(context.Context) ([]kv.DecidedRules, error) {
 	n.store.mu.Lock()

@@ -59,6 +59,8 @@ func (d down) DropBucket(context.Context, kv.DropRequest) (kv.DroppedBucket, err
 	return kv.DroppedBucket{}, d.err()
 }
 
+func (d down) RemoveRegion(context.Context, string) error { return d.err() }
+
 func (d down) BucketRules(context.Context) ([]kv.DecidedRules, error) { return nil, d.err() }
 
 var _ kv.Service = down{}

@@ -35,3 +35,28 @@ func (m *Machine) RemoveRegion(id clock.Lane) error {
 	m.Advance()
 	return nil
 }
+
+// EndRegion lets go of a region that was removed, once all is exposed here that it has left: its own records
+// up to last, and the certifier's up to closed, where none of its strong transactions may follow. It reports
+// whether that is so, now or since an earlier call. Stability, majorities and what counts as on every disk
+// then wait for it no more. Who calls it offers no record of the region behind last. The own region does not end here.
+//
+// Stability stays sound: a member's floor bounds what may still come of it, and nothing will. What the region
+// wrote stays in all vectors.
+func (m *Machine) EndRegion(id clock.Lane, last, closed clock.Timestamp) bool {
+	l := m.lane(id)
+	switch {
+	case l == nil || id.Region == 0 || l == m.own:
+		return false
+	case l.exposed < last || m.Exposed().At(0) < closed:
+		return false
+	case m.peer(id.Region) == nil:
+		return true
+	}
+	m.recount()
+	l.serves = false
+	m.freshened++ // who waits for it looks again
+	m.peers = slices.DeleteFunc(m.peers, func(p *peer) bool { return p.region == id.Region })
+	m.Advance()
+	return true
+}

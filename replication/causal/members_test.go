@@ -50,3 +50,37 @@ func TestRegionsThatCanNotBeRemoved(t *testing.T) {
 	require.Equal(t, Apply, v.Action)
 	require.ErrorContains(t, m.RemoveRegion(clock.Lane{Region: 3}), "has written")
 }
+
+// A region that was removed is waited for until all that it left is here: its own records, and the certifier's
+// up to where none of its transactions follow.
+func TestARegionEndsOnceAllItLeftIsHere(t *testing.T) {
+	m := silent(t)
+	require.NoError(t, m.RemoveRegion(clock.Lane{Region: 3}))
+	gone := clock.Lane{Region: 2}
+	m.Serving([]clock.Region{1, 2})
+	require.True(t, m.Receive(Report{Region: 2, Number: 2, Durable: clock.VectorOf(clock.Entry{Region: 2, Time: 20}), Safe: 20}))
+	require.Equal(t, clock.VectorOf(clock.Entry{Region: 2, Time: 20}), m.Everywhere())
+	require.Len(t, m.Readings(0), 2, "readers wait for it")
+
+	require.False(t, m.EndRegion(gone, 25, 7), "one of its records is missing")
+	apply(t, m, kv.Header{Lane: gone, Time: 25, Prev: 20, Kind: kv.RecordGroup})
+	require.False(t, m.EndRegion(gone, 25, 7), "so is a strong commit")
+	apply(t, m, kv.Header{Time: 7, Kind: kv.RecordGroup})
+	require.True(t, m.EndRegion(gone, 25, 7))
+	require.True(t, m.EndRegion(gone, 25, 7), "again")
+	require.Equal(t, m.Exposed(), m.Stable())
+	require.Equal(t, m.Durable(), m.Everywhere())
+	require.Len(t, m.Readings(0), 1)
+	require.EqualValues(t, 25, m.Exposed().At(2), "what it wrote stays")
+	require.False(t, m.Receive(Report{Region: 2, Number: 9}), "a report that was under way")
+	require.False(t, m.EndRegion(clock.Lane{Region: 1}, 0, 0), "the own one")
+	require.False(t, m.EndRegion(clock.Lane{}, 0, 0), "the certifier's")
+	require.False(t, m.EndRegion(clock.Lane{Region: 9}, 0, 0), "nobody's")
+}
+
+func apply(t *testing.T, m *Machine, h kv.Header) {
+	t.Helper()
+	require.Equal(t, Apply, m.Offer(h, clock.Wall(1<<40)).Action)
+	m.RemoteApplied(h)
+	m.Synced(h.Lane, h.Time)
+}

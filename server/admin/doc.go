@@ -8,7 +8,7 @@
 //	GET /metrics        Prometheus metrics, from a registry of the caller's
 //	GET /debug/pprof/   profiles of the running process (net/http/pprof)
 //	POST /regions/NAME/abandon
-//	                    gives up a region that does not finish joining; the founder's port only
+//	                    gives up a region that does not finish joining
 //	POST /test/clock?offset=DURATION, /test/disk?room=BYTES
 //	                    make the node ill, where it was started for that only (Config.Faults)
 //

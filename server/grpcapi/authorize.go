@@ -20,6 +20,7 @@ type Access struct {
 	Verb      kv.Verb   // VerbRead: a read
 	Level     kv.Level
 	Rules     bool // it decides the bucket's rules, and writes no data
+	Regions   bool // it decides which regions there are
 }
 
 // Authorizer is the one authorization point that every call passes.

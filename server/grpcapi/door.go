@@ -332,6 +332,21 @@ func (d *door) DropBucket(ctx context.Context, m *pb.DropBucketRequest) (*pb.Dro
 	return convert.EncodeDropped(dropped), nil
 }
 
+func (d *door) RemoveRegion(ctx context.Context, m *pb.RemoveRegionRequest) (*pb.RemoveRegionResponse, error) {
+	access, err := d.authenticate(ctx, kv.LevelStrong)
+	if err == nil {
+		access.Regions = true
+		err = d.authorizeOne(ctx, access, "")
+	}
+	if err == nil {
+		err = d.cfg.Service.RemoveRegion(ctx, m.GetRegion())
+	}
+	if err != nil {
+		return nil, convert.EncodeError(err)
+	}
+	return &pb.RemoveRegionResponse{}, nil
+}
+
 func (d *door) BucketRules(ctx context.Context, _ *pb.BucketRulesRequest) (*pb.BucketRulesResponse, error) {
 	if err := d.admit(ctx, 0, ""); err != nil {
 		return nil, convert.EncodeError(err)

@@ -86,7 +86,7 @@ func (s *sites) start(x *site, found bool) {
 	g, err := New(s.Context(), Config{
 		ID: id, Found: found, Store: store, Machine: c, Pack: Pack, Check: c.CheckEntry, Time: systemTime{},
 		Send:   func(to uint64, messages [][]byte) { s.carry(x, to, messages) },
-		Wanted: func(v View) []Change { return NextChanges(v, s.seats(x)) }, Places: func() []Place { return s.places(x) },
+		Wanted: func(v View) []Change { return nextChanges(v, s.seats(x)) }, Places: func() []Place { return s.places(x) },
 		Held: func() clock.Timestamp { return s.held(x) }, Refound: func(r Refounding) { refound <- r },
 		Logf: s.Logf, Fatal: func(err error) { s.Error(err) },
 	})

@@ -16,7 +16,7 @@ func TestVoterIDsTellRegions(t *testing.T) {
 	})
 }
 
-func TestNextChanges(t *testing.T) {
+func TestChangesOfTheTestsPlanner(t *testing.T) {
 	a, b, c, b2 := VoterID(1, 11), VoterID(2, 22), VoterID(3, 33), VoterID(2, 23)
 	seats := []Seat{{1, 11}, {2, 22}, {3, 33}}
 	active := func(match uint64, ids ...uint64) (out []Progress) {
@@ -45,7 +45,7 @@ func TestNextChanges(t *testing.T) {
 		"the leader's own goes too":     {View{ID: a, Voters: []uint64{a, b}}, []Seat{{2, 22}}, []Change{{Remove, a}}},
 		"but not the last":              {View{ID: a, Voters: []uint64{a}}, nil, nil},
 	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, x.want, NextChanges(x.view, x.seats)) })
+		t.Run(name, func(t *testing.T) { require.Equal(t, x.want, nextChanges(x.view, x.seats)) })
 	}
 }
 
@@ -77,7 +77,7 @@ func TestChangesArrive(t *testing.T) {
 				v.Learners = append(v.Learners, id)
 				v.Progress = append(v.Progress, Progress{ID: id, Active: true})
 			}
-			changes := NextChanges(v, seats)
+			changes := nextChanges(v, seats)
 			require.Empty(t, refuseChanges(v, changes))
 			for _, c := range changes {
 				delete(voters, c.ID)

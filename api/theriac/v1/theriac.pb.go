@@ -3085,9 +3085,11 @@ type RegionStatus struct {
 	LagMicros int64                  `protobuf:"varint,6,opt,name=lag_micros,json=lagMicros,proto3" json:"lag_micros,omitempty"` // microseconds by which that is behind the wall clock
 	Reported  *Vector                `protobuf:"bytes,7,opt,name=reported,proto3" json:"reported,omitempty"`                     // what it last reported as exposed and on its disk
 	// Microseconds, by the answering node's own clock: how old what readers here miss of the region is at most.
-	StalenessMicros    uint64 `protobuf:"varint,8,opt,name=staleness_micros,json=stalenessMicros,proto3" json:"staleness_micros,omitempty"`            // now; 0 of its own
-	StalenessP99Micros uint64 `protobuf:"varint,9,opt,name=staleness_p99_micros,json=stalenessP99Micros,proto3" json:"staleness_p99_micros,omitempty"` // of the last minutes
-	StalenessKnown     bool   `protobuf:"varint,10,opt,name=staleness_known,json=stalenessKnown,proto3" json:"staleness_known,omitempty"`              // false: nothing was heard of it yet
+	StalenessMicros    uint64   `protobuf:"varint,8,opt,name=staleness_micros,json=stalenessMicros,proto3" json:"staleness_micros,omitempty"`            // now; 0 of its own
+	StalenessP99Micros uint64   `protobuf:"varint,9,opt,name=staleness_p99_micros,json=stalenessP99Micros,proto3" json:"staleness_p99_micros,omitempty"` // of the last minutes
+	StalenessKnown     bool     `protobuf:"varint,10,opt,name=staleness_known,json=stalenessKnown,proto3" json:"staleness_known,omitempty"`              // false: nothing was heard of it yet
+	Phase              string   `protobuf:"bytes,11,opt,name=phase,proto3" json:"phase,omitempty"`                                                       // joining, serving, fenced (being removed) or removed; default: not known yet
+	Awaits             []string `protobuf:"bytes,12,rep,name=awaits,proto3" json:"awaits,omitempty"`                                                     // of one that is fenced: regions that must first say what they hold of it
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -3190,6 +3192,20 @@ func (x *RegionStatus) GetStalenessKnown() bool {
 		return x.StalenessKnown
 	}
 	return false
+}
+
+func (x *RegionStatus) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *RegionStatus) GetAwaits() []string {
+	if x != nil {
+		return x.Awaits
+	}
+	return nil
 }
 
 // BucketsRequest asks for a page of the buckets.
@@ -3862,6 +3878,88 @@ func (x *BucketRulesResponse) GetBuckets() []*DecidedRules {
 	return nil
 }
 
+// RemoveRegionRequest names a region; one that has not finished joining is abandoned.
+type RemoveRegionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Region        string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"` // name; 1 to 64 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRegionRequest) Reset() {
+	*x = RemoveRegionRequest{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRegionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRegionRequest) ProtoMessage() {}
+
+func (x *RemoveRegionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRegionRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRegionRequest) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RemoveRegionRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+// RemoveRegionResponse says that it is done.
+type RemoveRegionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRegionResponse) Reset() {
+	*x = RemoveRegionResponse{}
+	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRegionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRegionResponse) ProtoMessage() {}
+
+func (x *RemoveRegionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRegionResponse.ProtoReflect.Descriptor instead.
+func (*RemoveRegionResponse) Descriptor() ([]byte, []int) {
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{53}
+}
+
 // PipeRequest brings calls, and ends some.
 type PipeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3873,7 +3971,7 @@ type PipeRequest struct {
 
 func (x *PipeRequest) Reset() {
 	*x = PipeRequest{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +3983,7 @@ func (x *PipeRequest) String() string {
 func (*PipeRequest) ProtoMessage() {}
 
 func (x *PipeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[52]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +3996,7 @@ func (x *PipeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeRequest.ProtoReflect.Descriptor instead.
 func (*PipeRequest) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{52}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PipeRequest) GetCalls() []*PipeCall {
@@ -3928,7 +4026,7 @@ type PipeCall struct {
 
 func (x *PipeCall) Reset() {
 	*x = PipeCall{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3940,7 +4038,7 @@ func (x *PipeCall) String() string {
 func (*PipeCall) ProtoMessage() {}
 
 func (x *PipeCall) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[53]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3953,7 +4051,7 @@ func (x *PipeCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeCall.ProtoReflect.Descriptor instead.
 func (*PipeCall) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{53}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PipeCall) GetId() uint64 {
@@ -3996,7 +4094,7 @@ type PipeResponse struct {
 
 func (x *PipeResponse) Reset() {
 	*x = PipeResponse{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4008,7 +4106,7 @@ func (x *PipeResponse) String() string {
 func (*PipeResponse) ProtoMessage() {}
 
 func (x *PipeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[54]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4021,7 +4119,7 @@ func (x *PipeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeResponse.ProtoReflect.Descriptor instead.
 func (*PipeResponse) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{54}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PipeResponse) GetAnswers() []*PipeAnswer {
@@ -4051,7 +4149,7 @@ type PipeAnswer struct {
 
 func (x *PipeAnswer) Reset() {
 	*x = PipeAnswer{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[55]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4063,7 +4161,7 @@ func (x *PipeAnswer) String() string {
 func (*PipeAnswer) ProtoMessage() {}
 
 func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[55]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4076,7 +4174,7 @@ func (x *PipeAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipeAnswer.ProtoReflect.Descriptor instead.
 func (*PipeAnswer) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{55}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PipeAnswer) GetId() uint64 {
@@ -4129,7 +4227,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_theriac_v1_theriac_proto_msgTypes[56]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4141,7 +4239,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_theriac_v1_theriac_proto_msgTypes[56]
+	mi := &file_theriac_v1_theriac_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4154,7 +4252,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{56}
+	return file_theriac_v1_theriac_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -4415,7 +4513,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x16\n" +
 	"\x06gossip\x18\x03 \x01(\tR\x06gossip\x12\x14\n" +
-	"\x05admin\x18\x04 \x01(\tR\x05admin\"\xe5\x02\n" +
+	"\x05admin\x18\x04 \x01(\tR\x05admin\"\x93\x03\n" +
 	"\fRegionStatus\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -4428,7 +4526,9 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\x10staleness_micros\x18\b \x01(\x04R\x0fstalenessMicros\x120\n" +
 	"\x14staleness_p99_micros\x18\t \x01(\x04R\x12stalenessP99Micros\x12'\n" +
 	"\x0fstaleness_known\x18\n" +
-	" \x01(\bR\x0estalenessKnown\"<\n" +
+	" \x01(\bR\x0estalenessKnown\x12\x14\n" +
+	"\x05phase\x18\v \x01(\tR\x05phase\x12\x16\n" +
+	"\x06awaits\x18\f \x03(\tR\x06awaits\"<\n" +
 	"\x0eBucketsRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"?\n" +
@@ -4476,7 +4576,10 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\areceipt\x18\x02 \x01(\v2\x13.theriac.v1.ReceiptR\areceipt\"\x14\n" +
 	"\x12BucketRulesRequest\"I\n" +
 	"\x13BucketRulesResponse\x122\n" +
-	"\abuckets\x18\x01 \x03(\v2\x18.theriac.v1.DecidedRulesR\abuckets\"W\n" +
+	"\abuckets\x18\x01 \x03(\v2\x18.theriac.v1.DecidedRulesR\abuckets\"-\n" +
+	"\x13RemoveRegionRequest\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\"\x16\n" +
+	"\x14RemoveRegionResponse\"W\n" +
 	"\vPipeRequest\x12*\n" +
 	"\x05calls\x18\x01 \x03(\v2\x14.theriac.v1.PipeCallR\x05calls\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x03(\x04R\tcancelled\"\x94\x01\n" +
@@ -4552,7 +4655,7 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\fWriteOutcome\x12\x1d\n" +
 	"\x19WRITE_OUTCOME_NOT_APPLIED\x10\x00\x12\x19\n" +
 	"\x15WRITE_OUTCOME_APPLIED\x10\x01\x12\x19\n" +
-	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\x84\b\n" +
+	"\x15WRITE_OUTCOME_UNKNOWN\x10\x022\xd7\b\n" +
 	"\bDatabase\x123\n" +
 	"\x02Do\x12\x15.theriac.v1.DoRequest\x1a\x16.theriac.v1.DoResponse\x12<\n" +
 	"\x05Begin\x12\x18.theriac.v1.BeginRequest\x1a\x19.theriac.v1.BeginResponse\x12B\n" +
@@ -4568,7 +4671,8 @@ const file_theriac_v1_theriac_proto_rawDesc = "" +
 	"\vAlterBucket\x12\x1e.theriac.v1.AlterBucketRequest\x1a\x1f.theriac.v1.AlterBucketResponse\x12K\n" +
 	"\n" +
 	"DropBucket\x12\x1d.theriac.v1.DropBucketRequest\x1a\x1e.theriac.v1.DropBucketResponse\x12N\n" +
-	"\vBucketRules\x12\x1e.theriac.v1.BucketRulesRequest\x1a\x1f.theriac.v1.BucketRulesResponse\x12=\n" +
+	"\vBucketRules\x12\x1e.theriac.v1.BucketRulesRequest\x1a\x1f.theriac.v1.BucketRulesResponse\x12Q\n" +
+	"\fRemoveRegion\x12\x1f.theriac.v1.RemoveRegionRequest\x1a .theriac.v1.RemoveRegionResponse\x12=\n" +
 	"\x04Pipe\x12\x17.theriac.v1.PipeRequest\x1a\x18.theriac.v1.PipeResponse(\x010\x01B8Z6github.com/theriac-db/theriac/api/theriac/v1;theriacv1b\x06proto3"
 
 var (
@@ -4584,7 +4688,7 @@ func file_theriac_v1_theriac_proto_rawDescGZIP() []byte {
 }
 
 var file_theriac_v1_theriac_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_theriac_v1_theriac_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_theriac_v1_theriac_proto_goTypes = []any{
 	(Type)(0),                    // 0: theriac.v1.Type
 	(Level)(0),                   // 1: theriac.v1.Level
@@ -4643,11 +4747,13 @@ var file_theriac_v1_theriac_proto_goTypes = []any{
 	(*DropBucketResponse)(nil),   // 54: theriac.v1.DropBucketResponse
 	(*BucketRulesRequest)(nil),   // 55: theriac.v1.BucketRulesRequest
 	(*BucketRulesResponse)(nil),  // 56: theriac.v1.BucketRulesResponse
-	(*PipeRequest)(nil),          // 57: theriac.v1.PipeRequest
-	(*PipeCall)(nil),             // 58: theriac.v1.PipeCall
-	(*PipeResponse)(nil),         // 59: theriac.v1.PipeResponse
-	(*PipeAnswer)(nil),           // 60: theriac.v1.PipeAnswer
-	(*ErrorDetail)(nil),          // 61: theriac.v1.ErrorDetail
+	(*RemoveRegionRequest)(nil),  // 57: theriac.v1.RemoveRegionRequest
+	(*RemoveRegionResponse)(nil), // 58: theriac.v1.RemoveRegionResponse
+	(*PipeRequest)(nil),          // 59: theriac.v1.PipeRequest
+	(*PipeCall)(nil),             // 60: theriac.v1.PipeCall
+	(*PipeResponse)(nil),         // 61: theriac.v1.PipeResponse
+	(*PipeAnswer)(nil),           // 62: theriac.v1.PipeAnswer
+	(*ErrorDetail)(nil),          // 63: theriac.v1.ErrorDetail
 }
 var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	1,  // 0: theriac.v1.Options.level:type_name -> theriac.v1.Level
@@ -4717,11 +4823,11 @@ var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	48, // 64: theriac.v1.AlterBucketResponse.decided:type_name -> theriac.v1.DecidedRules
 	10, // 65: theriac.v1.DropBucketResponse.receipt:type_name -> theriac.v1.Receipt
 	48, // 66: theriac.v1.BucketRulesResponse.buckets:type_name -> theriac.v1.DecidedRules
-	58, // 67: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
+	60, // 67: theriac.v1.PipeRequest.calls:type_name -> theriac.v1.PipeCall
 	23, // 68: theriac.v1.PipeCall.request:type_name -> theriac.v1.DoRequest
-	60, // 69: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
+	62, // 69: theriac.v1.PipeResponse.answers:type_name -> theriac.v1.PipeAnswer
 	24, // 70: theriac.v1.PipeAnswer.response:type_name -> theriac.v1.DoResponse
-	61, // 71: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
+	63, // 71: theriac.v1.PipeAnswer.error:type_name -> theriac.v1.ErrorDetail
 	3,  // 72: theriac.v1.ErrorDetail.kind:type_name -> theriac.v1.ErrorKind
 	4,  // 73: theriac.v1.ErrorDetail.outcome:type_name -> theriac.v1.WriteOutcome
 	23, // 74: theriac.v1.Database.Do:input_type -> theriac.v1.DoRequest
@@ -4738,24 +4844,26 @@ var file_theriac_v1_theriac_proto_depIdxs = []int32{
 	51, // 85: theriac.v1.Database.AlterBucket:input_type -> theriac.v1.AlterBucketRequest
 	53, // 86: theriac.v1.Database.DropBucket:input_type -> theriac.v1.DropBucketRequest
 	55, // 87: theriac.v1.Database.BucketRules:input_type -> theriac.v1.BucketRulesRequest
-	57, // 88: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
-	24, // 89: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
-	26, // 90: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
-	28, // 91: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
-	30, // 92: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
-	32, // 93: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
-	35, // 94: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
-	37, // 95: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
-	39, // 96: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
-	41, // 97: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
-	46, // 98: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
-	50, // 99: theriac.v1.Database.CreateBucket:output_type -> theriac.v1.CreateBucketResponse
-	52, // 100: theriac.v1.Database.AlterBucket:output_type -> theriac.v1.AlterBucketResponse
-	54, // 101: theriac.v1.Database.DropBucket:output_type -> theriac.v1.DropBucketResponse
-	56, // 102: theriac.v1.Database.BucketRules:output_type -> theriac.v1.BucketRulesResponse
-	59, // 103: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
-	89, // [89:104] is the sub-list for method output_type
-	74, // [74:89] is the sub-list for method input_type
+	57, // 88: theriac.v1.Database.RemoveRegion:input_type -> theriac.v1.RemoveRegionRequest
+	59, // 89: theriac.v1.Database.Pipe:input_type -> theriac.v1.PipeRequest
+	24, // 90: theriac.v1.Database.Do:output_type -> theriac.v1.DoResponse
+	26, // 91: theriac.v1.Database.Begin:output_type -> theriac.v1.BeginResponse
+	28, // 92: theriac.v1.Database.Execute:output_type -> theriac.v1.ExecuteResponse
+	30, // 93: theriac.v1.Database.Commit:output_type -> theriac.v1.CommitResponse
+	32, // 94: theriac.v1.Database.Abort:output_type -> theriac.v1.AbortResponse
+	35, // 95: theriac.v1.Database.Keys:output_type -> theriac.v1.KeysResponse
+	37, // 96: theriac.v1.Database.Outcome:output_type -> theriac.v1.OutcomeResponse
+	39, // 97: theriac.v1.Database.Digest:output_type -> theriac.v1.DigestResponse
+	41, // 98: theriac.v1.Database.Status:output_type -> theriac.v1.StatusResponse
+	46, // 99: theriac.v1.Database.Buckets:output_type -> theriac.v1.BucketsResponse
+	50, // 100: theriac.v1.Database.CreateBucket:output_type -> theriac.v1.CreateBucketResponse
+	52, // 101: theriac.v1.Database.AlterBucket:output_type -> theriac.v1.AlterBucketResponse
+	54, // 102: theriac.v1.Database.DropBucket:output_type -> theriac.v1.DropBucketResponse
+	56, // 103: theriac.v1.Database.BucketRules:output_type -> theriac.v1.BucketRulesResponse
+	58, // 104: theriac.v1.Database.RemoveRegion:output_type -> theriac.v1.RemoveRegionResponse
+	61, // 105: theriac.v1.Database.Pipe:output_type -> theriac.v1.PipeResponse
+	90, // [90:106] is the sub-list for method output_type
+	74, // [74:90] is the sub-list for method input_type
 	74, // [74:74] is the sub-list for extension type_name
 	74, // [74:74] is the sub-list for extension extendee
 	0,  // [0:74] is the sub-list for field type_name
@@ -4786,7 +4894,7 @@ func file_theriac_v1_theriac_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_theriac_v1_theriac_proto_rawDesc), len(file_theriac_v1_theriac_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   57,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,6 +49,7 @@ const (
 	Database_AlterBucket_FullMethodName  = "/theriac.v1.Database/AlterBucket"
 	Database_DropBucket_FullMethodName   = "/theriac.v1.Database/DropBucket"
 	Database_BucketRules_FullMethodName  = "/theriac.v1.Database/BucketRules"
+	Database_RemoveRegion_FullMethodName = "/theriac.v1.Database/RemoveRegion"
 	Database_Pipe_FullMethodName         = "/theriac.v1.Database/Pipe"
 )
 
@@ -93,6 +94,10 @@ type DatabaseClient interface {
 	DropBucket(ctx context.Context, in *DropBucketRequest, opts ...grpc.CallOption) (*DropBucketResponse, error)
 	// BucketRules lists the buckets that have rules, by name, as the node knows them.
 	BucketRules(ctx context.Context, in *BucketRulesRequest, opts ...grpc.CallOption) (*BucketRulesResponse, error)
+	// RemoveRegion removes a region from the cluster, for good; a majority of the regions must be reached. It answers once
+	// that is done; an error of kind deadline with outcome applied says that it will be, once all regions that are left
+	// have said what they hold of it.
+	RemoveRegion(ctx context.Context, in *RemoveRegionRequest, opts ...grpc.CallOption) (*RemoveRegionResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
 	// at the same time and are answered in any order. At most 1024 are under way on a stream; one
 	// more is answered with ERROR_KIND_OVERLOADED. A client that half-closes the stream still gets
@@ -248,6 +253,16 @@ func (c *databaseClient) BucketRules(ctx context.Context, in *BucketRulesRequest
 	return out, nil
 }
 
+func (c *databaseClient) RemoveRegion(ctx context.Context, in *RemoveRegionRequest, opts ...grpc.CallOption) (*RemoveRegionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveRegionResponse)
+	err := c.cc.Invoke(ctx, Database_RemoveRegion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *databaseClient) Pipe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PipeRequest, PipeResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Database_ServiceDesc.Streams[0], Database_Pipe_FullMethodName, cOpts...)
@@ -302,6 +317,10 @@ type DatabaseServer interface {
 	DropBucket(context.Context, *DropBucketRequest) (*DropBucketResponse, error)
 	// BucketRules lists the buckets that have rules, by name, as the node knows them.
 	BucketRules(context.Context, *BucketRulesRequest) (*BucketRulesResponse, error)
+	// RemoveRegion removes a region from the cluster, for good; a majority of the regions must be reached. It answers once
+	// that is done; an error of kind deadline with outcome applied says that it will be, once all regions that are left
+	// have said what they hold of it.
+	RemoveRegion(context.Context, *RemoveRegionRequest) (*RemoveRegionResponse, error)
 	// Pipe carries many calls of Do over one stream, which costs a fraction of a call each. Calls run
 	// at the same time and are answered in any order. At most 1024 are under way on a stream; one
 	// more is answered with ERROR_KIND_OVERLOADED. A client that half-closes the stream still gets
@@ -358,6 +377,9 @@ func (UnimplementedDatabaseServer) DropBucket(context.Context, *DropBucketReques
 }
 func (UnimplementedDatabaseServer) BucketRules(context.Context, *BucketRulesRequest) (*BucketRulesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BucketRules not implemented")
+}
+func (UnimplementedDatabaseServer) RemoveRegion(context.Context, *RemoveRegionRequest) (*RemoveRegionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveRegion not implemented")
 }
 func (UnimplementedDatabaseServer) Pipe(grpc.BidiStreamingServer[PipeRequest, PipeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Pipe not implemented")
@@ -635,6 +657,24 @@ func _Database_BucketRules_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Database_RemoveRegion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveRegionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DatabaseServer).RemoveRegion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Database_RemoveRegion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DatabaseServer).RemoveRegion(ctx, req.(*RemoveRegionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Database_Pipe_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(DatabaseServer).Pipe(&grpc.GenericServerStream[PipeRequest, PipeResponse]{ServerStream: stream})
 }
@@ -704,6 +744,10 @@ var Database_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BucketRules",
 			Handler:    _Database_BucketRules_Handler,
+		},
+		{
+			MethodName: "RemoveRegion",
+			Handler:    _Database_RemoveRegion_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -155,6 +155,12 @@ func (d *Door) DropBucket(ctx context.Context, req kv.DropRequest) (kv.DroppedBu
 	return through(d, kv.OutcomeUnknown, func(s kv.Service) (kv.DroppedBucket, error) { return s.DropBucket(ctx, req) })
 }
 
+// RemoveRegion implements kv.Service.
+func (d *Door) RemoveRegion(ctx context.Context, name string) error {
+	_, err := through(d, kv.OutcomeUnknown, func(s kv.Service) (struct{}, error) { return struct{}{}, s.RemoveRegion(ctx, name) })
+	return err
+}
+
 // BucketRules implements kv.Service.
 func (d *Door) BucketRules(ctx context.Context) ([]kv.DecidedRules, error) {
 	return through(d, kv.NotApplied, func(s kv.Service) ([]kv.DecidedRules, error) { return s.BucketRules(ctx) })

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -17,8 +18,8 @@ import (
 const askPatience = 2 * time.Second
 
 func (r *run) clusterCommand() *cobra.Command {
-	c := &cobra.Command{Use: "cluster", Short: "look at all regions of the cluster"}
-	c.AddCommand(r.clusterStatusCommand())
+	c := &cobra.Command{Use: "cluster", Short: "look at the regions of the cluster, and change which there are"}
+	c.AddCommand(r.clusterStatusCommand(), r.clusterAddCommand(), r.clusterRemoveCommand())
 	return c
 }
 
@@ -134,6 +135,7 @@ func (r *run) printCluster(own kv.Status, views []view) {
 	// The writer below remembers its error for Flush.
 	_ = t.Flush()
 	for i := range views {
+		r.printPhase(&views[i].region)
 		r.printReasons(&views[i])
 	}
 }
@@ -150,6 +152,21 @@ func printLevels(t *tabwriter.Writer, v *view) {
 		fmt.Fprintf(t, "\t%s", word)
 	}
 	fmt.Fprintln(t)
+}
+
+// printPhase says what a region is that does not simply serve.
+func (r *run) printPhase(g *kv.RegionStatus) {
+	switch {
+	case g.Phase == "" || g.Phase == "serving":
+	case len(g.Awaits) > 0:
+		fmt.Fprintf(r.out, "%s: being removed: waits until these have said what they hold of it: %s\n", g.Name, strings.Join(g.Awaits, ", "))
+	case g.Phase == "fenced":
+		fmt.Fprintf(r.out, "%s: being removed\n", g.Name)
+	case g.Phase == "removed":
+		fmt.Fprintf(r.out, "%s: removed; what it left is not all here yet\n", g.Name)
+	default:
+		fmt.Fprintf(r.out, "%s: %s\n", g.Name, g.Phase)
+	}
 }
 
 // printReasons says why a region's node was not heard, or can't serve a level.
@@ -209,6 +226,8 @@ type clusterJSON struct {
 // viewerJSON is a region and its node's status; without one, the error says why.
 type viewerJSON struct {
 	Name   string      `json:"name"`
+	Phase  string      `json:"phase"` // joining, serving, fenced or removed
+	Awaits []string    `json:"awaits,omitempty"`
 	Error  string      `json:"error,omitempty"`
 	Status *statusJSON `json:"status"`
 }
@@ -216,7 +235,7 @@ type viewerJSON struct {
 func clusterDocument(own kv.Status, views []view) clusterJSON {
 	out := clusterJSON{Cluster: own.Cluster.String(), Leader: own.Leader}
 	for _, v := range views {
-		w := viewerJSON{Name: v.region.Name}
+		w := viewerJSON{Name: v.region.Name, Phase: v.region.Phase, Awaits: v.region.Awaits}
 		if v.err != nil {
 			w.Error = v.err.Error()
 		} else {

@@ -98,7 +98,7 @@ func (s *Serve) registerPlace(fs *pflag.FlagSet) {
 	fs.StringVar(&s.Advertise, "advertise", "", "`HOST[:PORT]` at which others reach --listen (default --listen itself)")
 	fs.StringVar(&s.PeerAdvertise, "peer-advertise", "", "`HOST:PORT` at which others reach --peer-listen (default from --advertise, or --peer-listen itself)")
 	fs.StringVar(&s.GossipAdvertise, "gossip-advertise", "", "`HOST:PORT` at which others reach --gossip-listen (default from --advertise, or --gossip-listen itself)")
-	fs.StringSliceVar(&s.Gone, "gone", nil, "region `NAMES` that are lost for good: a node that recovers its own log no longer waits for them, and the founder lets others join without them and abandons one that has not finished joining")
+	fs.StringSliceVar(&s.Gone, "gone", nil, "region `NAMES` that are lost for good: a node that recovers its own log no longer waits for them, others join without them, and one that has not finished joining is abandoned where strong transactions are led")
 }
 
 func (s *Serve) registerSecurity(fs *pflag.FlagSet) {

@@ -84,7 +84,7 @@ func TestWithoutACertificateNobodyIsARegion(t *testing.T) {
 
 	for purpose := range peerv1.Purpose_name {
 		for name, number := range map[string]uint32{"us": 2, "evil": 3} {
-			h := &peerv1.Hello{ProtocolMin: 2, ProtocolMax: 2, Purpose: peerv1.Purpose(purpose), Cluster: s.Cluster[:], Region: number, Name: name,
+			h := &peerv1.Hello{ProtocolMin: 3, ProtocolMax: 3, Purpose: peerv1.Purpose(purpose), Cluster: s.Cluster[:], Region: number, Name: name,
 				Incarnation: 7, Addresses: &peerv1.Addresses{Peer: "127.0.0.1:1"}}
 			_, err := says(t, us.addresses["peers"], trusting, h)
 			require.Error(t, err, "a certificate is required: TLS 1.3 says so, unless the connection is closed before that is read")

@@ -197,6 +197,9 @@ func (s *State) Missing() (missing []clock.Region) {
 	return missing
 }
 
+// Asked is the version since which serving regions are to say what they hold.
+func (s *State) Asked() uint64 { return s.asked }
+
 // highest is the most that any serving region says it holds of one that ended.
 func (s *State) highest(of clock.Region) (t clock.Timestamp) {
 	for _, holds := range s.held {

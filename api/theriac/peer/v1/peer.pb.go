@@ -103,9 +103,13 @@ const (
 	// Has a number; its reports count; takes no writes yet.
 	MemberState_MEMBER_STATE_JOINING MemberState = 1
 	MemberState_MEMBER_STATE_SERVING MemberState = 2
-	// Never finished joining, and was given up by the founder. Its reports count no more and nobody
+	// Never finished joining, and was given up. Its reports count no more and nobody
 	// speaks with it; it stays in the list so that its number is not given again. Its name may be.
 	MemberState_MEMBER_STATE_ABANDONED MemberState = 3
+	// Is being removed: nobody takes records of its lanes. Its store still takes part in the raft group's messages.
+	MemberState_MEMBER_STATE_FENCED MemberState = 4
+	// Was removed: its lane ends with last. Who has that, and the certifier's lane up to closed, lets go of it.
+	MemberState_MEMBER_STATE_REMOVED MemberState = 5
 )
 
 // Enum value maps for MemberState.
@@ -115,12 +119,16 @@ var (
 		1: "MEMBER_STATE_JOINING",
 		2: "MEMBER_STATE_SERVING",
 		3: "MEMBER_STATE_ABANDONED",
+		4: "MEMBER_STATE_FENCED",
+		5: "MEMBER_STATE_REMOVED",
 	}
 	MemberState_value = map[string]int32{
 		"MEMBER_STATE_UNSPECIFIED": 0,
 		"MEMBER_STATE_JOINING":     1,
 		"MEMBER_STATE_SERVING":     2,
 		"MEMBER_STATE_ABANDONED":   3,
+		"MEMBER_STATE_FENCED":      4,
+		"MEMBER_STATE_REMOVED":     5,
 	}
 )
 
@@ -157,7 +165,7 @@ const (
 	JoinAnswer_RESULT_UNSPECIFIED JoinAnswer_Result = 0
 	// The fields below say who the node is now.
 	JoinAnswer_RESULT_GRANTED JoinAnswer_Result = 1
-	// Ask this address: the peer port of this node or of the founder's. Cluster and region are this node's.
+	// Ask this address: the peer port of this node. Cluster and region are this node's.
 	JoinAnswer_RESULT_ASK JoinAnswer_Result = 2
 	// Not now: another region joins, or not every region has been told yet.
 	JoinAnswer_RESULT_LATER JoinAnswer_Result = 3
@@ -845,7 +853,7 @@ func (x *Addresses) GetAdmin() string {
 	return ""
 }
 
-// Members is the set of regions. The founder writes it; a higher version replaces a lower one.
+// Members is the set of regions, as a version of the cluster's metadata has it. A higher version replaces a lower one.
 type Members struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -908,7 +916,11 @@ type Member struct {
 	Addresses *Addresses `protobuf:"bytes,4,opt,name=addresses,proto3" json:"addresses,omitempty"`
 	// Of the store that the number was granted to; while the region joins no other one is it. 0: not
 	// known.
-	Incarnation   uint64 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Incarnation uint64 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Of one that was removed: its last entry.
+	Last uint64 `protobuf:"fixed64,6,opt,name=last,proto3" json:"last,omitempty"`
+	// Of one that was removed: the last strong commit before it was.
+	Closed        uint64 `protobuf:"fixed64,7,opt,name=closed,proto3" json:"closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,6 +990,20 @@ func (x *Member) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *Member) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Member) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
+}
+
 // Refused ends a stream.
 type Refused struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -994,7 +1020,9 @@ type Refused struct {
 	// Another store of the receiver's region goes before the receiver's.
 	Rival bool `protobuf:"varint,6,opt,name=rival,proto3" json:"rival,omitempty"`
 	// The sender starts, or takes all its data anew: it takes no part yet.
-	Starting      bool `protobuf:"varint,7,opt,name=starting,proto3" json:"starting,omitempty"`
+	Starting bool `protobuf:"varint,7,opt,name=starting,proto3" json:"starting,omitempty"`
+	// The receiver's region is being removed: what it writes from here on is lost.
+	Fenced        bool `protobuf:"varint,8,opt,name=fenced,proto3" json:"fenced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1074,6 +1102,13 @@ func (x *Refused) GetRival() bool {
 func (x *Refused) GetStarting() bool {
 	if x != nil {
 		return x.Starting
+	}
+	return false
+}
+
+func (x *Refused) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
 	}
 	return false
 }
@@ -2239,7 +2274,7 @@ func (x *Consensus) GetPartial() bool {
 	return false
 }
 
-// Joined asks the founder to count the sender as serving.
+// Joined asks to have it decided that the sender serves.
 type Joined struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2442,13 +2477,15 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\x05admin\x18\x04 \x01(\tR\x05admin\"V\n" +
 	"\aMembers\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x121\n" +
-	"\amembers\x18\x02 \x03(\v2\x17.theriac.peer.v1.MemberR\amembers\"\xc4\x01\n" +
+	"\amembers\x18\x02 \x03(\v2\x17.theriac.peer.v1.MemberR\amembers\"\xf0\x01\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1c.theriac.peer.v1.MemberStateR\x05state\x128\n" +
 	"\taddresses\x18\x04 \x01(\v2\x1a.theriac.peer.v1.AddressesR\taddresses\x12 \n" +
-	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"\xb5\x01\n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\x12\x12\n" +
+	"\x04last\x18\x06 \x01(\x06R\x04last\x12\x16\n" +
+	"\x06closed\x18\a \x01(\x06R\x06closed\"\xcd\x01\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
@@ -2456,7 +2493,8 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\tabandoned\x18\x04 \x01(\bR\tabandoned\x12\x16\n" +
 	"\x06forked\x18\x05 \x01(\bR\x06forked\x12\x14\n" +
 	"\x05rival\x18\x06 \x01(\bR\x05rival\x12\x1a\n" +
-	"\bstarting\x18\a \x01(\bR\bstarting\"\x87\x01\n" +
+	"\bstarting\x18\a \x01(\bR\bstarting\x12\x16\n" +
+	"\x06fenced\x18\b \x01(\bR\x06fenced\"\x87\x01\n" +
 	"\tSubscribe\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\rR\x06region\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
@@ -2570,12 +2608,14 @@ const file_theriac_peer_v1_peer_proto_rawDesc = "" +
 	"\fPURPOSE_JOIN\x10\x02\x12\x15\n" +
 	"\x11PURPOSE_BOOTSTRAP\x10\x03\x12\x14\n" +
 	"\x10PURPOSE_ANNOUNCE\x10\x04\x12\x15\n" +
-	"\x11PURPOSE_CONSENSUS\x10\x05*{\n" +
+	"\x11PURPOSE_CONSENSUS\x10\x05*\xae\x01\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_JOINING\x10\x01\x12\x18\n" +
 	"\x14MEMBER_STATE_SERVING\x10\x02\x12\x1a\n" +
-	"\x16MEMBER_STATE_ABANDONED\x10\x032H\n" +
+	"\x16MEMBER_STATE_ABANDONED\x10\x03\x12\x17\n" +
+	"\x13MEMBER_STATE_FENCED\x10\x04\x12\x18\n" +
+	"\x14MEMBER_STATE_REMOVED\x10\x052H\n" +
 	"\x04Peer\x12@\n" +
 	"\x06Stream\x12\x18.theriac.peer.v1.Message\x1a\x18.theriac.peer.v1.Message(\x010\x01B:Z8github.com/theriac-db/theriac/api/theriac/peer/v1;peerv1b\x06proto3"
 

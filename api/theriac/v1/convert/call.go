@@ -186,6 +186,8 @@ func EncodeStatus(s kv.Status) *pb.StatusResponse {
 			StalenessMicros:    micros(r.Staleness),
 			StalenessP99Micros: micros(r.StalenessP99),
 			StalenessKnown:     r.StalenessKnown,
+
+			Phase: r.Phase, Awaits: r.Awaits,
 		})
 	}
 	return m
@@ -259,6 +261,8 @@ func decodeRegion(m *pb.RegionStatus) (kv.RegionStatus, error) {
 		Lag:       time.Duration(m.GetLagMicros()) * time.Microsecond,
 
 		StalenessKnown: m.GetStalenessKnown(),
+
+		Phase: m.GetPhase(), Awaits: m.GetAwaits(),
 	}
 	var err error
 	if r.Staleness, err = duration(m.GetStalenessMicros()); err != nil {

@@ -555,10 +555,10 @@ func TestMessagesHaveTheFieldsThatAreTranslated(t *testing.T) {
 		"Field": 2, "Step": 2, "Expectation": 1, "DoRequest": 3, "DoResponse": 2, "BeginRequest": 3,
 		"BeginResponse": 2, "ExecuteRequest": 3, "ExecuteResponse": 1, "CommitRequest": 3, "CommitResponse": 1,
 		"AbortRequest": 1, "KeysRequest": 6, "KeysResponse": 3, "ListedObject": 2, "OutcomeRequest": 1,
-		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 19, "Addresses": 4, "RegionStatus": 10, "LevelStatus": 3,
+		"OutcomeResponse": 3, "DigestRequest": 2, "DigestResponse": 3, "StatusResponse": 19, "Addresses": 4, "RegionStatus": 12, "LevelStatus": 3,
 		"BucketsRequest": 2, "BucketsResponse": 2, "ErrorDetail": 7, "PipeRequest": 2, "PipeCall": 4, "PipeResponse": 2, "PipeAnswer": 4, "Vector": 2, "Stamp": 2, "Lane": 2,
 		"BucketRules": 10, "DecidedRules": 3, "CreateBucketRequest": 1, "CreateBucketResponse": 1, "AlterBucketRequest": 2,
-		"AlterBucketResponse": 1, "BucketRulesResponse": 1, "DropBucketRequest": 3, "DropBucketResponse": 2,
+		"AlterBucketResponse": 1, "BucketRulesResponse": 1, "DropBucketRequest": 3, "DropBucketResponse": 2, "RemoveRegionRequest": 1,
 	}
 	messages := pb.File_theriac_v1_theriac_proto.Messages()
 	for i := range messages.Len() {

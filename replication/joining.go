@@ -1,8 +1,9 @@
 package replication
 
 import (
+	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 
 	peerv1 "github.com/theriac-db/theriac/api/theriac/peer/v1"
@@ -40,6 +41,8 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 	switch {
 	case exists && m.Region == r.self.Region:
 		return nil, kv.Errorf(kv.KindInvalid, "region name %q is this node's own: choose another, or stop the other node", name)
+	case exists && m.Fenced:
+		return later("region " + name + " is being removed: take another name, or wait until that is done"), nil
 	case exists && r.connected(m.Region) && r.incarnationOf(m.Region) != h.GetIncarnation():
 		return later("a node of region " + name + " is connected: stop it first"), nil
 	case exists && m.Serving && r.heardBy(m.Region) != "":
@@ -50,40 +53,55 @@ func (r *Replicator) decideJoin(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 			return nil, err
 		}
 		return r.granted(m, true), nil
-	case r.self.Region != founder:
-		f, _ := r.registry.find(founder)
-		return pointTo(r.c.Identity, f.Addresses.Peer, "region "+f.Name+" hands out numbers"), nil
 	case r.recovery.running():
 		// The recovery waits for a region that joins, too, which may hold some of this lane, and may serve by now
-		// for all that the founder knows. But the store that was promised its number has not begun if it asks again.
+		// for all that this node knows. But the store that was promised its number has not begun if it asks again.
 		if exists && m.Incarnation == h.GetIncarnation() {
 			r.recovery.hear(m.Region, handed{}, 0)
 		}
-		return later("the founder is recovering its own data"), nil
+		return later("region " + r.c.Identity.Name + " is joining or recovering its own data"), nil
 	case r.gone(name):
-		return nil, kv.Errorf(kv.KindInvalid, "region name %q is one that the founder's --gone names: take it out there, or choose another", name)
-	case exists:
-		return r.grantAgain(m, h)
+		return nil, kv.Errorf(kv.KindInvalid, "region name %q is one that --gone names in region %s: take it out there, or choose another", name, r.c.Identity.Name)
 	}
 	return r.handOut(h)
 }
 
-// grantAgain answers a node of a region that has a number and has not finished joining. A region
-// keeps its number however often its node asks with an empty folder: numbers are few.
-func (r *Replicator) grantAgain(m Member, h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
+// handOut has a region given a number, or the one that it was given while it joins: it keeps that however often
+// its node asks with an empty folder, since numbers are few.
+func (r *Replicator) handOut(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
+	name := h.GetName()
+	m, exists := r.registry.named(name)
+	if !exists || m.Incarnation != h.GetIncarnation() {
+		ctx, cancel := r.deciding()
+		err := r.c.Regions.Add(ctx, name, h.GetIncarnation())
+		cancel()
+		switch again := errors.Is(err, kv.ErrUnavailable) || errors.Is(err, kv.ErrDeadline) || errors.Is(err, kv.ErrAborted); {
+		case again:
+			return later(err.Error()), nil
+		case err != nil:
+			return nil, err
+		}
+		if m, exists = r.registry.named(name); !exists {
+			return later("region " + name + " was given up at once"), nil
+		}
+		r.c.Hooks.logf("region %d (%s) joins", m.Region, m.Name)
+	}
 	r.contact(m.Region)
-	news, err := r.registry.regrant(r.context(), m.Region, h.GetIncarnation())
-	if err == nil && news {
-		r.c.Hooks.logf("region %d (%s) joins with another node: the one before is refused from here on", m.Region, m.Name)
-		err = r.membersChanged()
-	}
-	if err == nil {
-		err = r.learnAddresses(m.Region, h)
-	}
-	if err != nil {
+	if err := r.learnAddresses(m.Region, h); err != nil {
 		return nil, err
 	}
 	return r.grantOnceTold(m), nil
+}
+
+// deciding bounds the time that a decision may take whose asker waits on a connection.
+func (r *Replicator) deciding() (ctx context.Context, cancel context.CancelFunc) {
+	ctx, cancel = context.WithCancel(r.context())
+	go func() {
+		if sleep(ctx, r.c.Time, DecisionTimeout) {
+			cancel()
+		}
+	}()
+	return ctx, cancel
 }
 
 func (r *Replicator) granted(m Member, existed bool) *peerv1.JoinAnswer {
@@ -91,25 +109,6 @@ func (r *Replicator) granted(m Member, existed bool) *peerv1.JoinAnswer {
 		Result: peerv1.JoinAnswer_RESULT_GRANTED, Cluster: r.c.Identity.Cluster[:],
 		Region: uint32(m.Region), Members: r.registry.message(), Existed: existed,
 	}
-}
-
-// handOut gives a new region its number: on this node's disk first, one region at a time.
-func (r *Replicator) handOut(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
-	_, list := r.registry.snapshot()
-	for _, m := range list {
-		if !m.Serving {
-			return later(fmt.Sprintf("region %s has not finished joining, and one joins at a time (abandoned at once on demand, or when it is silent for %v)", m.Name, JoinLimit)), nil
-		}
-	}
-	m, err := r.registry.add(r.context(), Member{Name: h.GetName(), Addresses: addressesFrom(h.GetAddresses()), Incarnation: h.GetIncarnation()})
-	if err != nil {
-		return nil, err
-	}
-	r.c.Hooks.logf("region %d (%s) joins", m.Region, m.Name)
-	if err := r.membersChanged(); err != nil {
-		return nil, err
-	}
-	return r.grantOnceTold(m), nil
 }
 
 // grantOnceTold lets a new region begin once every other one counts its reports: what a region takes
@@ -121,10 +120,13 @@ func (r *Replicator) handOut(h *peerv1.Hello) (*peerv1.JoinAnswer, error) {
 // any report.
 func (r *Replicator) grantOnceTold(m Member) *peerv1.JoinAnswer {
 	version, list := r.registry.snapshot()
+	list = slices.DeleteFunc(slices.Clone(list), func(o Member) bool {
+		return o.Region == m.Region || o.Region == r.self.Region || o.Fenced || r.c.Regions.Acts(o.Region, version)
+	})
 	var waiting []string
 	r.mu.Lock()
 	for _, o := range list {
-		if o.Region == m.Region || o.Region == r.self.Region || r.gone(o.Name) && !r.heard(o.Region) {
+		if r.gone(o.Name) && !r.heard(o.Region) {
 			continue
 		}
 		if s := r.streams[o.Region]; s == nil || s.members < version {
@@ -165,27 +167,45 @@ func (r *Replicator) incarnationOf(region clock.Region) uint64 {
 	return r.incarnated[region]
 }
 
-// askToServe tells the founder that this region has caught up.
+// askToServe tells all regions in reach that this one has caught up: one of them may be able to have it decided
+// that it serves.
 func (r *Replicator) askToServe() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.streams[founder]; s != nil && len(s.control) == 0 {
-		s.queue(&peerv1.Message{Body: &peerv1.Message_Joined{Joined: &peerv1.Joined{}}})
+	for _, s := range r.streams {
+		if len(s.control) == 0 {
+			s.queue(&peerv1.Message{Body: &peerv1.Message_Joined{Joined: &peerv1.Joined{}}})
+		}
 	}
 }
 
-// joined takes a newcomer's word that it has caught up.
+// joined takes a newcomer's word that it has caught up, and has it decided that it serves; once at a time, and
+// behind the back of who reads the stream.
 func (r *Replicator) joined(s *stream) error {
-	if r.self.Region != founder {
-		return kv.Errorf(kv.KindInvalid, "region %d asks region %d to count it as serving: only the founder does", s.peer, r.self.Region)
+	m, known := r.registry.find(s.peer)
+	if !known || m.Serving || r.recovery.running() {
+		return nil
 	}
-	news, err := r.registry.serve(r.context(), s.peer, s.store.incarnation)
-	if err != nil || !news {
-		return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.admitting[s.peer] {
+		return nil
 	}
-	m, _ := r.registry.find(s.peer)
-	r.c.Hooks.logf("region %d (%s) has joined", m.Region, m.Name)
-	return r.membersChanged()
+	r.admitting[s.peer] = true
+	r.start(func(context.Context) {
+		ctx, cancel := r.deciding()
+		err := r.c.Regions.Serve(ctx, m.Region, s.store.incarnation)
+		cancel()
+		if err == nil {
+			r.c.Hooks.logf("region %d (%s) has joined", m.Region, m.Name)
+		} else if !errors.Is(err, kv.ErrUnavailable) {
+			r.c.Hooks.logf("region %d (%s) can't be counted as serving: %v", m.Region, m.Name, err)
+		}
+		r.mu.Lock()
+		delete(r.admitting, s.peer)
+		r.mu.Unlock()
+	})
+	return nil
 }
 
 // serveCut streams what is visible at a cut to a region without data.
@@ -194,7 +214,7 @@ func (r *Replicator) serveCut(conn Conn, h *peerv1.Hello) error {
 	if err != nil {
 		return err
 	}
-	if err := r.rival(m, claimOf(h)); err != nil {
+	if err := errors.Join(r.turnedAway(m.Region), r.rival(m, claimOf(h))); err != nil {
 		return err
 	}
 	r.c.Exposure.Incarnated(m.Region, h.GetIncarnation())
