@@ -136,11 +136,11 @@ var table = []Mutant{
 	{CommitBelowSnapshot, Arithmetic, "A strong commit's time need not be above what its transaction has seen.",
 		"certify.State.stamp", []string{converge, semantics, causal}, "mixed-strong", 10},
 	{OperationDecidedAgain, Protocol, "The certifier does not know an operation that it has decided when it is tried again.",
-		"certify.State.first", []string{"txn/strong/certify.TestAnOperationCommitsOnce"}, "", 0},
+		"certify.State.first", []string{once, semantics, strict}, "mixed-strong", 10},
 	{ProposalDecidedAgain, Protocol, "A proposal that is in the log twice is decided twice.",
 		"certify.State.decide", []string{"txn/strong/certify.TestCommandsAreDecidedOnce"}, "", 0},
 	{DenialNotKept, Protocol, "An operation may be applied after somebody was told that it never will be.",
-		"certify.State.deny", []string{"txn/strong/certify.TestAnOperationCommitsOnce"}, "", 0},
+		"certify.State.deny", []string{semantics, strict, linearizable}, "strong-register", 10},
 	{LowMarkStays, Protocol, "A transaction that is older than what the certifier remembers is certified.",
 		"certify.index.dropOldest", []string{"txn/strong/certify.TestCheckJudgesReads"}, "", 0},
 

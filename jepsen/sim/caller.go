@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/theriac-db/theriac/client"
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/kv"
 )
 
@@ -26,7 +29,8 @@ type callers struct {
 
 	mu     sync.Mutex
 	random *rand.Rand
-	bad    float64 // share of the writes that go wrong
+	bad    float64           // share of the writes that go wrong
+	strong map[kv.TxnID]bool // interactive transactions that are at that level
 }
 
 var _ kv.Service = (*callers)(nil)
@@ -77,13 +81,23 @@ func (c *callers) Do(ctx context.Context, req kv.Request) (kv.Response, error) {
 		return resp, err
 	}
 	req.Ops, req.Queries = slices.Clone(req.Ops), slices.Clone(req.Queries) // one that is held up outlives the call
-	return through(ctx, c, write)
+	asks := req.Options.Level == kv.LevelStrong && c.name(ctx, &req.Options)
+	resp, err := through(ctx, c, write)
+	if asks && errors.Is(err, errLost) {
+		c.repeat(req)
+		resp.Receipt, err = c.decide(ctx, &req.Options, err)
+		if err == nil && len(req.Queries) > 0 { // what it had read nobody knows any more
+			return kv.Response{}, kv.WithToken(c.lost().WithOutcome(kv.Applied), resp.Receipt.Token)
+		}
+	}
+	return resp, err
 }
 
 // Commit implements kv.Service.
 func (c *callers) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Receipt, error) {
 	c.retried(o)
-	return through(ctx, c, func(ctx context.Context) (kv.Receipt, error) {
+	asks := c.isStrong(id) && c.name(ctx, &o)
+	r, err := through(ctx, c, func(ctx context.Context) (kv.Receipt, error) {
 		serving := c.serving()
 		r, err := c.Service.Commit(ctx, id, o)
 		if err == nil {
@@ -91,12 +105,22 @@ func (c *callers) Commit(ctx context.Context, id kv.TxnID, o kv.Options) (kv.Rec
 		}
 		return r, err
 	})
+	if asks && errors.Is(err, errLost) {
+		return c.decide(ctx, &o, err)
+	}
+	return r, err
 }
 
 // Begin implements kv.Service.
 func (c *callers) Begin(ctx context.Context, b kv.Begin) (kv.TxnID, kv.Receipt, error) {
 	id, r, err := c.Service.Begin(ctx, b)
 	c.note(err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.strong == nil {
+		c.strong = map[kv.TxnID]bool{}
+	}
+	c.strong[id] = b.Options.Level == kv.LevelStrong
 	return id, r, err
 }
 
@@ -148,8 +172,85 @@ func through[T any](ctx context.Context, c *callers, call func(context.Context) 
 	return out, err
 }
 
-func (c *callers) lost() error {
-	return kv.Errorf(kv.KindUnavailable, "the connection to region %s broke", c.region).WithOutcome(kv.OutcomeUnknown)
+// errLost is why a caller does not know what became of a write.
+var errLost = errors.New("the connection broke")
+
+func (c *callers) lost() *kv.Error {
+	return kv.Errorf(kv.KindUnavailable, "region %s: %w", c.region, errLost).WithOutcome(kv.OutcomeUnknown)
+}
+
+func (c *callers) isStrong(id kv.TxnID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.strong[id]
+}
+
+// name gives a try at level strong the id under which it can be asked for, as clients do that connect.
+func (c *callers) name(ctx context.Context, o *kv.Options) bool {
+	s, err := c.Service.Status(ctx)
+	if !o.Attempt.ID.IsZero() || err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	binary.BigEndian.PutUint64(o.Attempt.ID[:], c.random.Uint64())
+	binary.BigEndian.PutUint64(o.Attempt.ID[8:], c.random.Uint64())
+	o.Attempt.Incarnation, o.Attempt.After = s.Incarnation, s.Certified()
+	return true
+}
+
+// Asking what became of a try at level strong.
+const (
+	decideTries = 5
+	decidePause = 500 * time.Millisecond
+)
+
+// decide asks what became of a try at level strong whose caller does not know; some callers leave it at that.
+func (c *callers) decide(ctx context.Context, o *kv.Options, lost error) (kv.Receipt, error) {
+	if c.drawn(3) == 0 {
+		return kv.Receipt{}, lost
+	}
+	a := kv.Attempt{ID: o.Attempt.ID, Retry: true, After: o.Attempt.After}
+	for range decideTries {
+		answer, err := c.Outcome(ctx, kv.OutcomeRequest{Attempt: a})
+		switch {
+		case err == nil && answer.Outcome == kv.NotApplied:
+			c.reach.count("strong try denied")
+			return kv.Receipt{}, kv.Errorf(kv.KindAborted, "it was asked for, and will not be applied")
+		case err == nil:
+			c.reach.count("strong try found")
+			return kv.Receipt{
+				Level: kv.LevelStrong, Region: c.region, Commit: answer.Commit, Snapshot: clock.VectorOf(clock.Entry(answer.Commit)), Token: answer.Token,
+				Durability: kv.DurabilityMajority, Regions: c.serving()/2 + 1,
+			}, nil
+		case !sleep(ctx, decidePause):
+			return kv.Receipt{}, lost
+		}
+	}
+	return kv.Receipt{}, lost
+}
+
+// repeat has a try at level strong arrive once more, for nobody, now and then: it must change nothing that was decided.
+func (c *callers) repeat(req kv.Request) {
+	if c.drawn(2) == 0 {
+		return
+	}
+	wait := time.Duration(c.drawn(int64(heldUpFor)))
+	req.Options.Attempt = kv.Attempt{ID: req.Options.Attempt.ID, Retry: true, After: req.Options.Attempt.After}
+	c.late.Go(func() {
+		if sleep(c.ctx, wait) {
+			late, cancel := context.WithTimeout(c.ctx, heldUpFor)
+			defer cancel()
+			_, err := c.Service.Do(late, req)
+			c.reach.count("late retry " + outcome(err))
+		}
+	})
+}
+
+func (c *callers) drawn(n int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.random.Int64N(n)
 }
 
 func (c *callers) note(err error) {

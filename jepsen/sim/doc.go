@@ -20,7 +20,7 @@
 //   - Disks (disk.go): a crash takes back what was not synced, and some of it not; syncs take time, or
 //     fail; a disk may be gone.
 //   - The way of callers (caller.go): requests and answers get lost, and requests arrive after their
-//     caller has given up.
+//     caller has given up, strong ones also a second time.
 //   - Crashes are one moment for callers, peers and the disk. Some wait for the moment at which a group was
 //     shown that is not on disk yet.
 //

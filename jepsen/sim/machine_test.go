@@ -163,7 +163,7 @@ func content(t *testing.T, fs vfs.FS, name string) []byte {
 // answering takes all requests.
 type answering struct {
 	kv.Service
-	taken int
+	taken, asked int
 }
 
 func (a *answering) Do(context.Context, kv.Request) (kv.Response, error) {
@@ -210,5 +210,64 @@ func TestCallsGetLostAndArriveLate(t *testing.T) {
 		require.Equal(t, 2+counts["answer lost"]+counts["request held up"], a.taken)
 		require.Equal(t, 151, counts["write tried again"])
 		require.Equal(t, a.taken-1, acknowledged, "all but the read")
+	})
+}
+
+func (a *answering) Status(context.Context) (kv.Status, error) {
+	return kv.Status{Incarnation: 7, Exposed: clock.Vector{{Time: 64}}}, nil
+}
+
+func (a *answering) Begin(context.Context, kv.Begin) (kv.TxnID, kv.Receipt, error) {
+	return 5, kv.Receipt{}, nil
+}
+
+func (a *answering) Outcome(_ context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
+	switch a.asked++; {
+	case !req.Attempt.Retry || req.Attempt.ID.IsZero() || req.Attempt.After != 64 || req.Attempt.Lane != (clock.Lane{}):
+		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid, "that names no try at level strong")
+	case a.asked%5 == 0:
+		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindUnavailable, "not now")
+	case a.asked%2 == 0:
+		return kv.OutcomeAnswer{Outcome: kv.Applied, Commit: clock.Stamp{Time: 128}}, nil
+	}
+	return kv.OutcomeAnswer{Outcome: kv.NotApplied}, nil
+}
+
+// Callers at level strong name their tries, ask what became of them, and send some once more.
+func TestStrongCallersAskWhatBecameOfTheirWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var late sync.WaitGroup
+		a := &answering{}
+		c := &callers{
+			Service: a, answered: func(*kv.Options, int, kv.Receipt) {}, serving: func() int { return 3 }, region: "eu", reach: newReached(), late: &late,
+			ctx: t.Context(), random: rand.New(rand.NewPCG(1, 1)), bad: 1,
+		}
+		id, _, err := c.Begin(t.Context(), kv.Begin{Options: kv.Options{Level: kv.LevelStrong}})
+		require.NoError(t, err)
+		write := kv.Request{Ops: make([]kv.Op, 1), Options: kv.Options{Level: kv.LevelStrong}}
+		outcomes := map[kv.Outcome]int{}
+		note := func(r kv.Receipt, err error) {
+			if err == nil {
+				require.Equal(t, clock.Stamp{Time: 128}, r.Commit)
+				require.Equal(t, 2, r.Regions)
+				outcomes[kv.Applied]++
+				return
+			}
+			outcomes[kv.OutcomeOf(err)]++
+		}
+		for range 100 {
+			resp, err := c.Do(t.Context(), write)
+			note(resp.Receipt, err)
+			note(c.Commit(t.Context(), id, kv.Options{}))
+			read := write
+			read.Queries = make([]kv.Query, 1)
+			_, err = c.Do(t.Context(), read)
+			require.Error(t, err, "the answer is lost")
+		}
+		late.Wait()
+		require.Greater(t, outcomes[kv.Applied], 30)
+		require.Greater(t, outcomes[kv.NotApplied], 30)
+		require.Greater(t, outcomes[kv.OutcomeUnknown], 30)
+		require.NotZero(t, c.reach.all()["late retry taken"])
 	})
 }

@@ -45,6 +45,8 @@ var Paths = []Path{
 	{"slow sync", "a sync took time", 25},
 	{"request lost", "a request never arrived", 25},
 	{"answer lost", "a write was taken, and its caller did not hear so", 25},
+	{"strong try found", "a caller learnt that a strong try of unknown outcome was applied", 150},
+	{"strong try denied", "or that it never will be", 150},
 	{"late request taken", "a request arrived when its caller had given up, and was taken", 25},
 	{"write tried again", "the client library tried a write again", 25},
 	{"log searched for an operation", "a retry was looked for in the log", 25},
