@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/theriac-db/theriac/client"
-	"github.com/theriac-db/theriac/kv"
 )
 
 type operation func(ctx context.Context, s *client.Session) error
@@ -16,7 +14,7 @@ type operation func(ctx context.Context, s *client.Session) error
 func (k *chaosClient) operations() []operation {
 	return []operation{
 		k.add, k.add, k.addSeveral, k.addApplied, k.watch, k.grow,
-		k.register, k.values, k.flag, k.flagDW, k.element, k.elementRW, k.field, k.shared, k.shared, k.scratch,
+		k.register, k.values, k.flag, k.flagDW, k.element, k.elementRW, k.field, k.shared, k.shared,
 	}
 }
 
@@ -89,42 +87,6 @@ func (k *chaosClient) watch(ctx context.Context, s *client.Session) error {
 	}
 	k.lastN = values[2].Int
 	return nil
-}
-
-// scratch works on a bucket that is dropped now and then. Counters that are only written together are equal at
-// every snapshot, before a drop and after it; and a session that has dropped the bucket never sees so few drops again.
-func (k *chaosClient) scratch(ctx context.Context, s *client.Session) error {
-	one, other := s.Bucket("scratch").Counter("one").Object(), s.Bucket("scratch").Counter("other").Object()
-	switch k.random.IntN(4) {
-	case 0:
-		return k.drop(ctx, s)
-	case 1:
-		values, err := s.Do(ctx, nil, []client.Query{{Object: one}, {Object: other}})
-		if err == nil && values[0].Int != values[1].Int {
-			err = fmt.Errorf("half a dropped bucket: %d and %d", values[0].Int, values[1].Int)
-		}
-		return err
-	}
-	_, err := s.Do(ctx, []client.Op{{Object: one, Verb: kv.VerbIncrement, Int: 1}, {Object: other, Verb: kv.VerbIncrement, Int: 1}}, nil)
-	return err
-}
-
-// drop drops the bucket, where a majority can be reached in a moment.
-func (k *chaosClient) drop(ctx context.Context, s *client.Session) error {
-	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-	defer cancel()
-	d, err := s.DropBucket(short, client.DropRequest{Bucket: "scratch", WithData: true})
-	if err == nil && d.Generation <= k.dropped {
-		return fmt.Errorf("generation %d after %d", d.Generation, k.dropped)
-	}
-	if err == nil {
-		k.dropped = d.Generation
-	}
-	switch client.KindOf(err) {
-	case kv.KindStale, kv.KindUnavailable, kv.KindDeadline, kv.KindNotFound, kv.KindAborted, kv.KindTooOld:
-		return nil
-	}
-	return err
 }
 
 // wrote notes a write to something of the client's own.
