@@ -253,12 +253,12 @@ func TestDropsUnderLoadTearNoTransaction(t *testing.T) {
 					_, err := c.DB(region).Do(ctx, both, nil)
 					require.NoError(t, err)
 					read(region)
-					time.Sleep(10 * time.Millisecond)
+					pause(10 * time.Millisecond)
 				}
 			})
 		}
 		for i := range 4 {
-			time.Sleep(150 * time.Millisecond)
+			pause(150 * time.Millisecond)
 			if i == 1 {
 				c.Isolate("ap")
 			}

@@ -37,6 +37,9 @@ func settle(t *testing.T, d time.Duration) {
 	synctest.Wait()
 }
 
+// pause lets simulated time pass, and waits for nothing else.
+func pause(d time.Duration) { time.Sleep(d) }
+
 // took is how long a call takes.
 func took(call func()) time.Duration {
 	began := time.Now()
