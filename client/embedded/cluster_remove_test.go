@@ -2,6 +2,9 @@ package embedded
 
 import (
 	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +109,19 @@ func TestARegionIsRemoved(t *testing.T) {
 				require.Equal(t, int64(62), counter(t, c, "sa", "n"))
 				strongAdd(t, c, "sa")
 			})
+		})
+	}
+}
+
+// allVote waits until every region has a vote: what loses a majority of the votes before can't be decided on.
+func allVote(t *testing.T, c *Cluster) {
+	t.Helper()
+	for _, r := range c.Regions() {
+		await(t, r+" votes", func() string {
+			if s := status(t, c, r).Strong; s != "leader" && s != "follower" {
+				return s
+			}
+			return ""
 		})
 	}
 }
@@ -220,14 +236,7 @@ func TestRemovalsThatAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "the last one that serves")
 		require.NoError(t, c.Add(within(t), "us"))
 		require.NoError(t, c.Add(within(t), "ap"))
-		for _, r := range c.Regions() {
-			await(t, r+" votes", func() string {
-				if s := status(t, c, r).Strong; s != "leader" && s != "follower" {
-					return s
-				}
-				return ""
-			})
-		}
+		allVote(t, c)
 		err = c.DB("eu").RemoveRegion(within(t), "eu")
 		require.ErrorIs(t, err, client.ErrInvalid)
 		require.ErrorContains(t, err, "ask a node of another region")
@@ -269,4 +278,92 @@ func TestOneOfTwoRegionsIsRemoved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRemovalsAmongFaults removes two of five regions, and adds one, while links are cut and nodes crash, in an order
+// that the seed says: those that are left agree, settle, and have every write that was on a majority's disks.
+func TestRemovalsAmongFaults(t *testing.T) {
+	seed, random := seeded(t)
+	for round := range *roundsFlag {
+		synctest.Test(t, func(t *testing.T) {
+			removeAmongFaults(t, seed+uint64(round), random)
+		})
+	}
+}
+
+func removeAmongFaults(t *testing.T, seed uint64, random *rand.Rand) {
+	names := []string{"eu", "us", "ap", "sa", "af"}
+	f := &fatals{}
+	c := clusterWith(t, ClusterOptions{Regions: names, Seed: seed}, f)
+	allVote(t, c)
+	left, acknowledged := names, int64(0)
+	for len(left) > 3 {
+		for range random.IntN(8) {
+			disturbOne(t, c, left, random)
+			acknowledged += tryAdd(t, c, left[random.IntN(len(left))])
+		}
+		for _, r := range names {
+			c.Rejoin(r)
+		}
+		i := random.IntN(len(left))
+		gone, by := left[i], left[(i+1)%len(left)]
+		if random.IntN(2) == 0 {
+			c.Isolate(gone)
+		}
+		await(t, by+" removes "+gone, func() string {
+			err := c.DB(by).RemoveRegion(within(t), gone)
+			if err != nil && !strings.Contains(err.Error(), "was removed already") {
+				return err.Error()
+			}
+			return ""
+		})
+		left = slices.Delete(slices.Clone(left), i, i+1)
+		acknowledged += tryAdd(t, c, left[random.IntN(len(left))])
+	}
+	for _, r := range names {
+		c.Rejoin(r)
+		if !slices.Contains(left, r) {
+			await(t, r+" ends", func() string {
+				if !strings.Contains(strings.Join(f.all(), "\n"), r+": ") {
+					return "it runs"
+				}
+				return ""
+			})
+			c.Crash(r)
+			forgotten(t, c, r, left...)
+		}
+	}
+	require.NoError(t, c.Add(within(t), "oc"))
+	converge(t, c)
+	settledIn(t, c, left...)
+	for _, r := range append(left, "oc") {
+		require.GreaterOrEqual(t, counter(t, c, r, "n"), acknowledged, r)
+		strongAdd(t, c, r)
+	}
+}
+
+// disturbOne cuts or heals a link, or has a region crash and come back, and lets some time pass.
+func disturbOne(t *testing.T, c *Cluster, regions []string, random *rand.Rand) {
+	a := random.IntN(len(regions))
+	b := (a + 1 + random.IntN(len(regions)-1)) % len(regions)
+	switch random.IntN(4) {
+	case 0:
+		c.Cut(regions[a], regions[b])
+	case 1:
+		c.Heal(regions[a], regions[b])
+	case 2:
+		c.Isolate(regions[a])
+	default:
+		c.Crash(regions[a])
+		restart(t, c, regions[a])
+	}
+	<-time.After(time.Duration(random.IntN(5000)) * time.Millisecond)
+}
+
+// tryAdd counts a write that a majority of the regions acknowledges, if one does.
+func tryAdd(t *testing.T, c *Cluster, region string) int64 {
+	if c.DB(region).Counter("n").Add(briefly(t), 1, client.Durable(client.Majority)) == nil {
+		return 1
+	}
+	return 0
 }
