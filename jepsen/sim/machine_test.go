@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -163,16 +164,16 @@ func content(t *testing.T, fs vfs.FS, name string) []byte {
 // answering takes all requests.
 type answering struct {
 	kv.Service
-	taken, asked int
+	taken, asked atomic.Int64
 }
 
 func (a *answering) Do(context.Context, kv.Request) (kv.Response, error) {
-	a.taken++
+	a.taken.Add(1)
 	return kv.Response{}, nil
 }
 
 func (a *answering) Commit(context.Context, kv.TxnID, kv.Options) (kv.Receipt, error) {
-	a.taken++
+	a.taken.Add(1)
 	return kv.Receipt{}, nil
 }
 
@@ -180,8 +181,8 @@ func TestCallsGetLostAndArriveLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var late sync.WaitGroup
 		a := &answering{}
-		acknowledged := 0
-		told := func(_ *kv.Options, serving int, _ kv.Receipt) { acknowledged += serving }
+		var acknowledged atomic.Int64
+		told := func(_ *kv.Options, serving int, _ kv.Receipt) { acknowledged.Add(int64(serving)) }
 		c := &callers{
 			Service: a, answered: told, serving: func() int { return 1 }, region: "eu", reach: newReached(), late: &late, ctx: t.Context(),
 			random: rand.New(rand.NewPCG(1, 1)),
@@ -207,9 +208,9 @@ func TestCallsGetLostAndArriveLate(t *testing.T) {
 		require.Equal(t, 300, counts["request lost"]+counts["answer lost"]+counts["request held up"])
 		require.NotZero(t, counts["request lost"])
 		require.Equal(t, counts["request held up"], counts["late request taken"])
-		require.Equal(t, 2+counts["answer lost"]+counts["request held up"], a.taken)
+		require.Equal(t, 2+counts["answer lost"]+counts["request held up"], int(a.taken.Load()))
 		require.Equal(t, 151, counts["write tried again"])
-		require.Equal(t, a.taken-1, acknowledged, "all but the read")
+		require.Equal(t, a.taken.Load()-1, acknowledged.Load(), "all but the read")
 	})
 }
 
@@ -222,12 +223,12 @@ func (a *answering) Begin(context.Context, kv.Begin) (kv.TxnID, kv.Receipt, erro
 }
 
 func (a *answering) Outcome(_ context.Context, req kv.OutcomeRequest) (kv.OutcomeAnswer, error) {
-	switch a.asked++; {
+	switch asked := a.asked.Add(1); {
 	case !req.Attempt.Retry || req.Attempt.ID.IsZero() || req.Attempt.After != 64 || req.Attempt.Lane != (clock.Lane{}):
 		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindInvalid, "that names no try at level strong")
-	case a.asked%5 == 0:
+	case asked%5 == 0:
 		return kv.OutcomeAnswer{}, kv.Errorf(kv.KindUnavailable, "not now")
-	case a.asked%2 == 0:
+	case asked%2 == 0:
 		return kv.OutcomeAnswer{Outcome: kv.Applied, Commit: clock.Stamp{Time: 128}}, nil
 	}
 	return kv.OutcomeAnswer{Outcome: kv.NotApplied}, nil
