@@ -155,7 +155,7 @@ var table = []Mutant{
 	{SnapshotLacksRecords, Protocol, "A snapshot of raft's log lacks the commits that are in no other log yet.",
 		"strong.Certifier.Snapshot", []string{"txn/strong.TestACertifierIsRestoredFromItsSnapshot"}, "", 0},
 	{VoterOutlivesStore, Protocol, "A region whose disk was lost goes on as the voter that it was, which has forgotten its votes.",
-		"strong.VoterID", []string{"txn/strong.TestNextChanges"}, "", 0},
+		"strong.VoterID", []string{"txn/strong.TestWhoFoundsTheGroupAnew"}, "", 0},
 	{RefoundedWithoutAll, Protocol, "A raft group is founded anew although some region has not said how it stands.",
 		"strong.attendance", []string{"txn/strong.TestWhoFoundsTheGroupAnew"}, "", 0},
 
