@@ -147,7 +147,7 @@ var table = []Mutant{
 	{RaftAnswersBeforeSync, Protocol, "A voter says that it holds entries, and whom it votes for, before that is on its disk.",
 		"strong.Group.append", []string{"txn/strong.TestSingleVoterReadsNothingOlderThanWhatItAcknowledged"}, "", 0},
 	{ReadIndexNotAwaited, Protocol, "A strong read does not wait until this node has applied what the read index names.",
-		"strong.Group.releaseReaders", []string{linearizable, strict}, "strong-register", 10},
+		"strong.Group.releaseReaders", []string{"txn/strong.TestReadersAreBoundedAndWait"}, "", 0},
 	{PositionNotAsked, Protocol, "A strong read shows what is certified here, and asks nobody whether that is all.",
 		"strong.Certifier.Position", []string{linearizable, strict}, "strong-register", 10},
 	{CommitDependsOnNothing, Protocol, "The record of a strong commit names nothing that its transaction has seen.",
