@@ -192,11 +192,16 @@ type Receipt struct {
 	Node       string            // address at which the node serves clients; empty when it serves none
 	Durability Durability        // that the write had reached, never DurabilityDefault but when nothing was written
 	Regions    int               // in how many regions it was on disk then, as far as was known
-	Staleness  []RegionStaleness // of the snapshot, one for each other region
+	Staleness  []RegionStaleness // of the snapshot; see RegionStaleness
 	Paid       Phases
 }
 
-// RegionStaleness is how old a snapshot may be in what it holds of one region.
+// StrongTransactions is the name of region 0 in what is told of staleness.
+const StrongTransactions = "strong transactions"
+
+// RegionStaleness is how old a snapshot may be in what it holds of one region. Each other region has one; so has region 0,
+// which is strong transactions, where all that was acknowledged longer ago is in the snapshot; and the own region
+// has one where the snapshot lacks some of what is exposed there, as that of a strong transaction that may write does.
 type RegionStaleness struct {
 	Region clock.Region
 	Name   string

@@ -29,12 +29,23 @@ func (r others) WaitDurable(ctx context.Context, s clock.Stamp, regions int) (in
 
 func (r others) Serving() int { return r.n.replicator.ServingRegions() }
 
-func (r others) Staleness() []kv.RegionStaleness {
+func (r others) Staleness() []kv.RegionStaleness { return r.ages(r.n.replicator.Staleness()) }
+
+func (r others) StalenessAt(cut clock.Vector) []kv.RegionStaleness {
+	return r.ages(r.n.replicator.StalenessAt(cut))
+}
+
+// ages are those of what is not the own region's, or, of a snapshot that lacks some of that, of all.
+func (r others) ages(list []replication.Staleness) []kv.RegionStaleness {
 	var out []kv.RegionStaleness
-	for _, s := range r.n.replicator.Staleness() {
-		if s.Region != r.n.lane.Region && s.Region != 0 { // strong transactions are no region
-			out = append(out, kv.RegionStaleness{Region: s.Region, Name: s.Name, Age: s.Age, Known: s.Known})
+	for _, s := range list {
+		if s.Region == r.n.lane.Region && s.Known && s.Age == 0 {
+			continue
 		}
+		if s.Region == 0 {
+			s.Name = kv.StrongTransactions
+		}
+		out = append(out, kv.RegionStaleness{Region: s.Region, Name: s.Name, Age: s.Age, Known: s.Known})
 	}
 	return out
 }

@@ -62,6 +62,7 @@ type Core interface {
 	Reported(r clock.Region) (causal.Report, bool)
 	Remembered(r clock.Region, uncounted bool) (causal.Report, bool)
 	Readings(now time.Duration) []causal.Reading
+	ReadingsAt(cut clock.Vector, now time.Duration) []causal.Reading
 	Freshened() uint64
 	Statement(lane clock.Lane, now time.Duration) (last clock.Timestamp, at time.Duration, known bool)
 	Spread(r clock.Region, regions int) clock.Timestamp

@@ -25,6 +25,11 @@ func (x *Exposure) Readings(now time.Duration) []causal.Reading {
 	return ask(x, func(m Core) []causal.Reading { return m.Readings(now) })
 }
 
+// ReadingsAt are those of a cut that may be older than what is exposed; see causal.Machine.ReadingsAt.
+func (x *Exposure) ReadingsAt(cut clock.Vector, now time.Duration) []causal.Reading {
+	return ask(x, func(m Core) []causal.Reading { return m.ReadingsAt(cut, now) })
+}
+
 // Statement is what may be said to others of a lane's freshness; see causal.Machine.Statement.
 func (x *Exposure) Statement(lane clock.Lane, now time.Duration) (last clock.Timestamp, at time.Duration, known bool) {
 	x.mu.Lock()

@@ -222,7 +222,16 @@ type Staleness struct {
 // region. That of strong transactions is as old as the last call that asked for it.
 func (r *Replicator) Staleness() []Staleness {
 	now := r.c.Time.Monotonic()
-	readings := r.c.Exposure.Readings(now)
+	return r.staleness(r.c.Exposure.Readings(now), now)
+}
+
+// StalenessAt is that of a snapshot which may be older than what is exposed.
+func (r *Replicator) StalenessAt(cut clock.Vector) []Staleness {
+	now := r.c.Time.Monotonic()
+	return r.staleness(r.c.Exposure.ReadingsAt(cut, now), now)
+}
+
+func (r *Replicator) staleness(readings []causal.Reading, now time.Duration) []Staleness {
 	out := make([]Staleness, 0, len(readings))
 	r.mu.Lock()
 	defer r.mu.Unlock()

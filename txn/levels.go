@@ -25,6 +25,8 @@ type Regions interface {
 	Serving() int
 	// Staleness says how old what is exposed of each other serving region may be.
 	Staleness() []kv.RegionStaleness
+	// StalenessAt says how old a snapshot may be that is older than what is exposed.
+	StalenessAt(cut clock.Vector) []kv.RegionStaleness
 }
 
 // serving is how many regions take writes.

@@ -38,7 +38,11 @@ func (n *neighbours) WaitDurable(_ context.Context, s clock.Stamp, regions int) 
 func (n *neighbours) Serving() int { return n.serving }
 
 func (n *neighbours) Staleness() []kv.RegionStaleness {
-	return []kv.RegionStaleness{{Region: 2, Name: "us", Age: time.Second, Known: true}, {Region: 3, Name: "ap"}}
+	return []kv.RegionStaleness{{Region: 2, Name: "us", Age: time.Second, Known: true}, {Region: 3, Name: "ap"}, {Name: kv.StrongTransactions}}
+}
+
+func (n *neighbours) StalenessAt(clock.Vector) []kv.RegionStaleness {
+	return []kv.RegionStaleness{{Name: kv.StrongTransactions, Age: time.Minute, Known: true}, {Region: 2, Name: "us", Age: 2 * time.Second, Known: true}}
 }
 
 func withNeighbours(t *testing.T) (*region, *neighbours) {
@@ -118,7 +122,7 @@ func TestReceiptsMeasureWhatIsPaid(t *testing.T) {
 	o := kv.Options{Level: kv.LevelQuorum, Durability: kv.DurabilityMajority, Receipt: true}
 	resp, err := r.Do(t.Context(), kv.Request{Options: o, Queries: ask(object("n", crdt.Counter)), Ops: []kv.Op{increment("n", 1)}})
 	require.NoError(t, err)
-	require.Len(t, resp.Receipt.Staleness, 2)
+	require.Len(t, resp.Receipt.Staleness, 3)
 	p := resp.Receipt.Paid
 	require.Positive(t, p.Sync)
 	require.Positive(t, p.Work)
@@ -142,7 +146,7 @@ func TestReceiptsOfListingsAndDigestsAreMeasured(t *testing.T) {
 	check := func(receipt kv.Receipt, err error) {
 		t.Helper()
 		require.NoError(t, err)
-		require.Len(t, receipt.Staleness, 2)
+		require.Len(t, receipt.Staleness, 3)
 		require.Positive(t, receipt.Paid.Work)
 	}
 	o := kv.Options{Level: kv.LevelQuorum, Receipt: true}
@@ -215,5 +219,37 @@ func TestStrongTransactionsReachAMajorityAndMoreIfAsked(t *testing.T) {
 	require.EqualValues(t, 5, r.counter("n"))
 	read, err := r.Do(t.Context(), kv.Request{Options: kv.Options{Level: kv.LevelStrong, Receipt: true}, Queries: ask(object("n", crdt.Counter))})
 	require.NoError(t, err)
-	require.Len(t, read.Receipt.Staleness, 2)
+	require.Len(t, read.Receipt.Staleness, 3)
+}
+
+// A strong transaction that may write reads at an older cut than what is exposed: its receipt says how old that is.
+func TestReceiptsOfStrongCallsTellStaleness(t *testing.T) {
+	r, _ := withNeighbours(t)
+	withOrder(t, r)
+	full := kv.Options{Level: kv.LevelStrong, Receipt: true}
+	age := func(list []kv.RegionStaleness, region clock.Region) time.Duration {
+		t.Helper()
+		for _, s := range list {
+			if s.Region == region {
+				require.True(t, s.Known)
+				return s.Age
+			}
+		}
+		require.Fail(t, "not told", "region %d of %v", region, list)
+		return 0
+	}
+	require.Equal(t, 2*time.Second, age(r.must(full, increment("n", 1)).Staleness, 2))
+	for _, ops := range [][]kv.Op{nil, {increment("n", 1)}} {
+		id, begun, err := r.Begin(t.Context(), kv.Begin{Options: full})
+		require.NoError(t, err)
+		require.Equal(t, time.Minute, age(begun.Staleness, 0))
+		r.within(id, ask(object("n", crdt.Counter)), ops...)
+		done, err := r.Commit(t.Context(), id, kv.Options{Receipt: true})
+		require.NoError(t, err)
+		require.Greater(t, age(done.Staleness, 2), 2*time.Second, "by the time since it began")
+	}
+	resp, err := r.Do(t.Context(), kv.Request{Options: full, Queries: ask(object("n", crdt.Counter))})
+	require.NoError(t, err)
+	require.Equal(t, time.Second, age(resp.Receipt.Staleness, 2), "what is exposed")
+	require.Less(t, age(resp.Receipt.Staleness, 0), time.Second, "since the position was asked for")
 }

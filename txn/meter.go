@@ -64,6 +64,18 @@ func (c *Coordinator) staleAt(m *meter) {
 	}
 }
 
+// holdsStrong notes that the snapshot holds every strong transaction that was acknowledged before began.
+func (m *meter) holdsStrong(began time.Duration) {
+	if m == nil {
+		return
+	}
+	for i := range m.staleness {
+		if s := &m.staleness[i]; s.Region == 0 {
+			s.Age, s.Known = m.mono()-began, true
+		}
+	}
+}
+
 // aged is how old a snapshot is so long after it was opened.
 func aged(list []kv.RegionStaleness, by time.Duration) []kv.RegionStaleness {
 	out := slices.Clone(list)

@@ -125,6 +125,7 @@ func (c *Coordinator) openPosition(ctx context.Context, o *kv.Options, m *meter)
 	defer func() {
 		m.lap(began, tokenPhase)
 		c.stats.served(o.Level, true, err)
+		m.holdsStrong(began)
 	}()
 	position, err := c.strong.Position(ctx)
 	if err != nil {
@@ -161,6 +162,9 @@ func (c *Coordinator) openStrong(ctx context.Context, o *kv.Options, m *meter) (
 	if err := c.notVoid(o.Token.Seen); err != nil {
 		s.Close()
 		return nil, err
+	}
+	if m != nil && c.regions != nil {
+		m.staleness = c.regions.StalenessAt(s.At())
 	}
 	return s, nil
 }
@@ -404,6 +408,9 @@ func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, o *kv.Options,
 
 // endStrong ends an interactive transaction at level strong.
 func (c *Coordinator) endStrong(ctx context.Context, t *openTxn, o *kv.Options, m *meter) (kv.Receipt, error) {
+	if m != nil {
+		m.staleness = aged(t.staleness, c.mono()-t.began)
+	}
 	if o.Discard || t.writes.live == 0 && len(t.writes.conditions) == 0 {
 		return c.commitRead(ctx, t, o, m)
 	}

@@ -11,6 +11,13 @@ import (
 // maxHeard bounds the statements on a lane's freshness that wait for its records.
 const maxHeard = 8
 
+// Of the statements that count, some are kept for older cuts than what is exposed: maxPast, at least pastApart
+// from each other.
+const (
+	maxPast   = 32
+	pastApart = 25 * time.Millisecond
+)
+
 // statement says of a lane that all its records which were on its region's disk when this node's
 // monotonic clock stood at at are records up to last.
 type statement struct {
@@ -26,6 +33,29 @@ type freshness struct {
 	at      time.Duration
 	known   bool
 	waiting []statement
+	past    []statement // that counted; the last one last
+}
+
+// keep notes a statement that counts. The last one moves until it is far enough from the one before it.
+func (f *freshness) keep(s statement) {
+	if n := len(f.past); n > 1 && f.past[n-1].at-f.past[n-2].at < pastApart {
+		f.past[n-1] = s
+		return
+	}
+	if len(f.past) == maxPast {
+		f.past = slices.Delete(f.past, 0, 1)
+	}
+	f.past = append(f.past, s)
+}
+
+// until is how recent a cut is that holds a lane up to t. One that is kept says at least that.
+func (f *freshness) until(t clock.Timestamp) (at time.Duration, known bool) {
+	for _, s := range slices.Backward(f.past) {
+		if s.last <= t {
+			return s.at, true
+		}
+	}
+	return 0, false
 }
 
 // hear takes a statement in its place, and tells whether at has risen. Nothing will follow at or below
@@ -59,6 +89,7 @@ func (f *freshness) settle(safe clock.Timestamp) bool {
 		return false
 	}
 	f.at, f.known = f.waiting[n-1].at, true
+	f.keep(f.waiting[n-1])
 	f.waiting = slices.Delete(f.waiting, 0, n)
 	return true
 }
@@ -99,9 +130,26 @@ func (m *Machine) Readings(now time.Duration) []Reading {
 		switch {
 		case !l.serves:
 		case l == m.own:
+			if !m.recovering {
+				l.fresh.keep(statement{l.exposed, now})
+			}
 			out = append(out, Reading{Region: l.id.Region, At: now, Known: !m.recovering})
 		default:
 			out = append(out, Reading{Region: l.id.Region, At: l.fresh.at, Known: l.fresh.known})
+		}
+	}
+	return out
+}
+
+// ReadingsAt are those of a cut that may be older than what is exposed, as strong snapshots are: at least as old as
+// they have to be, and not known where the cut is older than all that is kept.
+func (m *Machine) ReadingsAt(cut clock.Vector, now time.Duration) []Reading {
+	out := m.Readings(now)
+	for i := range out {
+		r := &out[i]
+		l := m.region(r.Region)
+		if t := cut.At(r.Region); t < l.exposed {
+			r.At, r.Known = l.fresh.until(t)
 		}
 	}
 	return out

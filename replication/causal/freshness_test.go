@@ -200,3 +200,41 @@ func TestSpreadCountsWhoHasItOnDisk(t *testing.T) {
 	m.Serves(4)
 	require.EqualValues(t, 10, m.Spread(1, 3))
 }
+
+// A cut that lacks some of what is exposed is as old as the newest statement that it includes.
+func TestReadingsOfOlderCuts(t *testing.T) {
+	m := listening(t)
+	second := clock.Lane{Region: 2}
+	at := func(cut clock.Timestamp, region clock.Region) (time.Duration, bool) {
+		for _, g := range m.ReadingsAt(clock.VectorOf(clock.Entry{Region: 1, Time: 10}, clock.Entry{Region: 2, Time: cut}), time.Hour) {
+			if g.Region == region {
+				return g.At, g.Known
+			}
+		}
+		t.Fatalf("region %d is not listed", region)
+		return 0, false
+	}
+	for i := range clock.Timestamp(2 * maxPast) {
+		bring(t, m, 100+i)
+		m.HeardAt(second, 100+i, time.Duration(i+1)*pastApart)
+	}
+	newest := clock.Timestamp(100 + 2*maxPast - 1)
+	for _, back := range []clock.Timestamp{0, 1, maxPast - 1} {
+		got, known := at(newest-back, 2)
+		require.True(t, known)
+		require.Equal(t, time.Duration(2*maxPast-back)*pastApart, got)
+	}
+	_, known := at(newest-maxPast, 2)
+	require.False(t, known, "older than all that is kept")
+	got, known := at(newest, 1)
+	require.True(t, known)
+	require.Equal(t, time.Hour, got, "the own region's is all there")
+	_, known = at(newest, 3)
+	require.False(t, known, "nothing was heard")
+	for i := range clock.Timestamp(100) { // many within a moment take no more room
+		bring(t, m, newest+1+i)
+		m.HeardAt(second, newest+1+i, time.Minute+time.Duration(i))
+	}
+	_, known = at(newest-1, 2)
+	require.True(t, known)
+}

@@ -749,7 +749,7 @@ type Receipt struct {
 	Node          string             `protobuf:"bytes,9,opt,name=node,proto3" json:"node,omitempty"`                                          // HOST:PORT at which the node serves clients; empty when it serves none
 	Durability    Durability         `protobuf:"varint,10,opt,name=durability,proto3,enum=theriac.v1.Durability" json:"durability,omitempty"` // that the write had reached; unset when nothing was written
 	Regions       uint32             `protobuf:"varint,11,opt,name=regions,proto3" json:"regions,omitempty"`                                  // in how many regions it was on disk then, as far as was known
-	Staleness     []*RegionStaleness `protobuf:"bytes,12,rep,name=staleness,proto3" json:"staleness,omitempty"`                               // of the snapshot, one for each other region
+	Staleness     []*RegionStaleness `protobuf:"bytes,12,rep,name=staleness,proto3" json:"staleness,omitempty"`                               // of the snapshot; see there
 	Paid          *Phases            `protobuf:"bytes,13,opt,name=paid,proto3" json:"paid,omitempty"`                                         // the time that the call took at the node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -876,7 +876,8 @@ func (x *Receipt) GetPaid() *Phases {
 	return nil
 }
 
-// RegionStaleness is how old a snapshot may be in what it holds of one region.
+// RegionStaleness is how old a snapshot may be in what it holds of one region. There is one for each other region, one for
+// region 0, which is strong transactions, and one for the own region where the snapshot lacks some of what is exposed there.
 type RegionStaleness struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Region        uint32                 `protobuf:"varint,1,opt,name=region,proto3" json:"region,omitempty"` // number; range 0 to 65535

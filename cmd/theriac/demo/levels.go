@@ -129,10 +129,11 @@ func kind(err error) string {
 
 // oldest is the largest age in a receipt.
 func oldest(r *client.Receipt) string {
-	if len(r.Staleness) == 0 {
+	ages := slices.DeleteFunc(slices.Clone(r.Staleness), func(s client.RegionStaleness) bool { return s.Region == 0 }) // which is none
+	if len(ages) == 0 {
 		return "?"
 	}
-	worst := slices.MaxFunc(r.Staleness, func(a, b client.RegionStaleness) int { return int(a.Age - b.Age) })
+	worst := slices.MaxFunc(ages, func(a, b client.RegionStaleness) int { return int(a.Age - b.Age) })
 	return fmt.Sprintf("%d ms (%s)", worst.Age.Milliseconds(), worst.Name)
 }
 
