@@ -133,6 +133,9 @@ func New(c Config) (*Replicator, error) {
 	for _, m := range registry.past() {
 		r.c.Exposure.EndRegion(m.Lane(), 0, 0)
 	}
+	if m, _ := registry.find(r.self.Region); m.Fenced {
+		r.c.Hooks.fenced()
+	}
 	return r, r.letGo()
 }
 

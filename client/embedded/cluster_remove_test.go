@@ -206,6 +206,8 @@ func TestARemovalWaitsForARegionThatIsCutOff(t *testing.T) {
 					}
 					return "not yet"
 				})
+				c.Crash("ap") // and it still does not when it is back
+				restart(t, c, "ap")
 				await(t, "ap takes no writes", func() string {
 					if err := c.DB("ap").Counter("n").Add(briefly(t), 1); err != nil {
 						require.ErrorContains(t, err, "is being removed from the cluster")

@@ -172,18 +172,23 @@ func (c *Certifier) Idle() bool {
 	return len(c.tickets) == 0 && c.HasBegun()
 }
 
-// beginLife proposes that this life follows the current one, until it does.
+// beginLife proposes that this life follows the current one, until it does. That of a region which is being removed
+// never does.
 func (c *Certifier) beginLife() {
 	for c.ctx.Err() == nil {
 		c.mu.Lock()
 		ends := c.state.Current(c.c.Self.Region)
 		c.mu.Unlock()
 		begin := certify.Proposal{Proposer: c.c.Self, Kind: certify.KindBegin, Ends: ends}
-		if c.group.Propose(c.ctx, Proposal{Body: &begin}) != nil {
-			c.pause()
-		}
+		err := c.group.Propose(c.ctx, Proposal{Body: &begin})
 		if c.HasBegun() {
 			return
+		}
+		c.mu.Lock()
+		overtaken := c.state.Current(c.c.Self.Region) != ends
+		c.mu.Unlock()
+		if err != nil || !overtaken {
+			c.pause()
 		}
 	}
 }

@@ -78,7 +78,11 @@ func (noneToObey) Restore([]byte) error             { return nil }
 func (noneToObey) Check([]byte) error               { return nil }
 func (noneToObey) Exists(certify.Access) bool       { return true }
 func (noneToObey) Decide(body []byte, _ clock.Timestamp) certify.Decided {
-	return certify.Decided{Answer: append([]byte("did "), body...), Commits: string(body) == "drop"}
+	decided := certify.Decided{Answer: append([]byte("did "), body...), Commits: string(body) == "drop"}
+	if string(body) == "fence" {
+		decided.Ends = []clock.Region{2}
+	}
+	return decided
 }
 func (noneToObey) Drops(body []byte) kv.BucketDrop {
 	return kv.BucketDrop{Bucket: kv.Bucket(body), Generation: 7}
@@ -177,6 +181,24 @@ func TestALaterLifeEndsTheOneBefore(t *testing.T) {
 		require.Equal(t, 1, young.begins)
 		require.Equal(t, certify.Ended, old.certify(t, put("other", nil)).Verdict)
 		require.Equal(t, certify.Committed, young.certify(t, put("other", nil)).Verdict)
+	})
+}
+
+// TestARemovedRegionAsksNowAndThenForALife that it never gets: the log grows by little for it.
+func TestARemovedRegionAsksNowAndThenForALife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &line{}
+		us := l.seat(t, 1, 11)
+		_, err := us.Command(t.Context(), []byte("fence"))
+		require.NoError(t, err)
+		before, removed := len(l.log), l.seat(t, 2, 22)
+		<-time.After(10 * followPause)
+		synctest.Wait()
+		require.False(t, removed.HasBegun())
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		require.LessOrEqual(t, len(l.log)-before, 11)
+		require.Greater(t, len(l.log), before)
 	})
 }
 
