@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -120,12 +121,14 @@ func TestCrashWhileTheDataIsTakenAnewLosesNothing(t *testing.T) {
 	for name, at := range stages() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, s := staged(t, at)
-			token := leaveBehind(t, c, "ap")
-			s.reach(t, c)
-			c.Crash("ap")
-			restart(t, c, "ap")
-			whole(t, c, "ap", token)
+			synctest.Test(t, func(t *testing.T) {
+				c, s := staged(t, at)
+				token := leaveBehind(t, c, "ap")
+				s.reach(t, c)
+				c.Crash("ap")
+				restart(t, c, "ap")
+				whole(t, c, "ap", token)
+			})
 		})
 	}
 }
@@ -133,26 +136,28 @@ func TestCrashWhileTheDataIsTakenAnewLosesNothing(t *testing.T) {
 // TestCrashAndIsolationAfterTheNote: nothing has been given up, so the region serves what it has.
 func TestCrashAndIsolationAfterTheNote(t *testing.T) {
 	t.Parallel()
-	c, s := staged(t, stages()["noted, a cut at hand"])
-	token := leaveBehind(t, c, "ap")
-	s.reach(t, c)
-	c.Isolate("ap")
-	c.Crash("ap")
-	restart(t, c, "ap")
-	writable(t, c, "ap")
-	require.Equal(t, int64(201), counter(t, c, "ap", "here"))
-	require.NoError(t, c.DB("ap").Counter("isolated").Add(within(t), 1))
-	c.Rejoin("ap")
-	await(t, "it has what it lacked", func() string {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		if n, err := c.DB("ap").Counter("there").Get(ctx); n == 0 {
-			return "it has not: " + errorText(err)
-		}
-		return ""
+	synctest.Test(t, func(t *testing.T) {
+		c, s := staged(t, stages()["noted, a cut at hand"])
+		token := leaveBehind(t, c, "ap")
+		s.reach(t, c)
+		c.Isolate("ap")
+		c.Crash("ap")
+		restart(t, c, "ap")
+		writable(t, c, "ap")
+		require.Equal(t, int64(201), counter(t, c, "ap", "here"))
+		require.NoError(t, c.DB("ap").Counter("isolated").Add(within(t), 1))
+		c.Rejoin("ap")
+		await(t, "it has what it lacked", func() string {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if n, err := c.DB("ap").Counter("there").Get(ctx); n == 0 {
+				return "it has not: " + errorText(err)
+			}
+			return ""
+		})
+		whole(t, c, "ap", token)
+		require.Equal(t, int64(1), counter(t, c, "us", "isolated"))
 	})
-	whole(t, c, "ap", token)
-	require.Equal(t, int64(1), counter(t, c, "us", "isolated"))
 }
 
 func errorText(err error) string {
@@ -165,13 +170,15 @@ func errorText(err error) string {
 // TestAnotherSourceTakesOver: the region that sends the cut is cut off in the middle of it.
 func TestAnotherSourceTakesOver(t *testing.T) {
 	t.Parallel()
-	c, s := staged(t, stages()["half loaded"])
-	token := leaveBehind(t, c, "ap")
-	s.reach(t, c)
-	c.Cut("ap", "eu")
-	close(s.let)
-	writable(t, c, "ap")
-	require.Equal(t, int64(600), counter(t, c, "ap", "there"))
-	c.Heal("ap", "eu")
-	whole(t, c, "ap", token)
+	synctest.Test(t, func(t *testing.T) {
+		c, s := staged(t, stages()["half loaded"])
+		token := leaveBehind(t, c, "ap")
+		s.reach(t, c)
+		c.Cut("ap", "eu")
+		close(s.let)
+		writable(t, c, "ap")
+		require.Equal(t, int64(600), counter(t, c, "ap", "there"))
+		c.Heal("ap", "eu")
+		whole(t, c, "ap", token)
+	})
 }

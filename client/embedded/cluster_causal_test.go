@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -92,46 +93,50 @@ func TestPointerIsNeverSeenWithoutItsPrescription(t *testing.T) {
 // TestCausalChainThroughThreeRegions: what us writes after it saw eu's write is seen in ap only
 // with eu's write, though eu's link to ap is cut and us's is not.
 func TestCausalChainThroughThreeRegions(t *testing.T) {
-	c := cluster(t, ClusterOptions{})
-	ctx := within(t)
-	c.Cut("eu", "ap")
-	for i := range 20 {
-		key := strconv.Itoa(i)
-		eu := c.DB("eu").Session()
-		require.NoError(t, eu.Register("a"+key).SetString(ctx, "prescription"))
-		us := c.DB("us").Resume(eu.Token())
-		require.NoError(t, us.Register("b"+key).SetString(ctx, "pointer"))
-		await(t, "ap sees the pointer", func() string {
-			values, err := c.DB("ap").Do(ctx, nil, []client.Query{
-				{Object: c.DB("ap").Register("a" + key).Object()}, {Object: c.DB("ap").Register("b" + key).Object()},
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{})
+		ctx := within(t)
+		c.Cut("eu", "ap")
+		for i := range 20 {
+			key := strconv.Itoa(i)
+			eu := c.DB("eu").Session()
+			require.NoError(t, eu.Register("a"+key).SetString(ctx, "prescription"))
+			us := c.DB("us").Resume(eu.Token())
+			require.NoError(t, us.Register("b"+key).SetString(ctx, "pointer"))
+			await(t, "ap sees the pointer", func() string {
+				values, err := c.DB("ap").Do(ctx, nil, []client.Query{
+					{Object: c.DB("ap").Register("a" + key).Object()}, {Object: c.DB("ap").Register("b" + key).Object()},
+				})
+				require.NoError(t, err)
+				if values[1].Present {
+					require.True(t, values[0].Present, "the pointer without the prescription")
+					return ""
+				}
+				return "nothing there"
 			})
-			require.NoError(t, err)
-			if values[1].Present {
-				require.True(t, values[0].Present, "the pointer without the prescription")
-				return ""
-			}
-			return "nothing there"
-		})
-	}
+		}
+	})
 }
 
 // TestWritesReachARegionThroughAThird cuts one link and expects the third region to relay.
 func TestWritesReachARegionThroughAThird(t *testing.T) {
 	for _, cut := range [][2]string{{"eu", "us"}, {"us", "ap"}, {"ap", "eu"}} {
 		t.Run(cut[0]+"-"+cut[1], func(t *testing.T) {
-			c := cluster(t, ClusterOptions{})
-			require.NoError(t, c.DB(cut[0]).Counter("n").Add(within(t), 1))
-			converge(t, c)
-			c.Cut(cut[0], cut[1])
-			for i, from := range cut {
-				s := c.DB(from).Session()
-				require.NoError(t, s.Counter("n").Add(within(t), 1))
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-				n, err := c.DB(cut[1-i]).Resume(s.Token()).Counter("n").Get(ctx)
-				cancel()
-				require.NoError(t, err)
-				require.Equal(t, int64(2+i), n)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				c := cluster(t, ClusterOptions{})
+				require.NoError(t, c.DB(cut[0]).Counter("n").Add(within(t), 1))
+				converge(t, c)
+				c.Cut(cut[0], cut[1])
+				for i, from := range cut {
+					s := c.DB(from).Session()
+					require.NoError(t, s.Counter("n").Add(within(t), 1))
+					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+					n, err := c.DB(cut[1-i]).Resume(s.Token()).Counter("n").Get(ctx)
+					cancel()
+					require.NoError(t, err)
+					require.Equal(t, int64(2+i), n)
+				}
+			})
 		})
 	}
 }

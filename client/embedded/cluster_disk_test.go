@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
@@ -129,43 +130,45 @@ func TestOldCopyOfADiskIsNoticed(t *testing.T) {
 	for _, old := range []string{"eu", "ap"} {
 		t.Run(old, func(t *testing.T) {
 			t.Parallel()
-			f := &fatals{}
-			c := clusterWith(t, ClusterOptions{Adjust: func(c *node.Config) { c.LogBytes, c.LogAge = 1, 1 }}, f)
-			write(t, c, old, "n", 100)
-			require.NoError(t, c.Stop(within(t), old))
-			r := c.region(old)
-			copied := r.mem.CrashClone(crashOptions(100))
-			restart(t, c, old)
-			write(t, c, old, "n", 100)
-			write(t, c, "us", "m", 100)
-			converge(t, c)
-			everywhereOnDisk(t, c)
-			for _, other := range c.besides(old) {
-				truncated(t, c, other, true)
-			}
-
-			c.Crash(old)
-			r.mem, r.fs = copied, copied
-			if err := c.Restart(within(t), old); err == nil {
-				await(t, "it notices", func() string {
-					if len(f.all()) == 0 {
-						return "nothing said"
-					}
-					return ""
-				})
-				require.Contains(t, f.all()[0], "holds this region's writes")
-				err := c.DB(old).Counter("n").Add(within(t), 1)
-				require.ErrorIs(t, err, client.ErrReadOnly)
-				c.Crash(old)
+			synctest.Test(t, func(t *testing.T) {
+				f := &fatals{}
+				c := clusterWith(t, ClusterOptions{Adjust: func(c *node.Config) { c.LogBytes, c.LogAge = 1, 1 }}, f)
+				write(t, c, old, "n", 100)
+				require.NoError(t, c.Stop(within(t), old))
+				r := c.region(old)
+				copied := r.mem.CrashClone(crashOptions(100))
 				restart(t, c, old)
-			}
-			writable(t, c, old)
-			require.NoError(t, c.DB(old).Counter("n").Add(within(t), 1))
-			converge(t, c)
-			for _, region := range c.Regions() {
-				require.Equal(t, int64(201), counter(t, c, region, "n"))
-				require.Equal(t, int64(100), counter(t, c, region, "m"))
-			}
+				write(t, c, old, "n", 100)
+				write(t, c, "us", "m", 100)
+				converge(t, c)
+				everywhereOnDisk(t, c)
+				for _, other := range c.besides(old) {
+					truncated(t, c, other, true)
+				}
+
+				c.Crash(old)
+				r.mem, r.fs = copied, copied
+				if err := c.Restart(within(t), old); err == nil {
+					await(t, "it notices", func() string {
+						if len(f.all()) == 0 {
+							return "nothing said"
+						}
+						return ""
+					})
+					require.Contains(t, f.all()[0], "holds this region's writes")
+					err := c.DB(old).Counter("n").Add(within(t), 1)
+					require.ErrorIs(t, err, client.ErrReadOnly)
+					c.Crash(old)
+					restart(t, c, old)
+				}
+				writable(t, c, old)
+				require.NoError(t, c.DB(old).Counter("n").Add(within(t), 1))
+				converge(t, c)
+				for _, region := range c.Regions() {
+					require.Equal(t, int64(201), counter(t, c, region, "n"))
+					require.Equal(t, int64(100), counter(t, c, region, "m"))
+				}
+			})
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -36,17 +37,19 @@ func write(t *testing.T, c *Cluster, region, name string, n int) {
 }
 
 func TestRegionThatWasAwayCatchesUp(t *testing.T) {
-	c := cluster(t, ClusterOptions{})
-	c.Isolate("ap")
-	write(t, c, "eu", "n", 3000)
-	write(t, c, "us", "n", 2000)
-	write(t, c, "ap", "n", 1000)
-	require.Equal(t, int64(1000), counter(t, c, "ap", "n"))
-	c.Rejoin("ap")
-	converge(t, c)
-	for _, r := range c.Regions() {
-		require.Equal(t, int64(6000), counter(t, c, r, "n"))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{})
+		c.Isolate("ap")
+		write(t, c, "eu", "n", 3000)
+		write(t, c, "us", "n", 2000)
+		write(t, c, "ap", "n", 1000)
+		require.Equal(t, int64(1000), counter(t, c, "ap", "n"))
+		c.Rejoin("ap")
+		converge(t, c)
+		for _, r := range c.Regions() {
+			require.Equal(t, int64(6000), counter(t, c, r, "n"))
+		}
+	})
 }
 
 func TestRegionThatWasDownCatchesUp(t *testing.T) {
@@ -63,15 +66,17 @@ func TestRegionThatWasDownCatchesUp(t *testing.T) {
 // is away has not reported must stay.
 func TestLogIsKeptForARegionThatIsAway(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, ClusterOptions{Adjust: func(c *node.Config) { c.LogBytes, c.LogAge = 1, time.Nanosecond }})
-	c.Isolate("ap")
-	write(t, c, "eu", "n", 1000)
-	truncated(t, c, "eu", false)
-	c.Rejoin("ap")
-	converge(t, c)
-	require.Equal(t, int64(1000), counter(t, c, "ap", "n"))
-	truncated(t, c, "eu", true)
-	require.Equal(t, int64(1000), counter(t, c, "us", "n"))
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{Adjust: func(c *node.Config) { c.LogBytes, c.LogAge = 1, time.Nanosecond }})
+		c.Isolate("ap")
+		write(t, c, "eu", "n", 1000)
+		truncated(t, c, "eu", false)
+		c.Rejoin("ap")
+		converge(t, c)
+		require.Equal(t, int64(1000), counter(t, c, "ap", "n"))
+		truncated(t, c, "eu", true)
+		require.Equal(t, int64(1000), counter(t, c, "us", "n"))
+	})
 }
 
 // truncated has a region drop what it may from its log, and checks whether its own last record stayed.
@@ -93,42 +98,44 @@ func TestRegionsTakeBackWhatALostDiskHeld(t *testing.T) {
 	for _, lost := range []string{"eu", "us", "ap"} {
 		t.Run(lost, func(t *testing.T) {
 			t.Parallel()
-			c := cluster(t, ClusterOptions{})
-			before := status(t, c, lost)
-			write(t, c, lost, "n", 200)
-			for _, r := range c.Regions() {
-				require.NoError(t, c.DB(r).Set("s").Add(within(t), r))
-			}
-			converge(t, c)
-			everywhereOnDisk(t, c)
-			last := status(t, c, lost).Exposed.At(before.Lane.Region)
+			synctest.Test(t, func(t *testing.T) {
+				c := cluster(t, ClusterOptions{})
+				before := status(t, c, lost)
+				write(t, c, lost, "n", 200)
+				for _, r := range c.Regions() {
+					require.NoError(t, c.DB(r).Set("s").Add(within(t), r))
+				}
+				converge(t, c)
+				everywhereOnDisk(t, c)
+				last := status(t, c, lost).Exposed.At(before.Lane.Region)
 
-			require.NoError(t, c.LoseDisk(lost))
-			others := c.besides(lost)
-			write(t, c, others[0], "m", 100)
-			// One of the others is out of reach, so that it can't say yet what it holds.
-			c.Cut(lost, others[1])
-			restart(t, c, lost)
-			err := c.DB(lost).Counter("n").Add(within(t), 1)
-			require.ErrorIs(t, err, client.ErrReadOnly, "a write before all is back")
-			require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
-			c.Heal(lost, others[1])
-			writable(t, c, lost)
+				require.NoError(t, c.LoseDisk(lost))
+				others := c.besides(lost)
+				write(t, c, others[0], "m", 100)
+				// One of the others is out of reach, so that it can't say yet what it holds.
+				c.Cut(lost, others[1])
+				restart(t, c, lost)
+				err := c.DB(lost).Counter("n").Add(within(t), 1)
+				require.ErrorIs(t, err, client.ErrReadOnly, "a write before all is back")
+				require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
+				c.Heal(lost, others[1])
+				writable(t, c, lost)
 
-			after := status(t, c, lost)
-			require.Equal(t, before.Lane, after.Lane, "its number")
-			require.Equal(t, before.Cluster, after.Cluster)
-			var receipt client.Receipt
-			require.NoError(t, c.DB(lost).Counter("n").Add(within(t), 1, client.WithReceipt(&receipt)))
-			require.Greater(t, receipt.Commit.Time, last, "no timestamp is used twice")
-			converge(t, c)
-			for _, r := range c.Regions() {
-				require.Equal(t, int64(201), counter(t, c, r, "n"))
-				require.Equal(t, int64(100), counter(t, c, r, "m"))
-				members, err := c.DB(r).Set("s").Members(within(t))
-				require.NoError(t, err)
-				require.ElementsMatch(t, c.Regions(), members)
-			}
+				after := status(t, c, lost)
+				require.Equal(t, before.Lane, after.Lane, "its number")
+				require.Equal(t, before.Cluster, after.Cluster)
+				var receipt client.Receipt
+				require.NoError(t, c.DB(lost).Counter("n").Add(within(t), 1, client.WithReceipt(&receipt)))
+				require.Greater(t, receipt.Commit.Time, last, "no timestamp is used twice")
+				converge(t, c)
+				for _, r := range c.Regions() {
+					require.Equal(t, int64(201), counter(t, c, r, "n"))
+					require.Equal(t, int64(100), counter(t, c, r, "m"))
+					members, err := c.DB(r).Set("s").Members(within(t))
+					require.NoError(t, err)
+					require.ElementsMatch(t, c.Regions(), members)
+				}
+			})
 		})
 	}
 }
@@ -139,26 +146,28 @@ func TestWriteThatOnlyALostDiskHeldIsAnErrorEverywhere(t *testing.T) {
 	for _, lost := range []string{"eu", "us"} {
 		t.Run(lost, func(t *testing.T) {
 			t.Parallel()
-			c := cluster(t, ClusterOptions{})
-			write(t, c, lost, "n", 20)
-			converge(t, c)
-			everywhereOnDisk(t, c)
-			c.Isolate(lost)
-			var receipt client.Receipt
-			require.NoError(t, c.DB(lost).Counter("n").Add(within(t), 1, client.WithReceipt(&receipt)))
-			require.NoError(t, c.LoseDisk(lost))
-			c.Rejoin(lost)
-			restart(t, c, lost)
-			writable(t, c, lost)
-			var next client.Receipt
-			require.NoError(t, c.DB(lost).Counter("m").Add(within(t), 1, client.WithReceipt(&next)))
-			require.Greater(t, next.Commit.Time, receipt.Commit.Time)
-			converge(t, c)
-			for _, r := range c.Regions() {
-				_, err := c.DB(r).Resume(receipt.Token).Counter("n").Get(within(t))
-				require.ErrorIs(t, err, client.ErrLost, "%s: token %v, next %v, status %v", r, receipt, next, status(t, c, r))
-				require.Equal(t, int64(20), counter(t, c, r, "n"))
-			}
+			synctest.Test(t, func(t *testing.T) {
+				c := cluster(t, ClusterOptions{})
+				write(t, c, lost, "n", 20)
+				converge(t, c)
+				everywhereOnDisk(t, c)
+				c.Isolate(lost)
+				var receipt client.Receipt
+				require.NoError(t, c.DB(lost).Counter("n").Add(within(t), 1, client.WithReceipt(&receipt)))
+				require.NoError(t, c.LoseDisk(lost))
+				c.Rejoin(lost)
+				restart(t, c, lost)
+				writable(t, c, lost)
+				var next client.Receipt
+				require.NoError(t, c.DB(lost).Counter("m").Add(within(t), 1, client.WithReceipt(&next)))
+				require.Greater(t, next.Commit.Time, receipt.Commit.Time)
+				converge(t, c)
+				for _, r := range c.Regions() {
+					_, err := c.DB(r).Resume(receipt.Token).Counter("n").Get(within(t))
+					require.ErrorIs(t, err, client.ErrLost, "%s: token %v, next %v, status %v", r, receipt, next, status(t, c, r))
+					require.Equal(t, int64(20), counter(t, c, r, "n"))
+				}
+			})
 		})
 	}
 }
@@ -259,46 +268,50 @@ func TestRegionJoinsWhileOthersWrite(t *testing.T) {
 // TestRegionJoinsAfterTheLogIsGone: the newcomer's data comes from the cut alone.
 func TestRegionJoinsAfterTheLogIsGone(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, ClusterOptions{Regions: []string{"eu", "us"}, Adjust: func(c *node.Config) { c.LogBytes, c.LogAge = 1, time.Nanosecond }})
-	write(t, c, "eu", "n", 500)
-	require.NoError(t, c.DB("us").Set("s").AddAll(within(t), []string{"a", "b", "c"}))
-	require.NoError(t, c.DB("us").Set("s").Remove(within(t), "b"))
-	converge(t, c)
-	everywhereOnDisk(t, c)
-	truncated(t, c, "eu", true)
-	truncated(t, c, "us", true)
-	require.NoError(t, c.Add(within(t), "ap"))
-	converge(t, c)
-	require.Equal(t, int64(500), counter(t, c, "ap", "n"))
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{Regions: []string{"eu", "us"}, Adjust: func(c *node.Config) { c.LogBytes, c.LogAge = 1, time.Nanosecond }})
+		write(t, c, "eu", "n", 500)
+		require.NoError(t, c.DB("us").Set("s").AddAll(within(t), []string{"a", "b", "c"}))
+		require.NoError(t, c.DB("us").Set("s").Remove(within(t), "b"))
+		converge(t, c)
+		everywhereOnDisk(t, c)
+		truncated(t, c, "eu", true)
+		truncated(t, c, "us", true)
+		require.NoError(t, c.Add(within(t), "ap"))
+		converge(t, c)
+		require.Equal(t, int64(500), counter(t, c, "ap", "n"))
+	})
 }
 
 func TestOrderlyStopLeavesNoVoidInterval(t *testing.T) {
-	c := cluster(t, ClusterOptions{})
-	tokens := map[string]client.Token{}
-	for range 3 {
-		for _, name := range c.Regions() {
-			s := c.DB(name).Session()
-			require.NoError(t, s.Counter("n").Add(within(t), 1, client.Durable(client.Applied)))
-			tokens[name] = s.Token()
-		}
-		for _, name := range c.Regions() {
-			require.NoError(t, c.Stop(within(t), name))
-			onDisk(t, c, name, func(s *storage.Store) { require.Empty(t, s.Voids()) })
-			restart(t, c, name)
-			onDisk(t, c, name, func(s *storage.Store) { require.Empty(t, s.Voids()) })
-		}
-		for name, token := range tokens {
-			for _, r := range c.Regions() {
-				_, err := c.DB(r).Resume(token).Counter("n").Get(within(t))
-				require.NoError(t, err, "%s's token in %s", name, r)
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{})
+		tokens := map[string]client.Token{}
+		for range 3 {
+			for _, name := range c.Regions() {
+				s := c.DB(name).Session()
+				require.NoError(t, s.Counter("n").Add(within(t), 1, client.Durable(client.Applied)))
+				tokens[name] = s.Token()
+			}
+			for _, name := range c.Regions() {
+				require.NoError(t, c.Stop(within(t), name))
+				onDisk(t, c, name, func(s *storage.Store) { require.Empty(t, s.Voids()) })
+				restart(t, c, name)
+				onDisk(t, c, name, func(s *storage.Store) { require.Empty(t, s.Voids()) })
+			}
+			for name, token := range tokens {
+				for _, r := range c.Regions() {
+					_, err := c.DB(r).Resume(token).Counter("n").Get(within(t))
+					require.NoError(t, err, "%s's token in %s", name, r)
+				}
 			}
 		}
-	}
-	converge(t, c)
-	require.Equal(t, int64(9), counter(t, c, "us", "n"))
-	// A crash does leave one.
-	c.Crash("us")
-	restart(t, c, "us")
-	lane := clock.Lane{Region: status(t, c, "us").Lane.Region}
-	onDisk(t, c, "us", func(s *storage.Store) { require.Len(t, s.Voids()[lane], 1) })
+		converge(t, c)
+		require.Equal(t, int64(9), counter(t, c, "us", "n"))
+		// A crash does leave one.
+		c.Crash("us")
+		restart(t, c, "us")
+		lane := clock.Lane{Region: status(t, c, "us").Lane.Region}
+		onDisk(t, c, "us", func(s *storage.Store) { require.Len(t, s.Voids()[lane], 1) })
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -38,43 +39,45 @@ func TestStrongTransactionsGoOnAfterAMajorityLostItsDisks(t *testing.T) {
 	} {
 		t.Run(strconv.Itoa(len(x.regions))+" lose "+x.lost[0], func(t *testing.T) {
 			t.Parallel()
-			c := cluster(t, ClusterOptions{Regions: x.regions})
-			for _, r := range c.Regions() {
-				await(t, r+" takes strong transactions", func() string {
-					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-					defer cancel()
-					if _, err := c.DB(r).Register("sum").Get(ctx, client.Strong()); err != nil {
-						return err.Error()
-					}
-					return ""
-				})
-			}
-			want := 0
-			for range 5 {
+			synctest.Test(t, func(t *testing.T) {
+				c := cluster(t, ClusterOptions{Regions: x.regions})
 				for _, r := range c.Regions() {
+					await(t, r+" takes strong transactions", func() string {
+						ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+						defer cancel()
+						if _, err := c.DB(r).Register("sum").Get(ctx, client.Strong()); err != nil {
+							return err.Error()
+						}
+						return ""
+					})
+				}
+				want := 0
+				for range 5 {
+					for _, r := range c.Regions() {
+						require.NoError(t, addStrong(within(t), c.DB(r), "sum", 1))
+						want++
+					}
+				}
+				converge(t, c) // every region has them
+				for _, r := range x.lost {
+					require.NoError(t, c.LoseDisk(r))
+				}
+				for _, r := range x.lost {
+					restart(t, c, r)
+				}
+				for _, r := range x.lost {
+					writable(t, c, r)
+				}
+				for _, r := range c.Regions() {
+					require.Equal(t, want, strongSum(t, c, r), r)
 					require.NoError(t, addStrong(within(t), c.DB(r), "sum", 1))
 					want++
 				}
-			}
-			converge(t, c) // every region has them
-			for _, r := range x.lost {
-				require.NoError(t, c.LoseDisk(r))
-			}
-			for _, r := range x.lost {
-				restart(t, c, r)
-			}
-			for _, r := range x.lost {
-				writable(t, c, r)
-			}
-			for _, r := range c.Regions() {
-				require.Equal(t, want, strongSum(t, c, r), r)
-				require.NoError(t, addStrong(within(t), c.DB(r), "sum", 1))
-				want++
-			}
-			for _, r := range c.Regions() {
-				require.Equal(t, want, strongSum(t, c, r), r)
-			}
-			settled(t, c)
+				for _, r := range c.Regions() {
+					require.Equal(t, want, strongSum(t, c, r), r)
+				}
+				settled(t, c)
+			})
 		})
 	}
 }

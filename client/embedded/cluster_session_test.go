@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,21 +15,23 @@ import (
 )
 
 func TestSessionReadsItsWritesInEveryRegion(t *testing.T) {
-	c := cluster(t, ClusterOptions{RoundTrip: func(string, string) time.Duration { return 10 * time.Millisecond }})
-	ctx := within(t)
-	var token client.Token
-	for i := range 30 {
-		s := c.DB(c.Regions()[i%3]).Resume(token)
-		n, err := s.Counter("n").Get(ctx)
-		require.NoError(t, err)
-		require.Equal(t, int64(i), n, "its own writes")
-		members, err := s.Set("seen").Members(ctx)
-		require.NoError(t, err)
-		require.Len(t, members, i)
-		require.NoError(t, s.Counter("n").Add(ctx, 1))
-		require.NoError(t, s.Set("seen").Add(ctx, fmt.Sprint(i)))
-		token = s.Token()
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{RoundTrip: func(string, string) time.Duration { return 10 * time.Millisecond }})
+		ctx := within(t)
+		var token client.Token
+		for i := range 30 {
+			s := c.DB(c.Regions()[i%3]).Resume(token)
+			n, err := s.Counter("n").Get(ctx)
+			require.NoError(t, err)
+			require.Equal(t, int64(i), n, "its own writes")
+			members, err := s.Set("seen").Members(ctx)
+			require.NoError(t, err)
+			require.Len(t, members, i)
+			require.NoError(t, s.Counter("n").Add(ctx, 1))
+			require.NoError(t, s.Set("seen").Add(ctx, fmt.Sprint(i)))
+			token = s.Token()
+		}
+	})
 }
 
 // TestSessionsAreMonotonicAcrossRegions has readers hop between regions while a writer goes on.
@@ -143,15 +146,17 @@ func TestWaiterLearnsThatACrashTookItsTokenBack(t *testing.T) {
 }
 
 func TestCallsOnARegionThatIsDownSaySo(t *testing.T) {
-	c := cluster(t, ClusterOptions{})
-	c.Crash("us")
-	err := c.DB("us").Counter("n").Add(within(t), 1)
-	require.ErrorIs(t, err, client.ErrUnavailable)
-	require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
-	var e *client.Error
-	require.True(t, errors.As(err, &e))
-	require.ErrorIs(t, c.Restart(within(t), "eu"), client.ErrInvalid)
-	require.ErrorIs(t, c.Add(within(t), "eu"), client.ErrInvalid)
-	restart(t, c, "us")
-	require.NoError(t, c.DB("us").Counter("n").Add(within(t), 1))
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{})
+		c.Crash("us")
+		err := c.DB("us").Counter("n").Add(within(t), 1)
+		require.ErrorIs(t, err, client.ErrUnavailable)
+		require.Equal(t, client.OutcomeNotApplied, client.OutcomeOf(err))
+		var e *client.Error
+		require.True(t, errors.As(err, &e))
+		require.ErrorIs(t, c.Restart(within(t), "eu"), client.ErrInvalid)
+		require.ErrorIs(t, c.Add(within(t), "eu"), client.ErrInvalid)
+		restart(t, c, "us")
+		require.NoError(t, c.DB("us").Counter("n").Add(within(t), 1))
+	})
 }

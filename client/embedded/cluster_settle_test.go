@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -87,38 +88,40 @@ func TestWhatIsRemovedLeavesNothingOnAnyDisk(t *testing.T) {
 // TestNothingSettlesWhileARegionIsAway, since it may still send what is concurrent; then it does.
 func TestNothingSettlesWhileARegionIsAway(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, ClusterOptions{})
-	require.NoError(t, c.DB("eu").Set("s").AddAll(within(t), []string{"a", "b"}))
-	converge(t, c)
-	c.Isolate("ap")
-	require.NoError(t, c.DB("eu").SetRW("s").Add(within(t), "x"))
-	require.NoError(t, c.DB("eu").SetRW("s").Remove(within(t), "x"))
-	seen := shownBy(t, c, "eu")
-	// Several rounds of reports between the two that are left.
-	for range 5 {
-		s := c.DB("us").Session()
-		require.NoError(t, s.Counter("n").Add(within(t), 1))
-		before := status(t, c, "eu")
-		_, err := c.DB("eu").Resume(s.Token()).Counter("n").Get(within(t))
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{})
+		require.NoError(t, c.DB("eu").Set("s").AddAll(within(t), []string{"a", "b"}))
+		converge(t, c)
+		c.Isolate("ap")
+		require.NoError(t, c.DB("eu").SetRW("s").Add(within(t), "x"))
+		require.NoError(t, c.DB("eu").SetRW("s").Remove(within(t), "x"))
+		seen := shownBy(t, c, "eu")
+		// Several rounds of reports between the two that are left.
+		for range 5 {
+			s := c.DB("us").Session()
+			require.NoError(t, s.Counter("n").Add(within(t), 1))
+			before := status(t, c, "eu")
+			_, err := c.DB("eu").Resume(s.Token()).Counter("n").Get(within(t))
+			require.NoError(t, err)
+			await(t, "eu hears us's report", func() string {
+				if status(t, c, "eu").Durable.Equal(before.Durable) {
+					return "nothing new"
+				}
+				return ""
+			})
+		}
+		for _, r := range []string{"eu", "us"} {
+			require.False(t, status(t, c, r).Stable.Includes(seen.Seen), r)
+			require.False(t, status(t, c, r).Settled.Includes(seen.Seen), r)
+		}
+		require.NoError(t, c.DB("ap").SetRW("s").Add(within(t), "x")) // concurrent: loses to the remove
+		c.Rejoin("ap")
+		converge(t, c)
+		in, err := c.DB("us").SetRW("s").Contains(within(t), "x")
 		require.NoError(t, err)
-		await(t, "eu hears us's report", func() string {
-			if status(t, c, "eu").Durable.Equal(before.Durable) {
-				return "nothing new"
-			}
-			return ""
-		})
-	}
-	for _, r := range []string{"eu", "us"} {
-		require.False(t, status(t, c, r).Stable.Includes(seen.Seen), r)
-		require.False(t, status(t, c, r).Settled.Includes(seen.Seen), r)
-	}
-	require.NoError(t, c.DB("ap").SetRW("s").Add(within(t), "x")) // concurrent: loses to the remove
-	c.Rejoin("ap")
-	converge(t, c)
-	in, err := c.DB("us").SetRW("s").Contains(within(t), "x")
-	require.NoError(t, err)
-	require.False(t, in)
-	settled(t, c)
+		require.False(t, in)
+		settled(t, c)
+	})
 }
 
 func shownBy(t *testing.T, c *Cluster, region string) client.Token {

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -63,7 +64,9 @@ func TestTwoRegionsThatLoseTheirDisksAtOnceComeBack(t *testing.T) {
 	for _, names := range [][3]string{{"us", "ap", "eu"}, {"eu", "us", "ap"}, {"ap", "eu", "us"}} {
 		t.Run(names[0]+" and "+names[1], func(t *testing.T) {
 			t.Parallel()
-			loseTogether(t, cluster(t, ClusterOptions{}), names[0], names[1], names[2])
+			synctest.Test(t, func(t *testing.T) {
+				loseTogether(t, cluster(t, ClusterOptions{}), names[0], names[1], names[2])
+			})
 		})
 	}
 }
@@ -74,37 +77,39 @@ func TestADiskIsLostAfterAnotherRegionIsGone(t *testing.T) {
 	for _, lost := range []string{"eu", "us"} {
 		t.Run(lost, func(t *testing.T) {
 			t.Parallel()
-			gone := false
-			c := cluster(t, ClusterOptions{Adjust: func(c *node.Config) {
-				if gone {
-					c.Gone = []string{"ap"}
+			synctest.Test(t, func(t *testing.T) {
+				gone := false
+				c := cluster(t, ClusterOptions{Adjust: func(c *node.Config) {
+					if gone {
+						c.Gone = []string{"ap"}
+					}
+				}})
+				for _, r := range c.Regions() {
+					write(t, c, r, "n", 50)
 				}
-			}})
-			for _, r := range c.Regions() {
-				write(t, c, r, "n", 50)
-			}
-			converge(t, c)
-			everywhereOnDisk(t, c)
-			left := map[string]string{"eu": "us", "us": "eu"}[lost]
-			c.Isolate(left)
-			var told client.Receipt
-			require.NoError(t, c.DB("ap").Counter("n").Add(within(t), 1, client.WithReceipt(&told)))
-			_, err := c.DB(lost).Resume(told.Token).Counter("n").Get(within(t))
-			require.NoError(t, err)
-			c.Crash("ap")
-			require.NoError(t, c.LoseDisk(lost))
-			c.Rejoin(left)
-			gone = true
-			restart(t, c, lost)
-			writable(t, c, lost)
-			require.NoError(t, c.DB(lost).Counter("n").Add(within(t), 1))
-			await(t, left+" has it", func() string {
-				if n := counter(t, c, left, "n"); n != 151 {
-					return "not yet"
-				}
-				return ""
+				converge(t, c)
+				everywhereOnDisk(t, c)
+				left := map[string]string{"eu": "us", "us": "eu"}[lost]
+				c.Isolate(left)
+				var told client.Receipt
+				require.NoError(t, c.DB("ap").Counter("n").Add(within(t), 1, client.WithReceipt(&told)))
+				_, err := c.DB(lost).Resume(told.Token).Counter("n").Get(within(t))
+				require.NoError(t, err)
+				c.Crash("ap")
+				require.NoError(t, c.LoseDisk(lost))
+				c.Rejoin(left)
+				gone = true
+				restart(t, c, lost)
+				writable(t, c, lost)
+				require.NoError(t, c.DB(lost).Counter("n").Add(within(t), 1))
+				await(t, left+" has it", func() string {
+					if n := counter(t, c, left, "n"); n != 151 {
+						return "not yet"
+					}
+					return ""
+				})
+				require.Equal(t, int64(151), counter(t, c, lost, "n"))
 			})
-			require.Equal(t, int64(151), counter(t, c, lost, "n"))
 		})
 	}
 }
@@ -132,18 +137,20 @@ func halfJoined(t *testing.T, c *Cluster, name string) {
 
 func TestAnAbandonedRegionHoldsNobodyBack(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, ClusterOptions{Regions: []string{"eu", "us"}})
-	halfJoined(t, c, "ap")
-	write(t, c, "us", "n", 50)
-	ctx := within(t)
-	require.NoError(t, c.region("us").node.Abandon(ctx, "ap"), "whoever is asked")
-	require.ErrorIs(t, c.region("us").node.Abandon(ctx, "ap"), kv.ErrNotFound)
-	for i, name := range []string{"sa", "ap"} {
-		require.NoError(t, c.Add(ctx, name))
-		require.Equal(t, 4+i, int(status(t, c, name).Lane.Region), "numbers are not used again")
-		require.NoError(t, c.DB(name).Counter("n").Add(ctx, 1))
-	}
-	converge(t, c)
-	require.Equal(t, int64(52), counter(t, c, "ap", "n"))
-	settled(t, c)
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, ClusterOptions{Regions: []string{"eu", "us"}})
+		halfJoined(t, c, "ap")
+		write(t, c, "us", "n", 50)
+		ctx := within(t)
+		require.NoError(t, c.region("us").node.Abandon(ctx, "ap"), "whoever is asked")
+		require.ErrorIs(t, c.region("us").node.Abandon(ctx, "ap"), kv.ErrNotFound)
+		for i, name := range []string{"sa", "ap"} {
+			require.NoError(t, c.Add(ctx, name))
+			require.Equal(t, 4+i, int(status(t, c, name).Lane.Region), "numbers are not used again")
+			require.NoError(t, c.DB(name).Counter("n").Add(ctx, 1))
+		}
+		converge(t, c)
+		require.Equal(t, int64(52), counter(t, c, "ap", "n"))
+		settled(t, c)
+	})
 }
