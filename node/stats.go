@@ -27,9 +27,31 @@ type Stats struct {
 	Txn     txn.Stats
 	Store   storage.Stats
 
+	Strong StrongStats
+
 	LogBytes  int64
 	OpenTxns  int
 	OldestTxn time.Duration // since the oldest open interactive transaction began; 0: none is open
+}
+
+// StrongStats is what a node counts of the raft group.
+type StrongStats struct {
+	Leader     string // name of the region whose voter leads; empty: none is known
+	Term       uint64
+	LogEntries uint64 // held in the log
+	Voters     int
+	Undecided  int                   // proposals of this process
+	Staleness  replication.Staleness // of strong transactions
+}
+
+// strongStats collects them.
+func (n *run) strongStats(of replication.Staleness) StrongStats {
+	s := n.consensus.group.Status()
+	held := uint64(0)
+	if s.Last >= s.First {
+		held = s.Last - s.First + 1
+	}
+	return StrongStats{Leader: n.consensus.leader(&s), Term: s.Term, LogEntries: held, Voters: len(s.Voters), Undecided: s.Proposals, Staleness: of}
 }
 
 // RegionStats is what a node counts of one region.
@@ -52,6 +74,7 @@ func (n *run) Stats() Stats {
 		Txn: n.Coordinator.Stats(), Store: n.store.Stats(), OpenTxns: n.OpenTxns(), OldestTxn: n.OldestTxn(),
 	}
 	raw, now, stale := n.exposure.Raw(), n.config.Time.Wall(), n.staleness()
+	s.Strong = n.strongStats(stale[0])
 	for _, p := range n.replicator.Status() {
 		t := raw.At(p.Region)
 		r := RegionStats{PeerStatus: p, Exposed: t, Lag: n.behind(p.Region, now, t), Staleness: stale[p.Region], HeldLog: n.held(p.Region)}

@@ -12,6 +12,9 @@ var GroupBounds = [...]int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}
 
 // Stats is what a committer has done since it was made.
 type Stats struct {
+	// StrongCommits were decided here; StrongAborts met another strong transaction, or were too old.
+	StrongCommits, StrongAborts uint64
+
 	Commits    uint64                       // transactions written
 	Groups     uint64                       // groups that they were written in
 	GroupSizes [len(GroupBounds) + 1]uint64 // groups by size; the last bucket is for larger ones
@@ -30,11 +33,12 @@ type Calls struct {
 }
 
 type stats struct {
-	commits, groups atomic.Uint64
-	searches        atomic.Uint64
-	sizes           [len(GroupBounds) + 1]atomic.Uint64
-	levels          [kv.LevelStrong + 1]calls
-	durabilities    [kv.DurabilityAll + 1]calls
+	commits, groups             atomic.Uint64
+	searches                    atomic.Uint64
+	strongCommits, strongAborts atomic.Uint64
+	sizes                       [len(GroupBounds) + 1]atomic.Uint64
+	levels                      [kv.LevelStrong + 1]calls
+	durabilities                [kv.DurabilityAll + 1]calls
 }
 
 type calls struct{ served, waited, failed atomic.Uint64 }
@@ -77,7 +81,8 @@ func (s *stats) count(transactions int) {
 
 // Stats collects figures.
 func (c *Committer) Stats() Stats {
-	out := Stats{Commits: c.stats.commits.Load(), Groups: c.stats.groups.Load(), Searches: c.stats.searches.Load()}
+	out := Stats{Commits: c.stats.commits.Load(), Groups: c.stats.groups.Load(), Searches: c.stats.searches.Load(),
+		StrongCommits: c.stats.strongCommits.Load(), StrongAborts: c.stats.strongAborts.Load()}
 	for i := range out.GroupSizes {
 		out.GroupSizes[i] = c.stats.sizes[i].Load()
 	}

@@ -290,6 +290,7 @@ func (c *Coordinator) decided(ctx context.Context, op *strongOp, ticket Ticket) 
 		op.open.Close()
 		return kv.Receipt{}, c.notCommitted(op, &d)
 	}
+	c.stats.strongCommits.Add(1)
 	commit := clock.Stamp{Time: d.Time}
 	c.leave(ctx, op.open, commit)
 	r := c.receipt(op.options, op.at)
@@ -327,6 +328,7 @@ func (c *Coordinator) notCommitted(op *strongOp, d *certify.Decision) error {
 // refusedRead is the error of a transaction that read, or would replace, what another one has written since its
 // snapshot. Its token includes that, so that a retry waits for it.
 func (c *Coordinator) refusedRead(op *strongOp, v certify.Verdict, found certify.Conflict) error {
+	c.stats.strongAborts.Add(1)
 	token := c.receipt(op.options, op.at).Token
 	if v == certify.TooOld {
 		err := kv.Errorf(kv.KindTooOld, "strong commit: the transaction's snapshot is older than what the certifier remembers; begin it again")

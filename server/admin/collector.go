@@ -43,7 +43,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 }
 
 func allMetrics() []metric {
-	groups := [][]metric{nodeMetrics(), commitMetrics(), regionMetrics(), stalenessMetrics(), callMetrics(), queueMetrics(), cacheMetrics()}
+	groups := [][]metric{nodeMetrics(), commitMetrics(), regionMetrics(), stalenessMetrics(), strongMetrics(), callMetrics(), queueMetrics(), cacheMetrics()}
 	var all []metric
 	for _, g := range groups {
 		all = append(all, g...)
@@ -133,6 +133,32 @@ func stalenessMetrics() []metric {
 			func(r *RegionSnapshot) float64 { return r.Staleness }),
 		series("region_staleness_p99_seconds", "99th percentile of the staleness over the last minute.",
 			func(r *RegionSnapshot) float64 { return r.StalenessP99 }),
+	}
+}
+
+// strongMetrics are those of the raft group.
+func strongMetrics() []metric {
+	return []metric{
+		gauge("strong_leader_known", "1 while a leader of the raft group is known here.", func(s *Snapshot) float64 { return truth(s.Strong.Leader != "") }),
+		labelled("strong_leader", "1 for the region whose voter leads the raft group, as far as is known here.", "region", prometheus.GaugeValue,
+			func(s *Snapshot, emit func(float64, string)) {
+				for i := range s.Regions {
+					emit(truth(s.Regions[i].Name == s.Strong.Leader), s.Regions[i].Name)
+				}
+			}),
+		gauge("strong_term", "Term of the raft group.", func(s *Snapshot) float64 { return float64(s.Strong.Term) }),
+		gauge("strong_log_entries", "Entries of the raft group's log that are held here.", func(s *Snapshot) float64 { return float64(s.Strong.LogEntries) }),
+		gauge("strong_voters", "Voters of the raft group.", func(s *Snapshot) float64 { return float64(s.Strong.Voters) }),
+		gauge("strong_undecided", "Proposals of this process that are not decided.", func(s *Snapshot) float64 { return float64(s.Strong.Undecided) }),
+		counter("strong_commits_total", "Strong transactions that committed here.", func(s *Snapshot) float64 { return float64(s.Strong.Commits) }),
+		counter("strong_aborts_total", "Strong transactions that were aborted here since they met another one, or were too old.",
+			func(s *Snapshot) float64 { return float64(s.Strong.Aborts) }),
+		{desc("strong_staleness_seconds", "How old what is shown of strong transactions may be; missing while it is not known."),
+			func(s *Snapshot, d *prometheus.Desc, out chan<- prometheus.Metric) {
+				if s.Strong.StalenessKnown {
+					out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, s.Strong.Staleness)
+				}
+			}},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 func sampleSnapshot() Snapshot {
 	return Snapshot{
+		Strong: StrongSnapshot{Leader: "us", Term: 4, LogEntries: 70, Voters: 3, Undecided: 2, Commits: 11, Aborts: 1, StalenessKnown: true, Staleness: 0.75},
 		Region: "eu", Cluster: "ab", Version: "0.1", Ready: true, Writable: true, Behind: true, Renewing: true,
 		Regions: []RegionSnapshot{
 			{Name: "eu", Connected: true, Lag: 0.25, Exposed: 1.7e9, StalenessKnown: true, StalenessP99: 0.5},
@@ -58,6 +59,9 @@ func TestSnapshotBecomesMetrics(t *testing.T) {
 		`theriac_replication_sent_records_total{region="us"} 3`, `theriac_replication_sent_bytes_total{region="us"} 300`,
 		`theriac_replication_received_records_total{region="us"} 4`, `theriac_replication_received_bytes_total{region="us"} 400`,
 		`theriac_log_held_bytes{region="us"} 5000`, `theriac_region_left_behind{region="eu"} 0`, `theriac_region_left_behind{region="us"} 1`,
+		`theriac_strong_leader_known 1`, `theriac_strong_leader{region="eu"} 0`, `theriac_strong_leader{region="us"} 1`, `theriac_strong_term 4`,
+		`theriac_strong_log_entries 70`, `theriac_strong_voters 3`, `theriac_strong_undecided 2`, `theriac_strong_commits_total 11`,
+		`theriac_strong_aborts_total 1`, `theriac_strong_staleness_seconds 0.75`,
 		`theriac_queue_length{queue="commits"} 5`, `theriac_queue_capacity{queue="commits"} 65536`,
 		`theriac_cache_bytes{cache="leaves"} 9`, `theriac_cache_hits_total{cache="leaves"} 8`, `theriac_cache_misses_total{cache="leaves"} 7`,
 		`# TYPE theriac_commits_total counter`, `# TYPE theriac_ready gauge`, `# TYPE theriac_sync_seconds histogram`,
@@ -74,6 +78,8 @@ func TestEmptySnapshotIsFine(t *testing.T) {
 	require.Equal(t, 200, code)
 	require.Contains(t, text, "theriac_ready 0\n")
 	require.Contains(t, text, "theriac_sync_seconds_count 0\n")
+	require.Contains(t, text, "theriac_strong_leader_known 0\n")
+	require.NotContains(t, text, "theriac_strong_staleness_seconds ", "it is not known")
 	require.Empty(t, j.lines)
 }
 

@@ -41,11 +41,25 @@ type Snapshot struct {
 	GroupSize Histogram // transactions in a group
 	Sync      Histogram // seconds from a batch's commit until it was durable
 
+	Strong StrongSnapshot
+
 	Levels       []CallsSnapshot // calls by level; each name once
 	Durabilities []CallsSnapshot // writes by durability; each name once
 
 	Queues []QueueSnapshot // each name once
 	Caches []CacheSnapshot // each name once
+}
+
+// StrongSnapshot is what a node counts about the raft group and strong transactions.
+type StrongSnapshot struct {
+	Leader          string // region whose voter leads; empty: none is known
+	Term            uint64
+	LogEntries      uint64 // held in the log here
+	Voters          int
+	Undecided       int    // proposals of this process that are not decided
+	Commits, Aborts uint64 // of strong transactions that ended here
+	StalenessKnown  bool
+	Staleness       float64 // seconds: how old what is shown of strong transactions may be
 }
 
 // RegionSnapshot is what a node counts about one region. Counters begin at 0 with the process.

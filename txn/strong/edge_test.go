@@ -120,7 +120,9 @@ func TestReadersAreBoundedAndWait(t *testing.T) {
 
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.ErrorIs(t, g.WaitApplied(short, 1000), kv.ErrDeadline)
+		late := g.WaitApplied(short, 1000)
+		require.ErrorIs(t, late, kv.ErrDeadline)
+		require.ErrorContains(t, late, "try another region", "it says what would work")
 		g.reads.mu.Lock()
 		g.reads.count = MaxReaders
 		g.reads.mu.Unlock()

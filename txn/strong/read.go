@@ -86,7 +86,9 @@ func (g *Group) giveUpRead(ctx context.Context, r *reader) error {
 	if g.status.Load().Leader == raft.None {
 		return kv.Errorf(kv.KindUnavailable, "strong: %w (%w)", errNoLeader, ctx.Err())
 	}
-	return kv.Errorf(kv.KindDeadline, "strong: no read index in time: %w", ctx.Err())
+	return kv.Errorf(kv.KindDeadline, "strong: the leader of the raft group, region %d, did not confirm in time how far the log is; it may be cut off: "+
+		"within 5 s a connected majority has another one, so try again, allow more time, try another region, or read at level causal: %w",
+		RegionOf(g.status.Load().Leader), ctx.Err())
 }
 
 func (q *reads) add(r *reader) error {

@@ -21,6 +21,10 @@ func snapshot(s node.Stats, writable bool) admin.Snapshot {
 		},
 		Caches: []admin.CacheSnapshot{{Name: "leaf", Bytes: s.Store.CacheBytes, Hits: s.Store.CacheHits, Misses: s.Store.CacheMisses}},
 	}
+	out.Strong = admin.StrongSnapshot{
+		Leader: s.Strong.Leader, Term: s.Strong.Term, LogEntries: s.Strong.LogEntries, Voters: s.Strong.Voters, Undecided: s.Strong.Undecided,
+		Commits: s.Txn.StrongCommits, Aborts: s.Txn.StrongAborts, StalenessKnown: s.Strong.Staleness.Known, Staleness: s.Strong.Staleness.Age.Seconds(),
+	}
 	for _, r := range s.Regions {
 		out.Regions = append(out.Regions, admin.RegionSnapshot{
 			Name: r.Name, Connected: r.Connected, Lag: r.Lag.Seconds(),

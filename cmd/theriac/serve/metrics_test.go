@@ -206,6 +206,17 @@ func TestTrafficMovesTheMetrics(t *testing.T) {
 		expect(eu, "theriac_level_"+of+`_total{level="quorum"}`, is(1))
 		expect(us, "theriac_durability_"+of+`_total{durability="majority"}`, is(1))
 	}
+	for _, on := range []*running{eu, us} {
+		expect(on, "theriac_strong_leader_known", is(1))
+		expect(on, "theriac_strong_voters", above(0))
+		expect(on, "theriac_strong_term", above(0))
+		expect(on, "theriac_strong_undecided", is(0))
+		expect(on, "theriac_strong_log_entries", above(0))
+		for _, what := range []string{`strong_leader{region="eu"}`, "strong_commits_total", "strong_aborts_total"} {
+			expect(on, "theriac_"+what, func(v float64) bool { return v >= 0 })
+		}
+	}
+	expect(eu, "theriac_strong_staleness_seconds", above(0)) // the quorum read has asked
 	for _, queue := range []string{"commit", "store"} {
 		expect(eu, `theriac_queue_capacity{queue="`+queue+`"}`, above(0))
 		expect(eu, `theriac_queue_length{queue="`+queue+`"}`, func(v float64) bool { return v >= 0 })

@@ -96,6 +96,10 @@ func Restore(snapshot []byte, metadata Metadata) (*State, error) {
 	s := New(metadata)
 	sealed, ok := wire.Unseal(snapshot)
 	r := restorer{Reader: wire.NewReader(sealed)}
+	if ok && len(sealed) > 0 && snapshot[0] != snapshotVersion {
+		return nil, kv.Errorf(kv.KindCorrupt, "snapshot of the certifier in format %d: this version reads format %d alone; begin with a new data folder, or use the version that wrote it",
+			snapshot[0], snapshotVersion)
+	}
 	if !ok || r.Byte() != snapshotVersion {
 		r.Fail()
 	}

@@ -108,6 +108,7 @@ func TestForgedSnapshotsAreRefused(t *testing.T) {
 	require.NoError(t, valid(head, nobody, noIDs, noPlaces))
 	_, err := certify.Restore(sealed(t, head, nobody, noIDs, noPlaces, "00"), &metadata{})
 	require.ErrorIs(t, err, kv.ErrCorrupt, "the metadata refuses its part")
+	require.ErrorContains(t, valid("01", head[2:], nobody, noIDs, noPlaces), "in format 1: this version reads format 2 alone")
 	for what, parts := range map[string][]string{
 		"another version":           {"01", head[2:], nobody, noIDs, noPlaces},
 		"bytes too many":            {head, nobody, noIDs, noPlaces, "00"},
