@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/theriac-db/theriac/clock"
 )
 
 // Level is what an answer includes. Levels are ordered: each includes what those before it do.
@@ -167,6 +169,9 @@ func ParseReach(s string) (Reach, error) {
 		}
 	}
 	n, err := strconv.Atoi(s)
+	if n > clock.MaxVectorEntries-1 {
+		return Reach{}, Errorf(KindLevelRefused, "durability in %d regions: a cluster has at most %d", n, clock.MaxVectorEntries-1)
+	}
 	if err != nil {
 		return Reach{}, Errorf(KindLevelRefused, "no durability %q: want %s", s, DurabilityTexts)
 	}

@@ -168,3 +168,10 @@ func TestCopiesOfADurability(t *testing.T) {
 func TestPhasesSumUp(t *testing.T) {
 	require.Equal(t, time.Duration(63), kv.Phases{Queue: 1, Token: 2, Work: 4, Sync: 8, Regions: 16, Certify: 32}.Total())
 }
+
+// A number that no cluster can have is refused as it stands, and not as the one that fits the wire.
+func TestDurabilityInMoreRegionsThanACluster(t *testing.T) {
+	_, err := kv.ParseReach("999999999999")
+	require.ErrorIs(t, err, kv.ErrLevelRefused)
+	require.ErrorContains(t, err, "999999999999 regions: a cluster has at most")
+}

@@ -174,6 +174,9 @@ func (c *conn) createBucket(ctx context.Context, name kv.Bucket, f *ruleFlags) (
 }
 
 func (c *conn) alterBucket(ctx context.Context, name kv.Bucket, f *ruleFlags) (d kv.DecidedRules, err error) {
+	if len(f.given) == 0 {
+		return d, kv.Errorf(kv.KindInvalid, "nothing to change: give --type, --allow, --consistency or --durability")
+	}
 	list, err := c.svc.BucketRules(ctx)
 	if err != nil {
 		return d, err

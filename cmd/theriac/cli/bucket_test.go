@@ -58,6 +58,7 @@ func TestRulesOfBuckets(t *testing.T) {
 	require.NotZero(t, token.Seen.At(0), "the session has seen the drop")
 
 	on(ExitAbsent, "bucket alter none --allow strong")
+	on(ExitUsage, "bucket alter accounts")
 	for _, line := range []string{
 		"bucket", "bucket create", "bucket create a b", "bucket create theriac.x", "bucket create a --type list", "bucket create a --allow most",
 		"bucket create a --allow bounded:2s", "bucket create a --allow bounded", "bucket create a --bucket b", "bucket list a",

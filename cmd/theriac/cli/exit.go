@@ -227,6 +227,9 @@ func (r *run) hint(cmd *cobra.Command, e *kv.Error) string {
 	}
 	switch e.Kind {
 	case kv.KindUnavailable:
+		if e.Err == nil {
+			return "the node answered, and can't serve this now: theriac cluster status tells which levels are, where"
+		}
 		return "theriac serve starts a node; --addr names others, now " + strings.Join(r.client.Addrs, ",")
 	case kv.KindDeadline:
 		return "--timeout gives it more time, now " + r.client.Timeout.String()
