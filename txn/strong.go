@@ -59,17 +59,11 @@ func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Re
 	if len(req.Ops) == 0 {
 		return c.readStrong(ctx, req, m)
 	}
-	if refused := c.Refused(); refused != nil {
-		return resp, refused
-	}
-	if err := c.reachable(&req.Options); err != nil {
-		return resp, err
-	}
 	early, cancel := early(ctx, &req.Options)
 	defer cancel()
-	s, err := c.openStrong(early, &req.Options, m)
+	s, err := c.openWriting(early, &req.Options, m)
 	if err != nil {
-		return resp, err
+		return resp, undecided(req.Options.Attempt, err)
 	}
 	op := strongOp{open: s, at: nonNil(s.At()), writes: &writeSet{}, reads: &readSet{generations: generations{c.store, nonNil(s.At())}}, options: &req.Options, meter: m}
 	v := view{store: c.store, at: op.at, own: c.lane.Region, room: newRoom(), reads: op.reads}
@@ -78,13 +72,25 @@ func (c *Coordinator) doStrong(ctx context.Context, req *kv.Request) (resp kv.Re
 	}
 	if err != nil {
 		s.Close()
-		return kv.Response{}, kv.WithToken(err, c.receipt(&req.Options, op.at).Token)
+		resp.Receipt, err = c.tryFailed(ctx, &op, kv.WithToken(err, c.receipt(&req.Options, op.at).Token))
+	} else {
+		resp.Receipt, err = c.commitStrong(ctx, early, &op)
 	}
-	resp.Receipt, err = c.commitStrong(ctx, early, &op)
 	if err != nil {
 		return kv.Response{}, err
 	}
 	return resp, nil
+}
+
+// openWriting opens a snapshot for a one-shot transaction that writes, unless nobody may write here now.
+func (c *Coordinator) openWriting(ctx context.Context, o *kv.Options, m *meter) (Snapshot, error) {
+	if refused := c.Refused(); refused != nil {
+		return nil, refused
+	}
+	if err := c.reachable(o); err != nil {
+		return nil, err
+	}
+	return c.openStrong(ctx, o, m)
 }
 
 // early ends when what the call waits for before anything of it is proposed has to be here, so that the caller
@@ -191,7 +197,35 @@ func (c *Coordinator) usable(o *kv.Options) error {
 // commitStrong has a transaction certified, and closes its snapshot once it is aborted or exposed here. It fails
 // with early's end where the group has taken nothing until then; what it has taken is decided, for which ctx waits.
 func (c *Coordinator) commitStrong(ctx, early context.Context, op *strongOp) (kv.Receipt, error) {
-	p, err := c.proposal(op)
+	r, err := c.tryStrong(ctx, early, op)
+	if err != nil {
+		return c.tryFailed(ctx, op, err)
+	}
+	return r, nil
+}
+
+// tryFailed is the answer to a try that was not applied. Of a retry other tries may be applied, or under way: only the
+// certifier knows of the one, and rules out the other.
+func (c *Coordinator) tryFailed(ctx context.Context, op *strongOp, err error) (kv.Receipt, error) {
+	a := op.options.Attempt
+	if !a.Retry || kv.OutcomeOf(err) != kv.NotApplied {
+		return kv.Receipt{}, err
+	}
+	d, failed := c.strong.Deny(ctx, a.ID, a.After)
+	switch {
+	case failed != nil:
+		return kv.Receipt{}, unknown(a, kv.KindOf(failed), "operation %s: %w; this try failed: %w", a.ID, failed, err)
+	case d.Verdict == certify.Denied:
+		return kv.Receipt{}, err
+	case d.Verdict != certify.Committed:
+		return kv.Receipt{}, c.notCommitted(op, &d)
+	}
+	return c.committed(op, d.Time), nil
+}
+
+// tryStrong is commitStrong for this try alone.
+func (c *Coordinator) tryStrong(ctx, early context.Context, op *strongOp) (kv.Receipt, error) {
+	p, err := c.proposal(early, op)
 	if err != nil {
 		op.open.Close()
 		return kv.Receipt{}, err
@@ -243,14 +277,17 @@ func (c *Coordinator) spreadStrong(ctx context.Context, op *strongOp, r *kv.Rece
 	return c.spreadMeasured(ctx, &o, op.meter, r)
 }
 
-// proposal judges what the snapshot decides alone, and makes the proposal of the rest.
-func (c *Coordinator) proposal(op *strongOp) (*certify.Proposal, error) {
+// proposal judges conditions and bounds, and makes the proposal of a transaction that keeps them. One that is
+// broken is told only of what was the newest: the snapshot may be older.
+func (c *Coordinator) proposal(ctx context.Context, op *strongOp) (*certify.Proposal, error) {
 	broken, err := c.checkStrong(op)
+	if err == nil && broken != nil {
+		if err = c.newest(ctx, op); err == nil {
+			err = kv.WithToken(broken, c.receipt(op.options, op.at).Token)
+		}
+	}
 	if err != nil {
 		return nil, err
-	}
-	if broken != nil {
-		return nil, kv.WithToken(broken, c.receipt(op.options, op.at).Token)
 	}
 	t := kv.Txn{ID: op.options.Attempt.ID, Effects: op.writes.effects(nil, c.generationsOf(op))} // its snapshot is the proposal's
 	return &certify.Proposal{
@@ -291,12 +328,17 @@ func (c *Coordinator) decided(ctx context.Context, op *strongOp, ticket Ticket) 
 		return kv.Receipt{}, c.notCommitted(op, &d)
 	}
 	c.stats.strongCommits.Add(1)
-	commit := clock.Stamp{Time: d.Time}
-	c.leave(ctx, op.open, commit)
-	r := c.receipt(op.options, op.at)
-	r.Commit = commit
-	r.Token.Seen = r.Token.Seen.Join(clock.VectorOf(clock.Entry(commit)))
+	r := c.committed(op, d.Time)
+	c.leave(ctx, op.open, r.Commit)
 	return r, nil
+}
+
+// committed is the receipt of a transaction with this entry 0.
+func (c *Coordinator) committed(op *strongOp, at clock.Timestamp) kv.Receipt {
+	r := c.receipt(op.options, op.at)
+	r.Commit = clock.Stamp{Time: at}
+	r.Token.Seen = r.Token.Seen.Join(clock.VectorOf(clock.Entry(r.Commit)))
+	return r
 }
 
 // leave closes the snapshot of what has committed, once that is exposed. It waits for it as long as the caller.
@@ -397,15 +439,23 @@ func (c *Coordinator) commitRead(ctx context.Context, t *openTxn, o *kv.Options,
 	early, cancel := early(ctx, o)
 	defer cancel()
 	began := m.now()
-	if _, err := c.strong.Position(early); err != nil {
+	if err := c.newest(early, &op); err != nil {
 		return kv.Receipt{}, err
-	}
-	if v, found := c.strong.Check(t.reads.list(), op.at.At(0)); v != certify.Committed {
-		return kv.Receipt{}, c.refusedRead(&op, v, found)
 	}
 	m.lap(began, certifyPhase)
 	c.complete(m, &r)
 	return r, nil
+}
+
+// newest fails unless what a transaction read was the newest at one moment since this call. It writes nothing.
+func (c *Coordinator) newest(ctx context.Context, op *strongOp) error {
+	if _, err := c.strong.Position(ctx); err != nil {
+		return err
+	}
+	if v, found := c.strong.Check(op.reads.list(), op.at.At(0)); v != certify.Committed {
+		return c.refusedRead(op, v, found)
+	}
+	return nil
 }
 
 // endStrong ends an interactive transaction at level strong.

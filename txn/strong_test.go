@@ -34,6 +34,7 @@ type order struct {
 	came   chan struct{} // has a value for each proposal that was held back, up to its capacity
 	fails  error         // what Certify, Position and Deny return
 	copies int           // what Copies returns
+	opened func()        // run after the next snapshot of a transaction that writes is opened; may be nil
 }
 
 // withOrder makes a region serve level strong.
@@ -51,7 +52,12 @@ func (o *order) OpenStrong(ctx context.Context, v clock.Vector) (Snapshot, error
 	if err := o.r.shell.Wait(ctx, v, false); err != nil {
 		return nil, err
 	}
-	return o.r.shell.Open(true, false)
+	s, err := o.r.shell.Open(true, false)
+	if then := o.opened; then != nil {
+		o.opened = nil
+		then()
+	}
+	return s, err
 }
 
 func (o *order) decide(p *certify.Proposal) certify.Decision {
@@ -293,6 +299,73 @@ func TestStrongConditionsHoldInTheWholeCluster(t *testing.T) {
 	_, err = r.Do(t.Context(), kv.Request{Options: strong, Ops: []kv.Op{increment("n", 1<<62), increment("n", 1<<62)}})
 	require.ErrorIs(t, err, kv.ErrBound)
 	require.Zero(t, r.shell.openSnapshots())
+}
+
+// A condition that does not hold is an answer like a value that was read: the newest.
+func TestABrokenStrongConditionIsJudged(t *testing.T) {
+	r := fresh(t)
+	o := withOrder(t, r)
+	r.must(strong, assign("a", "1"))
+	swap := assign("a", "3")
+	swap.Expect = &kv.Expectation{Value: []byte("2")}
+	var met kv.Receipt
+	o.opened = func() { met = r.must(strong, assign("a", "2")) }
+	_, err := r.Do(t.Context(), kv.Request{Options: strong, Ops: []kv.Op{swap}})
+	require.True(t, kv.IsConflict(err), "the snapshot was older than the value that was expected: %v", err)
+	require.Equal(t, met.Commit.Time, kv.TokenOf(err).Seen.At(0))
+	r.must(strong, swap)
+	_, err = r.Do(t.Context(), kv.Request{Options: strong, Ops: []kv.Op{swap}})
+	require.ErrorIs(t, err, kv.ErrAborted)
+	require.False(t, kv.IsConflict(err), "it does not hold: %v", err)
+	o.opened = func() { o.fails = kv.Errorf(kv.KindUnavailable, "no majority") }
+	_, err = r.Do(t.Context(), kv.Request{Options: strong, Ops: []kv.Op{swap}})
+	require.ErrorIs(t, err, kv.ErrUnavailable, "nobody can tell whether it holds")
+	require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+	require.Zero(t, r.shell.openSnapshots())
+}
+
+// What a retry finds may be what its first try has written, or the first try may still be on its way.
+func TestAStrongRetryThatFailsAsksForTheFirstTry(t *testing.T) {
+	r := fresh(t)
+	o := withOrder(t, r)
+	do := func(id byte, retry bool, ops ...kv.Op) (kv.Receipt, error) {
+		options := kv.Options{Level: kv.LevelStrong, Attempt: kv.Attempt{ID: kv.OpID{id}, Retry: retry}}
+		resp, err := r.Do(t.Context(), kv.Request{Options: options, Ops: ops})
+		require.Zero(t, r.shell.openSnapshots())
+		return resp.Receipt, err
+	}
+	create := assign("a", "1")
+	create.Expect = &kv.Expectation{Absent: true}
+	first, err := do(1, false, create)
+	require.NoError(t, err)
+	again, err := do(1, true, create)
+	require.NoError(t, err, "its own first try broke the condition")
+	require.Equal(t, first.Commit, again.Commit)
+	require.Equal(t, first.Commit.Time, again.Token.Seen.At(0))
+
+	_, err = do(2, true, create)
+	require.ErrorIs(t, err, kv.ErrAborted)
+	require.Equal(t, kv.NotApplied, kv.OutcomeOf(err))
+	_, err = do(2, false, assign("b", "late"))
+	require.ErrorIs(t, err, kv.ErrAborted, "the first try comes too late")
+	require.Empty(t, r.text("b"))
+
+	o.opened = func() { r.must(strong, assign("a", "2")) }
+	_, err = do(3, true, assign("a", "3"))
+	require.True(t, kv.IsConflict(err), "%v", err)
+	_, err = do(3, false, assign("a", "late"))
+	require.ErrorIs(t, err, kv.ErrAborted, "the first try would meet no conflict")
+	require.Equal(t, "2", r.text("a"))
+
+	o.opened = func() { o.fails = kv.Errorf(kv.KindUnavailable, "no majority") }
+	_, err = do(4, true, assign("a", "4"))
+	require.ErrorIs(t, err, kv.ErrUnavailable)
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err), "of the first try")
+	o.fails = nil
+	r.Refuse(kv.Errorf(kv.KindReadOnly, "its disk is broken"))
+	_, err = do(4, true, assign("a", "4"))
+	require.ErrorIs(t, err, kv.ErrReadOnly)
+	require.Equal(t, kv.OutcomeUnknown, kv.OutcomeOf(err))
 }
 
 // Who goes by what was read without a commit has it judged, and nothing of the transaction is written.

@@ -66,7 +66,7 @@ func TestBoundedAnswersAtOnceWithoutTraffic(t *testing.T) {
 				}))
 				require.Equal(t, kv.LevelBounded, r.Level)
 				require.Equal(t, 500*time.Millisecond, r.Bound)
-				require.Len(t, r.Staleness, 2)
+				require.Len(t, r.Staleness, 3, "the other regions, and strong transactions")
 				for _, s := range r.Staleness {
 					require.True(t, s.Known)
 					require.LessOrEqual(t, s.Age, 500*time.Millisecond)

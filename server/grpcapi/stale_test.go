@@ -177,7 +177,7 @@ func TestLevelsAndDurabilitiesFailInTime(t *testing.T) {
 		var r client.Receipt
 		require.NoError(t, add(time.Second, client.Quorum(), client.Durable(client.All), client.WithReceipt(&r)))
 		require.Equal(t, 2, r.Regions)
-		require.Len(t, r.Staleness, 1)
+		require.Len(t, r.Staleness, 2, "the other region, and strong transactions")
 		o.Cut("eu", "us")
 		time.Sleep(3 * time.Second)
 		for _, timeout := range []time.Duration{100 * time.Millisecond, 10 * time.Second} {
