@@ -82,6 +82,8 @@ const (
 	// for a read index; both are above two round trips of the widest area.
 	reproposeTicks = 20
 	rereadTicks    = 10
+	// askTicks is how long a voter waits for votes before it asks for them again.
+	askTicks = 3
 	// snapshotTicks is how long a snapshot on its way may make no progress before it is given up and another is
 	// sent; after resendTicks what is not answered is sent again.
 	snapshotTicks = 100

@@ -66,6 +66,8 @@ type role struct {
 	from         uint64 // leading: the first entry of the own term
 	heard        uint64 // the tick when the leader was heard last
 	leaderless   uint64 // ticks without a leader
+	waits        uint64 // ticks since it asked for votes
+	asked        uint64 // how often it has asked again since there was a leader
 }
 
 // progress counts entries.
@@ -336,6 +338,7 @@ func (g *Group) tick() {
 	default:
 		g.role.leaderless = 0
 	}
+	g.askAgain()
 	if g.role.leaderless >= uint64(LeaderWait/TickInterval) {
 		g.refuseWaiting()
 	}
@@ -346,6 +349,26 @@ func (g *Group) tick() {
 	g.watchDeath()
 	g.writeHardState()
 	g.publish()
+}
+
+// askAgain asks for votes once more, where two have asked at the same time and none was elected, or others
+// still trusted the leader when they were asked. Raft would wait for another election timeout. Of those that
+// ask each waits for another time, and each time for longer: distant votes must have time to arrive.
+func (g *Group) askAgain() {
+	switch state := g.node.BasicStatus().RaftState; {
+	case g.role.lead != raft.None:
+		g.role.waits, g.role.asked = 0, 0
+		return
+	case state != raft.StatePreCandidate && state != raft.StateCandidate:
+		g.role.waits = 0
+		return
+	}
+	rank := max(slices.Index(g.view().Voters, g.c.ID), 0)
+	if g.role.waits++; g.role.waits >= askTicks*(g.role.asked+1)+2*uint64(rank) {
+		g.role.waits = 0
+		g.role.asked++
+		_ = g.node.Campaign() // what it refuses, the next tick finds
+	}
 }
 
 // Stop hands leadership over, if there is somebody to take it within a second, and ends the group.

@@ -44,7 +44,7 @@ func TestEveryMemberProposesAndReads(t *testing.T) {
 }
 
 func TestServiceIsBackSoonAfterTheLeaderIsLost(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(100) { // that two ask for votes at the same time is rare
 		bubble(t, seed, func(t *testing.T, c *cluster) {
 			members := c.founded(3)
 			c.far(40 * time.Millisecond)
@@ -54,7 +54,7 @@ func TestServiceIsBackSoonAfterTheLeaderIsLost(t *testing.T) {
 			other := members[lost.id%3]
 			began := time.Now()
 			second := c.mustPropose(other)
-			require.Less(t, time.Since(began), 5*time.Second)
+			require.Less(t, time.Since(began), 4*time.Second)
 			require.Equal(t, []uint64{first, second}, c.mustRead(other))
 			c.isolate(lost.id, false)
 			require.Equal(t, []uint64{first, second}, c.mustRead(lost), "it finds the new leader")
