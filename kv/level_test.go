@@ -23,7 +23,7 @@ var genConsistency = rapid.Custom(func(t *rapid.T) kv.Consistency {
 var genReach = rapid.Custom(func(t *rapid.T) kv.Reach {
 	r := kv.Reach{Durability: kv.Durability(rapid.Uint8Max(uint8(kv.DurabilityAll)).Draw(t, "durability"))}
 	if r.Durability == kv.DurabilityRegions {
-		r.Regions = rapid.IntRange(1, 1024).Draw(t, "regions")
+		r.Regions = rapid.IntRange(1, 1023).Draw(t, "regions")
 	}
 	return r
 })

@@ -80,6 +80,7 @@ func TestBoundedAnswersAtOnceWithoutTraffic(t *testing.T) {
 // A bound that heartbeats don't meet is met by asking.
 func TestATightBoundCostsARoundTrip(t *testing.T) {
 	onPaper(t, func(t *testing.T, c *Cluster) {
+		settle(t, 5*time.Second) // what is being written to the raft group's log, such as who votes, is waited for, too
 		for i := range 20 {
 			settle(t, time.Duration(i)*7*time.Millisecond)
 			d := took(func() {

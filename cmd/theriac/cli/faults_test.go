@@ -118,7 +118,18 @@ func runOn(svc kv.Service, stdin string, args ...string) (code int, stdout, stde
 	return code, out.String(), errs.String()
 }
 
-func down() error { return kv.Errorf(kv.KindUnavailable, "connection refused") }
+// down is how a call fails that no node answers: with the cause.
+func down() error {
+	return kv.Errorf(kv.KindUnavailable, "%w", errors.New("connection refused"))
+}
+
+// Who hears that a node can't serve is not told to start one.
+func TestANodeThatAnsweredIsNotStarted(t *testing.T) {
+	svc := &faulty{Service: memkv.New().Node(1, "eu"), fail: func(string) error { return kv.Errorf(kv.KindUnavailable, "no majority") }}
+	code, _, stderr := runOn(svc, "", "counter", "add", "k", "1")
+	require.Equal(t, ExitUnavailable, code)
+	require.Contains(t, stderr, "hint: the node answered, and can't serve this now: theriac cluster status")
+}
 
 // Every command returns the database's error, whichever of its calls fails.
 func TestEveryCallMayFail(t *testing.T) {
