@@ -190,7 +190,7 @@ func (v *view) of(region clock.Region) string {
 	for i := range v.status.Regions {
 		if g := &v.status.Regions[i]; g.Region == region {
 			now, p99 := staleness(g, v.status.Lane.Region)
-			if now == p99 {
+			if g.Region == v.status.Lane.Region || !g.StalenessKnown { // there is one word for both
 				return now
 			}
 			return now + " / " + p99

@@ -13,6 +13,7 @@ import (
 
 	"github.com/theriac-db/theriac/client/embedded"
 	"github.com/theriac-db/theriac/client/memkv"
+	"github.com/theriac-db/theriac/clock"
 	"github.com/theriac-db/theriac/cmd/theriac/config"
 	"github.com/theriac-db/theriac/kv"
 )
@@ -74,6 +75,21 @@ func TestClusterStatusShowsPairsAndLevels(t *testing.T) {
 		require.Len(t, doc.Regions[2].Status.Levels, 5)
 		require.Greater(t, *doc.Regions[0].Status.Regions[2].Staleness, int64(5000))
 	})
+}
+
+// Two ages are two, also where they are the same.
+func TestStalenessOfAPairIsTwoAges(t *testing.T) {
+	at := kv.Status{Lane: clock.Lane{Region: 1}, Regions: []kv.RegionStatus{
+		{Region: 1},
+		{Region: 2, StalenessKnown: true, Staleness: 128 * time.Millisecond, StalenessP99: 128 * time.Millisecond},
+		{Region: 3, StalenessP99: time.Second},
+	}}
+	v := view{status: at}
+	for region, want := range map[clock.Region]string{1: "-", 2: "128ms / 128ms", 3: "?", 4: "?"} {
+		require.Equal(t, want, v.of(region))
+	}
+	v.err = kv.ErrUnavailable
+	require.Equal(t, "?", v.of(2))
 }
 
 func TestClusterStatusIsPrintedAgain(t *testing.T) {
