@@ -216,7 +216,7 @@ func TestCallsOfATransactionTakeTurns(t *testing.T) {
 	waiting := make(chan error, 1)
 	go func() { _, err := r.Execute(t.Context(), id, []kv.Op{increment("n", 1)}, nil); waiting <- err }()
 
-	r.now += MaxLifetime + 1
+	r.pass(MaxLifetime + 1)
 	r.Expire()
 	require.Equal(t, 1, r.shell.openSnapshots(), "it is in use")
 	open.unlock()

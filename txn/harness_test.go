@@ -104,7 +104,8 @@ type region struct {
 	store *storage.Store
 	shell *shell
 	*Coordinator
-	now time.Duration // monotonic, moved by tests
+	now    time.Duration // monotonic, moved by tests
+	moving sync.Mutex    // of now, where others read it meanwhile
 }
 
 var testCluster = kv.ClusterID{1, 2, 3}
@@ -141,10 +142,23 @@ func prepareAt(t *testing.T, fs vfs.FS, incarnation uint64, now time.Duration) *
 	lane := clock.Lane{Region: 1}
 	r := &region{t: t, store: store, shell: newShell(t, lane, store.Applied(lane)), now: now}
 	r.Coordinator = New(Config{
-		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Mono: func() time.Duration { return r.now }, Skew: 500 * time.Millisecond, Incarnation: incarnation},
+		CommitterConfig: CommitterConfig{Store: store, Lane: lane, Wall: wall, Mono: r.reading, Skew: 500 * time.Millisecond, Incarnation: incarnation},
 		Snapshots:       r.shell, Cluster: testCluster, Region: "eu",
 	})
 	return r
+}
+
+func (r *region) reading() time.Duration {
+	r.moving.Lock()
+	defer r.moving.Unlock()
+	return r.now
+}
+
+// pass moves the monotonic clock on while others may read it.
+func (r *region) pass(d time.Duration) {
+	r.moving.Lock()
+	defer r.moving.Unlock()
+	r.now += d
 }
 
 // fresh starts a region that ends with the test.
