@@ -101,9 +101,13 @@ func TestFlippedBitIsAnErrorOrHarmless(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	fs, at := filled(t)
 	outcomes := map[string]int{}
+	flips := 60 // of each file
+	if testing.Short() {
+		flips = 20
+	}
 	for _, name := range files(t, fs, "store") {
 		size := len(contents(t, fs, name))
-		for range min(size*8, 60) {
+		for range min(size*8, flips) {
 			bit := rng.IntN(size * 8)
 			clone := fs.CrashClone(vfs.CrashCloneCfg{})
 			b := contents(t, clone, name)
